@@ -1,0 +1,69 @@
+"""Declarative runs and sweeps of numerical models. Public names, imported when they are used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rompy_hydra.model_run import ModelRun
+    from rompy_hydra.models import BaseConfig, Beach, SalishTsunami, SuccessChecks, TemplateModel
+    from rompy_hydra.pipeline import BasePipeline, LocalPipelineBackend
+    from rompy_hydra.postprocess import (
+        BasePostprocessor,
+        MapPostprocessor,
+        NoopPostprocessor,
+        SummaryPostprocessor,
+    )
+    from rompy_hydra.record import RunRecord
+    from rompy_hydra.run import BackendConfig, BaseRunBackend, LocalConfig, LocalRunBackend
+    from rompy_hydra.time_range import TimeRange
+
+_HOMES = {
+    "model_run": ("ModelRun",),
+    "models": ("BaseConfig", "Beach", "SalishTsunami", "SuccessChecks", "TemplateModel"),
+    "pipeline": ("BasePipeline", "LocalPipelineBackend"),
+    "postprocess": (
+        "BasePostprocessor",
+        "MapPostprocessor",
+        "NoopPostprocessor",
+        "SummaryPostprocessor",
+    ),
+    "record": ("RunRecord",),
+    "run": ("BackendConfig", "BaseRunBackend", "LocalConfig", "LocalRunBackend"),
+    "time_range": ("TimeRange",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BackendConfig",
+    "BaseConfig",
+    "BasePipeline",
+    "BasePostprocessor",
+    "BaseRunBackend",
+    "Beach",
+    "LocalConfig",
+    "LocalPipelineBackend",
+    "LocalRunBackend",
+    "MapPostprocessor",
+    "ModelRun",
+    "NoopPostprocessor",
+    "RunRecord",
+    "SalishTsunami",
+    "SuccessChecks",
+    "SummaryPostprocessor",
+    "TemplateModel",
+    "TimeRange",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,176 @@
+"""Who works on an attempt of a run: a lock that needs no server and survives its owner's death.
+
+The N-th attempt belongs to whoever made `attempts/N.claim`, by link(2), which is atomic on local
+disks and on NFS. Nobody ever deletes or rewrites a claim: taking over from a dead owner is claiming
+attempt N+1, and only one driver can. An owner on this machine is dead when its process is gone; an
+owner elsewhere when its claim was not touched for `STALE_SECONDS` by the file system's own clock.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from rompy_hydra.workspace import Workspace, write_atomic
+
+HEARTBEAT_SECONDS = 30.0
+STALE_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A driver process, told apart from any later one with the same process id."""
+
+    host: str
+    pid: int
+    started: float
+
+    def is_me(self) -> bool:
+        return self == me()
+
+
+def me() -> Owner:
+    """This process."""
+    return _owner(os.getpid())
+
+
+@functools.cache
+def _owner(pid: int) -> Owner:
+    return Owner(_host(), pid, round(psutil.Process(pid).create_time(), 2))
+
+
+@functools.cache
+def _host() -> str:
+    # Containers and cloned machines share host names; the boot's id tells them apart.
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    except OSError:
+        boot = ""
+    return f"{socket.gethostname()}/{boot}" if boot else socket.gethostname()
+
+
+def is_alive(owner: Owner, claim: Path) -> bool:
+    """Whether the owner of `claim` still works on it."""
+    if owner.is_me():
+        return _beat.watches(claim)  # this process knows what it works on
+    if owner.host == _host():
+        try:
+            started = psutil.Process(owner.pid).create_time()
+        except psutil.NoSuchProcess:
+            return False
+        # A process that is gone but not yet waited for by its parent does not work any more.
+        return abs(started - owner.started) < 1.0 and not _is_zombie(owner.pid)
+    return _age(claim) < STALE_SECONDS
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def latest(workspace: Workspace) -> tuple[int, Owner | None]:
+    """The number of the newest claimed attempt (0: none) and its owner (None: it cannot be read)."""
+    try:
+        names = os.listdir(workspace.attempts)
+    except FileNotFoundError:
+        return 0, None
+    numbers = [int(n[:-6]) for n in names if n.endswith(".claim") and n[:-6].isdigit()]
+    if not numbers:
+        return 0, None
+    number = max(numbers)
+    try:
+        facts = json.loads(claim_path(workspace, number).read_text())
+        return number, Owner(str(facts["host"]), int(facts["pid"]), float(facts["started"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return number, None
+
+
+def claim_path(workspace: Workspace, number: int) -> Path:
+    return workspace.attempts / f"{number}.claim"
+
+
+def claim(workspace: Workspace, number: int) -> bool:
+    """Try to own attempt `number`; False if another driver was first."""
+    path = claim_path(workspace, number)
+    workspace.attempts.mkdir(parents=True, exist_ok=True)
+    # Made whole under another name and then linked, so that no reader sees half a claim.
+    draft = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
+    write_atomic(draft, json.dumps(asdict(me())))
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    _beat.watch(path)
+    return True
+
+
+def release(workspace: Workspace, number: int) -> None:
+    """Stop saying that this process works on the attempt; the claim stays as a fact."""
+    _beat.forget(claim_path(workspace, number))
+
+
+def _age(path: Path) -> float:
+    """Seconds since `path` was touched, by the clock of its file system and not by this machine's."""
+    probe = path.with_name(f".clock-{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        probe.touch()
+        return probe.stat().st_mtime - path.stat().st_mtime
+    except OSError:
+        try:
+            return time.time() - path.stat().st_mtime
+        except OSError:
+            return float("inf")
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+class _Heartbeat:
+    """One daemon thread that touches all claims of this process, so that other hosts see it alive."""
+
+    def __init__(self) -> None:
+        self._paths: set[Path] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, path: Path) -> None:
+        with self._lock:
+            self._paths.add(path)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
+                self._thread.start()
+
+    def watches(self, path: Path) -> bool:
+        with self._lock:
+            return path in self._paths
+
+    def forget(self, path: Path) -> None:
+        with self._lock:
+            self._paths.discard(path)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(HEARTBEAT_SECONDS)
+            with self._lock:
+                paths = list(self._paths)
+            for path in paths:
+                try:
+                    os.utime(path)
+                except FileNotFoundError:
+                    self.forget(path)
+                except OSError:
+                    continue  # a share that is away for a moment: the next beat tries again
+
+
+_beat = _Heartbeat()

@@ -1,0 +1,48 @@
+"""The command line: `rompy-hydra` and `python -m rompy_hydra`."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from types import FrameType
+
+from rompy_hydra import __version__
+from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, RompyHydraError
+
+# Sub-commands and their modules; anything else is a composition, as in any Hydra program.
+_COMMANDS: dict[str, str] = {}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    # A terminated driver ends its models and says so in their records, like an interrupted one.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        name = arguments[0] if arguments else ""
+        if name == "--version":
+            sys.stdout.write(f"rompy-hydra {__version__}\n")
+            return 0
+        if name in _COMMANDS:
+            module = importlib.import_module(_COMMANDS[name])
+            return int(module.main(arguments[1:]))
+        from rompy_hydra.cli.run import main as run
+
+        return run(arguments)
+    except RompyHydraError as error:
+        if "--debug" in arguments:
+            raise
+        sys.stderr.write(f"rompy-hydra: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("rompy-hydra: interrupted\n")
+        return INTERRUPTED_EXIT_CODE
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); nothing more can be said to it.
+        sys.stderr.close()
+        return 1
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

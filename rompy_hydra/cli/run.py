@@ -1,0 +1,32 @@
+"""`rompy-hydra [OVERRIDES]`: compose, check, run, and tell what came out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rompy_hydra.cli import report
+from rompy_hydra.compose import app
+from rompy_hydra.compose.log import set_up_logging
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit code of one run, a sweep, or one of Hydra's own flags."""
+    arguments = app.parser().parse_args(list(argv))
+    with app.opened(arguments) as composer:
+        if app.is_hydras_own(arguments):
+            return app.delegate(composer, arguments)
+        set_up_logging("INFO")
+        if arguments.multirun:
+            return app.multirun(composer, arguments.overrides)
+        built = app.prepared(composer, arguments.overrides)
+        set_up_logging(str(built.config["log_level"]))
+        report.say(report.opening(built.task))
+        with report.progress(built.task) as task:
+            results = app.carry_out(built, task)
+        report.say(report.closing(built.task, results))
+        return 0 if results.get("success") is True else 1
+
+
+def write(text: str) -> None:
+    sys.stdout.write(text)

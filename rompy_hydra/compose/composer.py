@@ -1,0 +1,251 @@
+"""Hydra's composition: the one module that touches its private parts.
+
+Tried with hydra-core 1.3.8. What is private here: `ConfigLoaderImpl`, `Hydra.create_main_hydra2`
+and the argument parser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rompy_hydra.errors import ConfigError, closest
+from rompy_hydra.sweep.label import label, named
+
+CONFIG_NAME = "config"
+TASK_NAME = "rompy_hydra"
+
+
+def config_dir() -> Path:
+    """The directory of the configurations that come with this package."""
+    package = Path(__file__).parent.parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One composed configuration: Hydra's own object, and what is needed of it later."""
+
+    config: DictConfig
+    overrides: tuple[str, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """The configuration without Hydra's part, resolved, as plain data (`???` stays `???`)."""
+        return {str(key): self._resolved(str(key)) for key in self.config if key != "hydra"}
+
+    def _resolved(self, key: str) -> Any:
+        # Key by key, in place: an interpolation may point anywhere, also into Hydra's part.
+        try:
+            if OmegaConf.is_missing(self.config, key):
+                return "???"
+            value = self.config[key]
+            return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{error.full_key or key}: {_first_line(error)}") from error
+
+    def without_hydra(self) -> str:
+        """The composed configuration as YAML, interpolations as they are."""
+        copied = self.config.copy()
+        OmegaConf.set_struct(copied, False)
+        copied.pop("hydra", None)
+        return OmegaConf.to_yaml(copied)
+
+
+class Composer:
+    """Composes this application's configuration; holds Hydra's loader with its search path."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        version.setbase("1.3")
+        register_resolvers()
+        self.config_name = arguments.config_name or CONFIG_NAME
+        self.hydra = Hydra.create_main_hydra2(TASK_NAME, _search_path(arguments))
+
+    def close(self) -> None:
+        GlobalHydra.instance().clear()
+
+    def compose(self, overrides: Sequence[str]) -> Composed:
+        """The configuration of one run; ConfigError says what is wrong with an override."""
+        with self.explained(overrides):
+            config = self.hydra.compose_config(
+                config_name=self.config_name,
+                overrides=list(overrides),
+                run_mode=RunMode.RUN,
+                with_log_configuration=False,
+            )
+        HydraConfig.instance().set_config(config)
+        task = OmegaConf.to_container(config.hydra.overrides.task)
+        assert isinstance(task, list)
+        return Composed(config, tuple(str(line) for line in task))
+
+    def explained(self, overrides: Sequence[str]) -> _Explained:
+        """A context in which Hydra's errors become this package's, with the closest valid name."""
+        return _Explained(self, overrides)
+
+
+def _search_path(arguments: argparse.Namespace) -> ConfigSearchPath:
+    main = arguments.config_path
+    if main is None:
+        main = f"file://{config_dir()}"
+    elif "://" not in main:
+        if not os.path.isdir(main):
+            raise ConfigError(f"--config-path: {main} is no directory")
+        main = f"file://{os.path.abspath(main)}"
+    path = create_config_search_path(main)
+    if arguments.config_dir is not None:
+        extra = os.path.abspath(arguments.config_dir)
+        if not os.path.isdir(extra):
+            raise ConfigError(f"--config-dir: {extra} is no directory")
+        # Before this package's own: a user's option of the same name wins.
+        path.prepend("command-line", f"file://{extra}", SearchPathQuery(provider="main"))
+    return path
+
+
+def parser() -> argparse.ArgumentParser:
+    """Hydra's own parser of the command line, with `--debug`."""
+    found = get_args_parser()
+    found.prog = "rompy-hydra"
+    found.add_argument("--debug", action="store_true", help="Show the traceback of an error")
+    return found
+
+
+@functools.cache
+def register_resolvers() -> None:
+    OmegaConf.register_new_resolver("run_label", _run_label, replace=True)
+
+
+def _run_label() -> str:
+    """The default name of a run: its experiment or model, and what the command line changed."""
+    facts = HydraConfig.get()
+    choices = facts.runtime.choices
+    base = "experiment" if choices.get("experiment") else "model"
+    rest = label_of(facts.overrides.task, without={base})
+    return f"{choices[base]},{rest}" if rest else str(choices[base])
+
+
+def label_of(overrides: Sequence[str], without: set[str] | None = None) -> str:
+    """The label of overrides as they were typed."""
+    parsed = parse(list(overrides))
+    return label(
+        (override_key(each), plain_value(each))
+        for each in parsed
+        if override_key(each) not in (without or set()) and named(override_key(each))
+    )
+
+
+def override_key(override: Override) -> str:
+    """`+group@package` or `key.sub`, as it tells overrides apart."""
+    sign = "~" if override.is_delete() else ""
+    return sign + override.get_key_element().lstrip("+~")
+
+
+def plain_value(override: Override) -> object:
+    """The value of an override that is no sweep, as Python has it."""
+    value = override.value()
+    if isinstance(value, dict | list):
+        return str(value)
+    return value
+
+
+def parse(overrides: list[str]) -> list[Override]:
+    """Parsed overrides; ConfigError for one that is none."""
+    override_parser = OverridesParser.create()
+    found = []
+    for line in overrides:
+        try:
+            found.append(override_parser.parse_override(line))
+        except HydraException as error:
+            raise ConfigError(
+                f"'{line}' is no override: write key=value, +key=value to add, ~key to remove; quote "
+                f"values with blanks or commas as in key='\"a, b\"' ({_first_line(error)})"
+            ) from error
+    return found
+
+
+class _Explained:
+    """Turns Hydra's composition errors into messages with the closest valid name."""
+
+    def __init__(self, composer: Composer, overrides: Sequence[str]) -> None:
+        self._composer = composer
+        self._overrides = overrides
+
+    def __enter__(self) -> None:
+        parse(list(self._overrides))
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            raise ConfigError(self._explain(error)) from error
+
+    def _explain(self, error: BaseException) -> str:
+        text = _whole_text(error)
+        if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
+            group, _, option = found[1].rpartition("/")
+            options = self._composer.hydra.config_loader.get_group_options(group) if group else []
+            if group and options:
+                return f"{group}={option}: there is no such option. {closest(option, options)}"
+            return f"there is no configuration '{found[1]}' on the search path"
+        if found := re.search(r"Could not override '([^']+)'", text):
+            return self._unknown(found[1], f"add a key that is not there yet with +{found[1]}=...")
+        if found := re.search(r"No match in the defaults list.*'([^']+)'|Override (\S+) looks", text):
+            return self._unknown((found[1] or found[2]).split("=")[0], "")
+        return _first_line(error) if len(text) > 400 else text
+
+    def _unknown(self, key: str, way_out: str) -> str:
+        parent, _, last = key.rpartition(".")
+        base = [line for line in self._overrides if "/" in line.split("=")[0] or _is_group(line)]
+        names: list[str] = []
+        try:
+            config = self._composer.hydra.compose_config(
+                config_name=self._composer.config_name,
+                overrides=base,
+                run_mode=RunMode.RUN,
+                with_log_configuration=False,
+            )
+            HydraConfig.instance().set_config(config)
+            while parent and not isinstance(OmegaConf.select(config, parent), DictConfig):
+                parent, _, last = parent.rpartition(".")
+            node = OmegaConf.select(config, parent) if parent else config
+            names = [str(name) for name in node if name != "hydra"]
+        except (HydraException, OmegaConfBaseException):
+            names = []  # another override is wrong as well; this one is told without a suggestion
+        where = f"{parent} has no key '{last}'" if parent else f"there is no key or group '{last}'"
+        hint = closest(last, names)
+        return f"{key}: {where}. {hint}" + (f" To {way_out}" if way_out else "")
+
+
+def _is_group(line: str) -> bool:
+    key = line.split("=")[0].lstrip("+~")
+    return "." not in key
+
+
+def _whole_text(error: BaseException) -> str:
+    parts = []
+    current: BaseException | None = error
+    while current is not None:
+        if str(current) and str(current) not in parts:
+            parts.append(str(current))
+        current = current.__cause__
+    return "\n".join(parts) or type(error).__name__
+
+
+def _first_line(error: BaseException) -> str:
+    return (_whole_text(error).splitlines() or [""])[0]

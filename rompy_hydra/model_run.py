@@ -1,0 +1,160 @@
+"""Which run: its name, its period, its directory and its model configuration."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from loguru import logger
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
+
+from rompy_hydra import plugins
+from rompy_hydra.choose import chosen_backend, chosen_processors
+from rompy_hydra.errors import (
+    ConfigError,
+    ModelTimedOut,
+    PluginError,
+    PostprocessError,
+    RompyHydraError,
+)
+from rompy_hydra.models.base import BaseConfig
+from rompy_hydra.postprocess.base import Results, answer
+from rompy_hydra.record import RunRecord
+from rompy_hydra.stages import ChosenBackend, Task, perform
+from rompy_hydra.time_range import TimeRange
+from rompy_hydra.workspace import Workspace, check_run_id
+
+
+def _default_period() -> TimeRange:
+    return TimeRange.model_validate({"start": datetime(2020, 2, 21, 4), "duration": "3d"})
+
+
+class ModelRun(BaseModel):
+    """One run of one model configuration, in the directory `output_dir/run_id`.
+
+    >>> run = ModelRun(run_id="shoal", output_dir="runs")
+    >>> run.workspace.path.name
+    'shoal'
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    run_id: Annotated[str, AfterValidator(check_run_id)] = "run_id"
+    period: TimeRange = Field(default_factory=_default_period)
+    output_dir: Path = Path("runs")
+    # A `BaseConfig`, or any object in the shape of rompy's model configurations.
+    config: InstanceOf[object] = Field(default_factory=BaseConfig)
+
+    # Set while a stage works on this run, so that a plugin's own call of `generate` does not nest.
+    _busy: bool = PrivateAttr(default=False)
+
+    @property
+    def workspace(self) -> Workspace:
+        """The run's directory; reading this property creates and deletes nothing."""
+        return Workspace(self.output_dir / self.run_id)
+
+    @property
+    def staging_dir(self) -> Path:
+        """The same as a path, under the name that rompy's plugins know."""
+        return self.workspace.path
+
+    def generate(self) -> str:
+        """Make the workspace: input files and `run.sh`. Returns its path.
+
+        Raises GenerateError if a file cannot be made, ConfigError if the directory holds another run.
+        """
+        if not self._busy:
+            self.perform(Task(self, ("generate",), imperative=True))
+        return str(self.workspace.path)
+
+    def run(
+        self,
+        backend: object = "local",
+        workspace_dir: str | Path | None = None,
+        **settings: object,
+    ) -> bool:
+        """Run the model with a backend: its name with its settings, a config object, or a backend.
+
+        True if the model succeeded, with the checks that its configuration declares. Generates first
+        if that was not done. Raises PluginError or ConfigError for a backend that cannot be chosen,
+        TimeoutError if the model's time was up.
+        """
+        chosen = chosen_backend(backend, settings)
+        if workspace_dir is not None and Workspace(workspace_dir).path != self.workspace.path:
+            return self._run_elsewhere(chosen, Path(workspace_dir))
+        try:
+            self.perform(Task(self, ("generate", "run"), backend=chosen, imperative=True))
+        except ModelTimedOut as error:
+            logger.error("{}", error)
+            raise
+        except ConfigError:
+            raise
+        except RompyHydraError as error:
+            logger.error("{}", error)
+            return False
+        return True
+
+    def postprocess(self, processor: object = "noop", **settings: object) -> Results:
+        """Process the outputs: a dict with at least `success` and `message`.
+
+        `processor` is a name, a postprocessor, or a list of them, done in order; `settings` go to
+        each. Raises PluginError or ConfigError for a postprocessor that cannot be chosen.
+        """
+        several = isinstance(processor, list | tuple)
+        chosen = chosen_processors(processor if several else [processor], settings)
+        if RunRecord.load(self.workspace) is None:
+            # Nothing was done here yet, so there is nothing to write down either.
+            answers = [answer(each.name, each.process(self)) for each in chosen]
+            return combined(answers)
+        task = Task(self, ("postprocess",), processors=chosen, imperative=True)
+        try:
+            self.perform(task)
+        except PostprocessError as error:
+            if not task.progress.answers or task.progress.answers[-1]["success"]:
+                failed = {"success": False, "message": str(error), "error": str(error)}
+                task.progress.answers.append({**failed, "run_id": self.run_id})
+        return combined(task.progress.answers)
+
+    def pipeline(self, pipeline_backend: object = "local", **settings: object) -> Results:
+        """Generate, run and postprocess with a pipeline backend; its results as a dict."""
+        backend = pipeline_backend
+        if isinstance(backend, str):
+            if not backend.strip():
+                raise ValueError("pipeline_backend must be a non-empty string")
+            backend = plugins.load("pipeline", backend)
+        if isinstance(backend, type):
+            backend = backend()
+        execute = getattr(backend, "execute", None)
+        if not callable(execute):
+            raise PluginError(f"{backend!r} is no pipeline backend: it has no execute()")
+        results = execute(self, **settings)
+        if not isinstance(results, dict):
+            raise PluginError(f"{backend!r} returned {type(results).__name__} instead of a dict")
+        return results
+
+    def perform(self, task: Task) -> RunRecord:
+        """Carry out stages of this run; what `generate`, `run`, `postprocess` and pipelines stand on."""
+        self._busy = True
+        try:
+            return perform(task)
+        finally:
+            self._busy = False
+
+    def _run_elsewhere(self, chosen: ChosenBackend, workspace: Path) -> bool:
+        """Run in a workspace that somebody else made; its facts are theirs, so nothing is recorded."""
+        if chosen.backend is not None:
+            return chosen.backend.run(self, None, workspace)
+        assert chosen.call is not None
+        return chosen.call(self, workspace) is True
+
+
+def combined(answers: list[Results]) -> Results:
+    """Several postprocessors' answers as one: the last one's keys, all metrics, the first failure."""
+    merged: Results = {}
+    metrics: dict[str, object] = {}
+    for each in answers:
+        merged |= each
+        found = each.get("metrics")
+        metrics |= found if isinstance(found, dict) else {}
+    return {**merged, "metrics": metrics} if metrics else merged

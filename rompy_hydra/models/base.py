@@ -1,0 +1,135 @@
+"""What every model configuration has: files to stage, commands, environment, checks of success."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    JsonValue,
+    field_validator,
+)
+
+from rompy_hydra.errors import GenerateError
+from rompy_hydra.models.success import Glob, SuccessChecks
+from rompy_hydra.time_range import TimeRange
+from rompy_hydra.workspace import check_env_names
+
+
+def _command(value: object) -> object:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("a command must not be empty")
+    if isinstance(value, list | tuple):
+        if not value or not str(value[0]).strip():
+            raise ValueError("a command must not be empty")
+        # Numbers are welcome as arguments: [mpirun, -n, 4, swan.exe]
+        return [str(part) if isinstance(part, int | float) else part for part in value]
+    return value
+
+
+CommandField = Annotated[str | list[str], BeforeValidator(_command)]
+Env = Annotated[dict[str, str], AfterValidator(check_env_names)]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a template sees as `run`."""
+
+    run_id: str
+    period: TimeRange
+    workspace: str
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file of a workspace before it is written: its content, or the file to copy or link."""
+
+    path: str
+    content: bytes | None = None
+    source: Path | None = None
+    link: bool = False
+    executable: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        if self.content is not None:
+            return len(self.content)
+        assert self.source is not None
+        return self.source.stat().st_size
+
+
+class StagedFile(BaseModel):
+    """A file that goes into the workspace: copied, or linked where it is too large to copy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    target: Glob | None = None
+    link: bool = False
+
+    def as_input(self) -> Input:
+        source = Path(self.source).expanduser().absolute()
+        if not source.is_file():
+            what = "is a directory" if source.is_dir() else "does not exist"
+            raise GenerateError(f"the input file {source} {what} (model.files)")
+        return Input(self.target or source.name, source=source, link=self.link)
+
+
+def _staged(value: object) -> object:
+    return {"source": value} if isinstance(value, str) else value
+
+
+class BaseConfig(BaseModel):
+    """A model configuration: plain, frozen data. By itself it renders nothing and runs nothing.
+
+    A subclass adds parameters as fields and a `template_dir`, or overrides `inputs`.
+    `commands` are shell lines or argument lists, run in order in the workspace.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # The kind's name, as logs and records tell it.
+    kind: ClassVar[str] = "base"
+
+    files: tuple[Annotated[StagedFile, BeforeValidator(_staged)], ...] = ()
+    directories: tuple[Glob, ...] = ()
+    commands: tuple[CommandField, ...] = ()
+    env: Env = {}
+    success: SuccessChecks = SuccessChecks()
+    outputs: tuple[Glob, ...] = ("**/*",)
+    image: str | None = None
+    needs_execution: bool = True
+
+    @field_validator("commands", mode="before")
+    @classmethod
+    def _one_command(cls, value: object) -> object:
+        # A single string is one command, not a list of letters.
+        return (value,) if isinstance(value, str) else value
+
+    @property
+    def template_dir(self) -> Path | None:
+        """The directory whose files are rendered into the workspace, if there is one."""
+        return None
+
+    def context(self) -> Mapping[str, JsonValue]:
+        """What a template sees as `model`: the fields that the subclass adds."""
+        own = set(BaseConfig.model_fields)
+        return {k: v for k, v in self.model_dump(mode="json").items() if k not in own}
+
+    def inputs(self, run: RunFacts) -> Iterator[Input]:
+        """Every file of the workspace, rendered in memory; GenerateError if one cannot be made."""
+        if self.template_dir is not None:
+            from rompy_hydra.models.render import render_directory
+
+            yield from render_directory(
+                self.template_dir, {"run": run, "model": dict(self.context())}
+            )
+        for file in self.files:
+            yield file.as_input()

@@ -1,0 +1,43 @@
+"""The default model: waves across a barred beach, needing nothing but a Python 3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from rompy_hydra.models.base import BaseConfig, CommandField
+from rompy_hydra.models.success import SuccessChecks
+from rompy_hydra.models.template import shipped_template
+
+
+class Beach(BaseConfig):
+    """Wave height and set-up across a barred beach, by a random-wave energy balance.
+
+    The equations and their sources are in the script that is rendered into the workspace,
+    `beach.py`; its result is `profile.csv`.
+    """
+
+    kind: ClassVar[str] = "beach"
+
+    # Offshore significant wave height Hs, m.
+    wave_height: float = Field(default=2.0, gt=0, le=10)
+    # Peak period, s.
+    wave_period: float = Field(default=8.0, ge=3, le=20)
+    # Ratio of wave height to depth at breaking, -.
+    breaker_index: float = Field(default=0.42, ge=0.3, le=1.2)
+    # Wave friction factor fw of the bed, -.
+    friction: float = Field(default=0.01, ge=0, le=0.5)
+    # Still water level above datum, m.
+    water_level: float = Field(default=0.0, ge=-1, le=3)
+
+    commands: tuple[CommandField, ...] = (["python3", "beach.py"],)
+    success: SuccessChecks = SuccessChecks(
+        must_exist=("profile.csv",), log_must_contain=("beach completed",)
+    )
+    image: str | None = "python:3.12-slim"
+
+    @property
+    def template_dir(self) -> Path:
+        return shipped_template("beach")

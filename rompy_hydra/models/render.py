@@ -1,0 +1,123 @@
+"""Template directories: names and contents rendered with Jinja2, in memory."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import jinja2
+
+from rompy_hydra.errors import GenerateError, closest
+from rompy_hydra.models.base import Input
+
+_SUFFIX = ".j2"
+# What tools leave in any directory, and no model reads.
+_NEVER_INPUTS = {"__pycache__", ".git", ".hg", ".svn", ".mypy_cache", ".ruff_cache"}
+_NEVER_INPUTS |= {".pytest_cache", ".ipynb_checkpoints"}
+_UNDEFINED = re.compile(r"'(?P<name>[^']+)' is undefined|has no attribute '(?P<attribute>[^']+)'")
+
+
+def render_directory(directory: Path, context: Mapping[str, object]) -> Iterator[Input]:
+    """Every file below `directory`, rendered with `context`; binary files come as they are.
+
+    A trailing `.j2` is dropped from a name. Permission to execute is kept. GenerateError names
+    the file and the line of what cannot be rendered.
+    """
+    if not directory.is_dir():
+        raise GenerateError(f"the template directory {directory} does not exist (model.template)")
+    for path in _files(directory):
+        relative = path.relative_to(directory).as_posix()
+        name = _render(_compiled(relative, str(path)), path, context).removesuffix(_SUFFIX)
+        text, executable = _read(path)
+        if text is None:
+            yield Input(name, source=path, executable=executable)
+        else:
+            content = _render(_compiled(text, str(path)), path, context).encode()
+            yield Input(name, content=content, executable=executable)
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(directory, onerror=_cannot_list):
+        folders[:] = sorted(set(folders) - _NEVER_INPUTS)
+        yield from (Path(root, name) for name in sorted(names))
+
+
+def _cannot_list(error: OSError) -> None:
+    raise GenerateError(
+        f"cannot read the template directory {error.filename}: {error.strerror}"
+    ) from error
+
+
+def _read(path: Path) -> tuple[str | None, bool]:
+    try:
+        stat = path.stat()
+        return _cached_text(path, stat.st_mtime_ns, stat.st_size), bool(stat.st_mode & 0o100)
+    except OSError as error:
+        raise GenerateError(f"cannot read the template {path}: {error.strerror}") from error
+
+
+@functools.lru_cache(maxsize=256)
+def _cached_text(path: Path, mtime_ns: int, size: int) -> str | None:
+    data = path.read_bytes()
+    if b"\0" in data:
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+@functools.lru_cache(maxsize=512)
+def _compiled(text: str, filename: str) -> jinja2.Template:
+    environment = _environment()
+    try:
+        code = environment.compile(text, name=filename, filename=filename)
+    except jinja2.TemplateSyntaxError as error:
+        raise GenerateError(f"{filename}, line {error.lineno}: {error.message}") from error
+    return jinja2.Template.from_code(environment, code, environment.globals)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )
+
+
+def _render(template: jinja2.Template, path: Path, context: Mapping[str, object]) -> str:
+    try:
+        return template.render(context)
+    except jinja2.UndefinedError as error:
+        hint = _hint(str(error), context)
+        raise GenerateError(f"{path}, line {_line(error, path)}: {error.message}. {hint}") from error
+    except Exception as error:  # noqa: BLE001 - a template may raise anything; it is told with its place
+        raise GenerateError(
+            f"{path}, line {_line(error, path)}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _line(error: BaseException, path: Path) -> int:
+    """The template's line: Jinja maps the frames of its compiled code back to it."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path)
+    ]
+    return lines[-1] or 1 if lines else 1
+
+
+def _hint(message: str, context: Mapping[str, object]) -> str:
+    found = _UNDEFINED.search(message)
+    if not found:
+        return ""
+    if found["name"]:
+        return closest(found["name"], context)
+    model = context["model"]
+    names = [f"model.{name}" for name in model] if isinstance(model, dict) else []
+    names += [f"run.{name}" for name in ("run_id", "period", "workspace")]
+    owner = "model" if "dict object" in message else "run"
+    return closest(f"{owner}.{found['attribute']}", names)

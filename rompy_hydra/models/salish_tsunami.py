@@ -1,0 +1,45 @@
+"""The flagship: a tsunami in the Salish Sea with ANUGA, on real topography."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from rompy_hydra.models.base import BaseConfig, CommandField, Env
+from rompy_hydra.models.success import SuccessChecks
+from rompy_hydra.models.template import shipped_template
+
+
+class SalishTsunami(BaseConfig):
+    """A wave train from the Pacific through the Strait of Juan de Fuca (shallow water equations).
+
+    The topography ships with matplotlib; the solver is ANUGA (extra `anuga`). Results are
+    `salish_tsunami.sww` (netCDF) and `gauges.csv`: Port Renfrew, Victoria, Port Angeles.
+    """
+
+    kind: ClassVar[str] = "salish_tsunami"
+
+    # Manning's n of the bed, s m^-1/3.
+    friction: float = Field(default=0.025, ge=0, le=0.2)
+    # Amplitude of the incoming waves at the western boundary, m.
+    source_amplitude: float = Field(default=1.0, ge=0, le=20)
+    # Period of the incoming waves, s.
+    source_period: float = Field(default=1200.0, ge=120, le=7200)
+    # Side of a mesh cell, m.
+    mesh_size: float = Field(default=4000.0, ge=500, le=20000)
+    # Simulated time, s.
+    duration: float = Field(default=10800.0, gt=0, le=172800)
+
+    commands: tuple[CommandField, ...] = (["python3", "tsunami.py"],)
+    env: Env = {"OMP_NUM_THREADS": "1"}
+    success: SuccessChecks = SuccessChecks(
+        must_exist=("salish_tsunami.sww", "gauges.csv"),
+        log_must_contain=("salish_tsunami completed",),
+    )
+    image: str | None = None
+
+    @property
+    def template_dir(self) -> Path:
+        return shipped_template("salish_tsunami")

@@ -1,0 +1,42 @@
+"""A model that is a directory of the user's own files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import JsonValue, field_validator
+
+from rompy_hydra.models.base import BaseConfig
+
+
+class TemplateModel(BaseConfig):
+    """Any model without writing Python: the files below `template` are rendered into the workspace.
+
+    In a template, `model` holds `parameters` and `run` holds `run_id`, `period` and `workspace`.
+    """
+
+    kind: ClassVar[str] = "template"
+
+    template: str
+    parameters: dict[str, JsonValue] = {}
+
+    @field_validator("template")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("needs the directory with the template files")
+        return value
+
+    @property
+    def template_dir(self) -> Path:
+        return Path(self.template).expanduser().absolute()
+
+    def context(self) -> Mapping[str, JsonValue]:
+        return self.parameters
+
+
+def shipped_template(name: str) -> Path:
+    """The directory of a template that comes with this package."""
+    return Path(__file__).with_name("templates") / name

@@ -1,0 +1,91 @@
+"""What all postprocessors share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Protocol, Self, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rompy_hydra.errors import ConfigError, PostprocessError, closest
+from rompy_hydra.workspace import Workspace
+
+Results = dict[str, object]
+
+
+@runtime_checkable
+class HasOutputs(Protocol):
+    """What a postprocessor needs of a model run."""
+
+    run_id: str
+    output_dir: Path
+
+
+class BasePostprocessor(BaseModel, ABC):
+    """What we learn from the outputs. Fields are its settings: plain, validated, frozen.
+
+    `process` answers a dict with at least `success` and `message`; numbers for the run record and
+    the results table go under `metrics`. Settings given to `process` override the fields.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def process(self, model_run: HasOutputs, **settings: object) -> Results:
+        """Process the outputs of `model_run`. Raises ValueError if it is no model run."""
+
+    def with_settings(self, settings: Mapping[str, object]) -> Self:
+        """This postprocessor with some of its fields replaced; ConfigError for what it does not know."""
+        if not settings:
+            return self
+        unknown = sorted(set(settings) - set(type(self).model_fields))
+        if unknown:
+            raise ConfigError(
+                f"the {self.name} postprocessor has no setting '{unknown[0]}'. "
+                f"{closest(unknown[0], type(self).model_fields)}"
+            )
+        try:
+            return type(self).model_validate({**dict(self), **settings})
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ConfigError(
+                f"the {self.name} postprocessor: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            ) from error
+
+
+def outputs_of(model_run: HasOutputs) -> Workspace:
+    """The directory of the run's outputs; ValueError if `model_run` is none."""
+    if model_run is None:
+        raise ValueError("model_run cannot be None")
+    if not hasattr(model_run, "run_id"):
+        raise ValueError("model_run must have a run_id attribute")
+    return Workspace(Path(model_run.output_dir) / model_run.run_id)
+
+
+def answer(name: str, results: object) -> Results:
+    """What a postprocessor returned, judged: a dict whose `success` is True or False.
+
+    An object with a `success` attribute is taken as well. PostprocessError for a shape that cannot
+    be judged: silence is not success.
+    """
+    if isinstance(results, Mapping):
+        found = {str(key): value for key, value in results.items()}
+    elif isinstance(results, BaseModel):
+        found = results.model_dump()
+    elif hasattr(results, "__dict__"):
+        found = dict(vars(results))
+    else:
+        found = {}
+    if not found and hasattr(results, "success"):
+        found = {"success": results.success}
+    success = found.get("success", getattr(results, "success", None))
+    if not isinstance(success, bool):
+        raise PostprocessError(
+            f"the postprocessor {name} returned {type(results).__name__} whose success cannot be "
+            "told; it must return a dict with 'success' (True or False) and 'message'"
+        )
+    return {**found, "success": success, "message": str(found.get("message", ""))}

@@ -1,0 +1,13 @@
+"""Run backends: where a model executes."""
+
+from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome
+from rompy_hydra.run.local import LocalConfig, LocalRunBackend
+
+__all__ = [
+    "BackendConfig",
+    "BaseRunBackend",
+    "Job",
+    "LocalConfig",
+    "LocalRunBackend",
+    "Outcome",
+]
