@@ -15,7 +15,7 @@ from rompy_hydra.postprocess.base import BasePostprocessor
 from rompy_hydra.provenance import Json
 from rompy_hydra.record import plain
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend
-from rompy_hydra.stages import ChosenBackend, ChosenProcessor
+from rompy_hydra.task import ChosenBackend, ChosenProcessor
 
 if TYPE_CHECKING:
     from rompy_hydra.model_run import ModelRun
@@ -36,16 +36,14 @@ def chosen_backend(backend: object, settings: Mapping[str, object]) -> ChosenBac
     if isinstance(backend, BackendConfig):
         backend = backend.get_backend_class()(backend)
     if isinstance(backend, type) and issubclass(backend, BaseRunBackend):
-        backend = backend(**settings)
+        backend = backend(None, **settings)
     if isinstance(backend, BaseRunBackend):
         fields = plain(backend.config.model_dump(mode="json"))
         return ChosenBackend(backend.name, fields, backend=backend)
     return _foreign_backend(backend, name, settings)
 
 
-def _foreign_backend(
-    backend: object, name: str, settings: Mapping[str, object]
-) -> ChosenBackend:
+def _foreign_backend(backend: object, name: str, settings: Mapping[str, object]) -> ChosenBackend:
     """A plugin in the reference's shape: `run(model_run, **kwargs)` or `run(model_run, config)`."""
     config: object = None
     if hasattr(backend, "get_backend_class"):

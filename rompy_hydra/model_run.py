@@ -21,7 +21,8 @@ from rompy_hydra.errors import (
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.postprocess.base import Results, answer
 from rompy_hydra.record import RunRecord
-from rompy_hydra.stages import ChosenBackend, Task, perform
+from rompy_hydra.stages import perform
+from rompy_hydra.task import ChosenBackend, Task
 from rompy_hydra.time_range import TimeRange
 from rompy_hydra.workspace import Workspace, check_run_id
 
@@ -101,8 +102,9 @@ class ModelRun(BaseModel):
         `processor` is a name, a postprocessor, or a list of them, done in order; `settings` go to
         each. Raises PluginError or ConfigError for a postprocessor that cannot be chosen.
         """
-        several = isinstance(processor, list | tuple)
-        chosen = chosen_processors(processor if several else [processor], settings)
+        chosen = chosen_processors(
+            processor if isinstance(processor, list | tuple) else [processor], settings
+        )
         if RunRecord.load(self.workspace) is None:
             # Nothing was done here yet, so there is nothing to write down either.
             answers = [answer(each.name, each.process(self)) for each in chosen]

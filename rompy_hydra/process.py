@@ -115,9 +115,7 @@ def run(
         )
 
 
-def wait_for(
-    pid: int, mark: str, *, timeout: float | None, grace: float, stop: StopSignal | None
-) -> bool:
+def wait_for(pid: int, mark: str, *, timeout: float | None, grace: float, stop: StopSignal | None) -> bool:
     """Wait for a process that another driver started; False if its time was up and it was ended."""
     deadline = None if timeout is None else time.monotonic() + timeout
     try:
@@ -140,9 +138,7 @@ def find_leader(mark: str) -> int | None:
     return members[0].pid if members else None
 
 
-def end_tree(
-    pid: int, mark: str, grace: float, reap: subprocess.Popen[bytes] | None = None
-) -> int:
+def end_tree(pid: int, mark: str, grace: float, reap: subprocess.Popen[bytes] | None = None) -> int:
     """End a run's processes: descendants, session and everything that carries its mark.
 
     SIGTERM, then SIGKILL after `grace` seconds, until none is left. Returns how many there were.

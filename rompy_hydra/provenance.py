@@ -16,7 +16,15 @@ from typing import TypeAlias
 Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
 
 # What decides about the numbers of a run, beside the model itself; each only if it is installed.
-_PACKAGES = ("rompy-hydra", "hydra-core", "omegaconf", "pydantic", "jinja2", "docker", "numpy")
+_PACKAGES: tuple[str, ...] = (
+    "rompy-hydra",
+    "hydra-core",
+    "omegaconf",
+    "pydantic",
+    "jinja2",
+    "docker",
+    "numpy",
+)
 _PACKAGES += ("xarray", "netCDF4", "matplotlib", "anuga", "rompy")
 
 

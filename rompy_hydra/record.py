@@ -84,9 +84,7 @@ class RunRecord:
     state: str = PENDING
     attempt: int = 1
     claim: int = 0
-    stages: dict[str, StageRecord] = field(
-        default_factory=lambda: {name: StageRecord() for name in STAGES}
-    )
+    stages: dict[str, StageRecord] = field(default_factory=lambda: {name: StageRecord() for name in STAGES})
     exit_code: int | None = None
     commands: list[Json] = field(default_factory=list)
     run_backend: dict[str, Json] = field(default_factory=dict)

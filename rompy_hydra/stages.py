@@ -1,4 +1,4 @@
-"""Generate, run, postprocess: each stage with its memory, its place in the record, and its faults.
+"""Generate, run, postprocess: each stage with its place in the record, and its faults.
 
 `perform` is the one way in which this package works on a run directory, be it for one verb of the
 Python API, a pipeline or a point of a sweep.
@@ -6,15 +6,12 @@ Python API, a pipeline or a point of a sweep.
 
 from __future__ import annotations
 
-import functools
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from loguru import logger
-from pydantic import BaseModel
 
 from rompy_hydra import claim, process
 from rompy_hydra import record as rec
@@ -26,219 +23,19 @@ from rompy_hydra.errors import (
     PostprocessError,
     RunError,
 )
-from rompy_hydra.models.base import BaseConfig, Input, RunFacts
-from rompy_hydra.postprocess.base import Results, answer
-from rompy_hydra.provenance import Json, hash_file, hash_json, provenance
-from rompy_hydra.record import Clock, FileFact, RunRecord, file_fact
-from rompy_hydra.run.base import BaseRunBackend, Outcome, failure, judge
+from rompy_hydra.memory import existing, needed
+from rompy_hydra.models.base import BaseConfig, Input
+from rompy_hydra.postprocess.base import answer
+from rompy_hydra.provenance import Json, provenance
+from rompy_hydra.record import Clock, RunRecord, file_fact
+from rompy_hydra.run.base import Outcome, failure, judge
 from rompy_hydra.run.local import LocalRunBackend
-from rompy_hydra.workspace import (
-    ATTEMPTS,
-    COMPOSED,
-    EXIT_CODE,
-    LOG,
-    METRICS,
-    RECORD,
-    SCRIPT,
-    Workspace,
-    copy_atomic,
-    script_text,
-    write_atomic,
-)
-
-if TYPE_CHECKING:
-    from rompy_hydra.model_run import ModelRun
-
-_RESERVED = {RECORD, SCRIPT, LOG, EXIT_CODE, METRICS, COMPOSED, ATTEMPTS}
+from rompy_hydra.task import ChosenBackend, Task
+from rompy_hydra.workspace import COMPOSED, copy_atomic, write_atomic
 
 
 class Busy(RunError):
     """Another living driver works on this run."""
-
-
-@dataclass(frozen=True)
-class ChosenBackend:
-    """A run backend and its settings as plain data.
-
-    `backend` is one of this package's kind; for a plugin in the reference's shape it is None, and
-    `call` calls it with a model run and a workspace.
-    """
-
-    name: str
-    settings: Mapping[str, Json] = field(default_factory=dict)
-    backend: BaseRunBackend | None = None
-    call: Callable[[ModelRun, Path], object] | None = None
-
-    @property
-    def identity(self) -> str:
-        """A hash of the settings that decide about the result."""
-        transient: frozenset[str] = frozenset()
-        if self.backend is not None:
-            transient = type(self.backend.config).transient
-        kept = {k: v for k, v in self.settings.items() if k not in transient}
-        return hash_json({"name": self.name, **kept})
-
-
-@dataclass(frozen=True)
-class ChosenProcessor:
-    """A postprocessor, bound to its arguments, and its settings as plain data."""
-
-    name: str
-    process: Callable[[ModelRun], object]
-    settings: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a run comes from: the overrides that made it, and the directory of its configs."""
-
-    overrides: tuple[str, ...] = ()
-    config_dir: Path = field(default_factory=Path.cwd)
-    # Files that tell the composed configuration, written below `.hydra/` when the run begins.
-    composed: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class Progress:
-    """How far a task came: for whoever must answer after a failure."""
-
-    record: RunRecord | None = None
-    stage: str | None = None
-    answers: list[Results] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What to do with one run."""
-
-    model_run: ModelRun
-    stages: tuple[str, ...] = rec.STAGES
-    backend: ChosenBackend | None = None
-    processors: tuple[ChosenProcessor, ...] = ()
-    origin: Origin = field(default_factory=Origin)
-    overwrite: bool = False
-    # A single verb of the Python API does what it says, whatever was done before.
-    imperative: bool = False
-    stop: process.StopSignal | None = None
-    # Told at the border of each stage, for those who watch.
-    watch: Callable[[str], None] = lambda _state: None
-    progress: Progress = field(default_factory=Progress)
-
-    @functools.cached_property
-    def workspace(self) -> Workspace:
-        return self.model_run.workspace
-
-    @functools.cached_property
-    def inputs(self) -> tuple[Input, ...]:
-        """Every file that generating will write, rendered in memory; GenerateError if it cannot."""
-        return planned_inputs(self.model_run)
-
-    @functools.cached_property
-    def model(self) -> dict[str, Json]:
-        return config_data(self.model_run.config)
-
-    @functools.cached_property
-    def period(self) -> Json:
-        return self.model_run.period.model_dump(mode="json")
-
-    @functools.cached_property
-    def identity(self) -> dict[str, str]:
-        """Hashes of what makes this run another one than its neighbour."""
-        backend = self.backend.identity if self.backend and not self.imperative else ""
-        return {
-            "model": hash_json({"model": self.model, "period": self.period}),
-            "run_backend": backend,
-        }
-
-    @functools.cached_property
-    def generate_key(self) -> str:
-        files = [[i.path, _content_hash(i), i.link, i.executable] for i in self.inputs]
-        return hash_json(
-            {"identity": self.identity["model"], "run_id": self.model_run.run_id, "files": files}
-        )
-
-    @functools.cached_property
-    def run_key(self) -> str:
-        backend = self.backend
-        assert backend is not None
-        script = ""
-        digest = None
-        if backend.backend is not None:
-            commands = backend.backend.commands(self.model_run.config)
-            env = backend.backend.environment(self.model_run.config)
-            script = script_text(commands, env, title="")
-            digest = getattr(backend.backend, "image_key", lambda _image: None)(
-                getattr(self.model_run.config, "image", None)
-            )
-        parts = {"generate": self.generate_key, "backend": backend.identity, "script": script}
-        return hash_json({**parts, "image": digest} if digest else {**parts})
-
-    @functools.cached_property
-    def postprocess_key(self) -> str:
-        chosen: list[Json] = [{"name": p.name, **p.settings} for p in self.processors]
-        return hash_json([self.run_key if self.backend else self.generate_key, chosen])
-
-    def config(self) -> dict[str, Json]:
-        """The resolved configuration, as the record keeps it."""
-        run = self.model_run
-        data: dict[str, Json] = {
-            "run_id": run.run_id,
-            "output_dir": str(run.output_dir),
-            "period": self.period,
-            "model": self.model,
-        }
-        if self.backend:
-            data["run_backend"] = {"name": self.backend.name, **self.backend.settings}
-        if self.processors:
-            data["processor"] = [{"name": p.name, **p.settings} for p in self.processors]
-        return data
-
-    def config_hash(self) -> str:
-        """A hash of what is run, leaving out where it is put."""
-        data = self.config()
-        return hash_json({k: v for k, v in data.items() if k not in {"run_id", "output_dir"}})
-
-
-def config_data(config: object) -> dict[str, Json]:
-    """A model configuration of any kind as plain data."""
-    kind = type(config)
-    target = f"{kind.__module__}.{kind.__qualname__}"
-    if isinstance(config, BaseModel):
-        return {"_target_": target, **rec.plain(config.model_dump(mode="json"))}
-    return {"_target_": target, **rec.plain(getattr(config, "__dict__", {}))}
-
-
-def planned_inputs(model_run: ModelRun) -> tuple[Input, ...]:
-    """The input files of a run, rendered in memory and checked; GenerateError if there is a fault."""
-    config = model_run.config
-    if not isinstance(config, BaseConfig):
-        return ()
-    workspace = model_run.workspace
-    facts = RunFacts(model_run.run_id, model_run.period, str(workspace.path))
-    inputs = tuple(config.inputs(facts))
-    seen: set[str] = set()
-    for item in inputs:
-        try:
-            workspace.inside(item.path)
-        except ValueError as error:
-            raise GenerateError(f"{error} (a file of the model's template)") from error
-        if item.path.split("/")[0] in _RESERVED:
-            raise GenerateError(
-                f"the input '{item.path}' has the name of a file of the engine; rename it"
-            )
-        if item.path in seen:
-            raise GenerateError(f"two inputs have the same path '{item.path}'; rename one of them")
-        seen.add(item.path)
-    return inputs
-
-
-def _content_hash(item: Input) -> str:
-    import hashlib
-
-    if item.content is not None:
-        return hashlib.sha256(item.content).hexdigest()
-    assert item.source is not None
-    return hash_file(item.source)
 
 
 def preflight(task: Task) -> None:
@@ -251,106 +48,7 @@ def preflight(task: Task) -> None:
             backend.backend.preflight(
                 backend.backend.commands(config), files, getattr(config, "image", None)
             )
-    _existing(task)
-
-
-def needed(task: Task, record: RunRecord | None) -> dict[str, str]:
-    """The stages of a task that must be done, each with the reason; the others are remembered."""
-    reasons: dict[str, str] = {}
-    workspace = task.workspace
-    for stage in task.stages:
-        old = record.stages.get(stage) if record else None
-        key = getattr(task, f"{stage}_key") if stage != "run" or task.backend else ""
-        if reasons and stage != "generate":
-            reasons[stage] = f"{next(reversed(reasons))} is done again"
-        elif old is None or old.state == rec.PENDING:
-            reasons[stage] = "not done yet"
-        elif old.state != rec.COMPLETED:
-            reasons[stage] = f"was {old.state} before"
-        elif task.imperative and stage != "generate":
-            reasons[stage] = "asked for"
-        elif old.key != key:
-            reasons[stage] = _what_changed(stage)
-        else:
-            assert record is not None
-            kept = {"generate": record.inputs, "run": record.outputs}.get(stage, record.products)
-            damaged = next((f.path for f in kept if not f.is_intact(workspace)), None)
-            if damaged:
-                reasons[stage] = f"{damaged} is missing or was changed"
-    return reasons
-
-
-def _what_changed(stage: str) -> str:
-    return {
-        "generate": "a template or a staged file changed",
-        "run": "the commands, the backend or its image changed",
-        "postprocess": "the postprocessor or its settings changed",
-    }[stage]
-
-
-def _existing(task: Task) -> RunRecord | None:
-    """The record in the run directory if it is of this very run; ConfigError if it is of another."""
-    workspace = task.workspace
-    try:
-        record = RunRecord.load(workspace)
-    except rec.DamagedRecord as error:
-        if task.overwrite:
-            return None
-        raise ConfigError(str(error)) from error
-    if record is None:
-        if not task.overwrite:
-            _refuse_strangers(task)
-        return None
-    differs = [
-        part
-        for part, value in task.identity.items()
-        if value and record.identity.get(part) not in (None, "", value)
-    ]
-    if differs and not task.overwrite:
-        raise ConfigError(
-            f"{workspace.path} holds another configuration ({_difference(record, task)}). Choose "
-            "another run_id or output_dir, or say overwrite=true: it moves the old directory aside"
-        )
-    return record
-
-
-def _refuse_strangers(task: Task) -> None:
-    """ConfigError if generating would replace a file that no run of ours has made."""
-    if not task.workspace.is_taken():
-        return
-    for item in task.inputs:
-        path = task.workspace.path / item.path
-        if os.path.lexists(path) and (not path.is_file() or hash_file(path) != _content_hash(item)):
-            raise ConfigError(
-                f"{path} is there already and differs from what the run would write. Choose another "
-                "run_id or output_dir, or say overwrite=true: it moves the directory aside"
-            )
-
-
-def _difference(record: RunRecord, task: Task) -> str:
-    old, new = _flat(record.config), _flat(rec.plain({"c": rec.redacted(task.config())}["c"]))  # type: ignore[arg-type]
-    parts = [
-        f"{key}: {json_text(old.get(key))} there, {json_text(new.get(key))} here"
-        for key in sorted(old | new)
-        if old.get(key) != new.get(key) and not key.startswith(("processor", "output_dir"))
-    ]
-    more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
-    return "; ".join(parts[:3]) + more or "values that are not stored differ"
-
-
-def json_text(value: Json) -> str:
-    import json
-
-    return "nothing" if value is None else json.dumps(value)
-
-
-def _flat(value: Json, prefix: str = "") -> dict[str, Json]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat: dict[str, Json] = {}
-    for key, item in value.items():
-        flat |= _flat(item, f"{prefix}.{key}" if prefix else key)
-    return flat
+    existing(task)
 
 
 def perform(task: Task) -> RunRecord:
@@ -361,7 +59,7 @@ def perform(task: Task) -> RunRecord:
     """
     workspace = task.workspace
     while True:
-        record = _existing(task)
+        record = existing(task)
         number, owner = claim.latest(workspace)
         claimed_later = number > (record.claim if record else 0)
         working = record is not None and not (record.ended or record.state == rec.PENDING)
@@ -405,9 +103,7 @@ def _set_aside_if_needed(task: Task, record: RunRecord | None, reasons: dict[str
 class _Work:
     """One claimed attempt."""
 
-    def __init__(
-        self, task: Task, old: RunRecord | None, number: int, reasons: dict[str, str]
-    ) -> None:
+    def __init__(self, task: Task, old: RunRecord | None, number: int, reasons: dict[str, str]) -> None:
         self.task = task
         self.workspace = task.workspace
         self.reasons = reasons
@@ -454,9 +150,7 @@ class _Work:
             self._end_or_adopt()
             if "run" in self.reasons and self.adopted is None:
                 if not record.ended:
-                    record.error = rec.error_facts(
-                        "run", RunError("the driver of this attempt died"), []
-                    )
+                    record.error = rec.error_facts("run", RunError("the driver of this attempt died"), [])
                     record.state = rec.LOST
                 keep = {fact.path for fact in record.inputs}
                 if "generate" in self.reasons:
@@ -524,7 +218,7 @@ class _Work:
             for name in config.directories:
                 self._make(workspace.inside(name))
         elif callable(config):
-            task.model_run.call_config()
+            config(task.model_run)
             before = set(self.record.found)
             written += [name for name, _ in workspace.files() if name not in before]
         if task.backend and task.backend.backend:
@@ -567,14 +261,10 @@ class _Work:
             self._begin("run", rec.RUNNING)
             self.reasons["run"] = "the model needs no execution"
             return
-        record.run_backend = _as_dict(
-            rec.redacted({"name": task.backend.name, **task.backend.settings})
-        )
+        record.run_backend = _as_dict(rec.redacted({"name": task.backend.name, **task.backend.settings}))
         backend = task.backend.backend
         if backend is not None:
-            record.commands = [
-                list(c) if not isinstance(c, str) else c for c in backend.commands(config)
-            ]
+            record.commands = [list(c) if not isinstance(c, str) else c for c in backend.commands(config)]
         # Known before the model starts, so that a later driver can tell whether its result is ours.
         self.record.begin("run", rec.RUNNING)
         record.stages["run"].key = task.run_key
@@ -629,9 +319,7 @@ class _Work:
                 "that its success cannot be told"
             )
         if not success:
-            raise failure(
-                ModelFailed, self.workspace, f"the run backend {chosen.name} reported a failure"
-            )
+            raise failure(ModelFailed, self.workspace, f"the run backend {chosen.name} reported a failure")
         return Outcome(0, clock())
 
     def _postprocess(self) -> None:
@@ -650,16 +338,12 @@ class _Work:
                 ) from error
             task.progress.answers.append(results)
             if not results["success"]:
-                raise PostprocessError(
-                    f"the postprocessor {processor.name} failed: {results['message']}"
-                )
+                raise PostprocessError(f"the postprocessor {processor.name} failed: {results['message']}")
             found = results.get("metrics")
             if isinstance(found, Mapping):
                 metrics |= rec.plain({str(key): value for key, value in found.items()})
         record.metrics = metrics
         if metrics:
-            import json
-
             write_atomic(workspace.metrics, json.dumps(metrics, indent=2) + "\n")
         record.products = [
             file_fact(workspace, name) for name, _ in workspace.files() if name not in before

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from rompy_hydra.memory import needed
 from rompy_hydra.record import COMPLETED, STAGES, RunRecord
-from rompy_hydra.stages import Task, needed
+from rompy_hydra.task import Task
 
 _SHOWN_METRICS = 12
 
@@ -93,9 +94,7 @@ def _number(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _failure(
-    task: Task, results: Mapping[str, object], record: RunRecord | None
-) -> list[str]:
+def _failure(task: Task, results: Mapping[str, object], record: RunRecord | None) -> list[str]:
     state = record.state if record is not None and record.ended else "failed"
     stage = results.get("stage", "pipeline")
     lines = [f"{state:<10} {task.model_run.run_id} in the stage {stage}"]

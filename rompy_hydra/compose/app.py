@@ -21,7 +21,8 @@ from rompy_hydra.compose.overrides import lists_of_options
 from rompy_hydra.errors import ConfigError, GenerateError, RompyHydraError
 from rompy_hydra.pipeline.base import BasePipeline
 from rompy_hydra.pipeline.local import LocalPipelineBackend
-from rompy_hydra.stages import Task, preflight
+from rompy_hydra.stages import preflight
+from rompy_hydra.task import Task
 
 __all__ = ["carry_out", "delegate", "is_hydras_own", "multirun", "opened", "parser", "prepared"]
 

@@ -15,11 +15,9 @@ from rompy_hydra.compose.composer import Composed, config_dir
 from rompy_hydra.compose.validate import Problem, located, problems
 from rompy_hydra.errors import ConfigError, RompyHydraError
 from rompy_hydra.model_run import ModelRun
-from rompy_hydra.stages import Origin, Task
+from rompy_hydra.task import Origin, Task
 
 _HYDRA_ONLY = {"_convert_", "_recursive_", "_partial_", "_args_"}
-_KNOWN = ("run_id", "output_dir", "overwrite", "log_level", "allowed_targets", "period", "model")
-_KNOWN += ("run_backend", "processor", "pipeline", "site")
 
 
 class InvalidConfig(ConfigError):

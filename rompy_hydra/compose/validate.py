@@ -162,9 +162,7 @@ def _has_target(value: object) -> bool:
     return any(True for _ in _targets(value, ""))
 
 
-def _problem(
-    model: type[BaseModel], error: Any, path: str, node: Mapping[str, Any]
-) -> Problem:
+def _problem(model: type[BaseModel], error: Any, path: str, node: Mapping[str, Any]) -> Problem:
     location = [part for part in error["loc"] if isinstance(part, int) or _is_key(part, node)]
     where = path + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in location)
     message = str(error["msg"]).removeprefix("Value error, ")

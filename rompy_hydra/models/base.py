@@ -128,8 +128,6 @@ class BaseConfig(BaseModel):
         if self.template_dir is not None:
             from rompy_hydra.models.render import render_directory
 
-            yield from render_directory(
-                self.template_dir, {"run": run, "model": dict(self.context())}
-            )
+            yield from render_directory(self.template_dir, {"run": run, "model": dict(self.context())})
         for file in self.files:
             yield file.as_input()

@@ -47,9 +47,7 @@ def _files(directory: Path) -> Iterator[Path]:
 
 
 def _cannot_list(error: OSError) -> None:
-    raise GenerateError(
-        f"cannot read the template directory {error.filename}: {error.strerror}"
-    ) from error
+    raise GenerateError(f"cannot read the template directory {error.filename}: {error.strerror}") from error
 
 
 def _read(path: Path) -> tuple[str | None, bool]:
@@ -94,7 +92,7 @@ def _render(template: jinja2.Template, path: Path, context: Mapping[str, object]
     except jinja2.UndefinedError as error:
         hint = _hint(str(error), context)
         raise GenerateError(f"{path}, line {_line(error, path)}: {error.message}. {hint}") from error
-    except Exception as error:  # noqa: BLE001 - a template may raise anything; it is told with its place
+    except Exception as error:
         raise GenerateError(
             f"{path}, line {_line(error, path)}: {type(error).__name__}: {error}"
         ) from error
@@ -103,9 +101,7 @@ def _render(template: jinja2.Template, path: Path, context: Mapping[str, object]
 def _line(error: BaseException, path: Path) -> int:
     """The template's line: Jinja maps the frames of its compiled code back to it."""
     lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == str(path)
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
     ]
     return lines[-1] or 1 if lines else 1
 

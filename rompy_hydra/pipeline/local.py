@@ -14,7 +14,7 @@ from rompy_hydra.errors import ConfigError, GenerateError
 from rompy_hydra.pipeline.base import BasePipeline, Results
 from rompy_hydra.record import COMPLETED, STAGES
 from rompy_hydra.run.base import check_model_run
-from rompy_hydra.stages import Task
+from rompy_hydra.task import Task
 
 if TYPE_CHECKING:
     from rompy_hydra.model_run import ModelRun
@@ -85,7 +85,10 @@ class LocalPipelineBackend(BasePipeline):
         except Exception as error:  # noqa: BLE001 - a plugin's constructor may raise anything
             return _failed(results, stage, error)
         task = Task(model_run, pipeline.stages, backend=backend, processors=chosen)
-        return pipeline.carry_out(task, results)
+        results = pipeline.carry_out(task, results)
+        if not results["success"]:
+            logger.error("{}", results["message"])
+        return results
 
     def carry_out(self, task: Task, results: Results | None = None) -> Results:
         """Do a task's stages and answer; the one broad `except`: the record has the failure by then."""
@@ -135,7 +138,6 @@ def _progress(task: Task) -> Results:
 
 
 def _failed(results: Results, stage: str, error: Exception) -> Results:
-    logger.error("{}", error)
     told = {
         "generate": "Input file generation failed",
         "run": "Model run failed",

@@ -1,4 +1,8 @@
 from rompy_hydra.postprocess.base import *
+
+
 class SummaryPostprocessor(BasePostprocessor):
-    name="summary"
-    def process(self, model_run, **s): return {}
+    name = "summary"
+
+    def process(self, model_run, **s):
+        return {}

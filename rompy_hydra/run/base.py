@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Protocol, runtime_checkable
@@ -18,7 +18,6 @@ from rompy_hydra.errors import ConfigError, ModelFailed, ModelTimedOut, RompyHyd
 from rompy_hydra.process import StopSignal, signal_name
 from rompy_hydra.provenance import Json
 from rompy_hydra.workspace import (
-    SCRIPT,
     Command,
     Workspace,
     check_env_names,
@@ -28,11 +27,10 @@ from rompy_hydra.workspace import (
 )
 
 # First words of a shell line that are no programs, so their absence from PATH says nothing.
-_SHELL_WORDS = frozenset(
-    ". : [ alias bg break case cd command continue do done echo eval exec exit export false fg for "
-    "getopts hash if jobs kill printf pwd read readonly return set shift test times trap true type "
-    "ulimit umask unset until wait while { ( !".split()
-)
+_SHELL_WORDS = {"alias", "bg", "break", "case", "cd", "command", "continue", "do", "done", "echo", "eval"}
+_SHELL_WORDS |= {"exec", "exit", "export", "false", "fg", "for", "getopts", "hash", "if", "jobs", "kill"}
+_SHELL_WORDS |= {"printf", "pwd", "read", "readonly", "return", "set", "shift", "test", "times", "trap"}
+_SHELL_WORDS |= {"true", "type", "ulimit", "umask", "unset", "until", "wait", "while", ".", ":", "["}
 
 
 @runtime_checkable
@@ -45,6 +43,23 @@ class RunLike(Protocol):
 
     def generate(self) -> object:
         """Make the workspace and return its path."""
+
+
+class CheckLike(Protocol):
+    """The outcome of one success check."""
+
+    check: str
+    ok: bool
+    message: str
+
+    def facts(self) -> dict[str, Json]: ...
+
+
+@runtime_checkable
+class SuccessLike(Protocol):
+    """A model configuration's declaration of success."""
+
+    def judge(self, workspace: Workspace) -> Sequence[CheckLike]: ...
 
 
 class BackendConfig(BaseModel):
@@ -200,9 +215,7 @@ def check_model_run(model_run: object) -> None:
         raise ValueError("model_run must have a run_id attribute")
 
 
-def validated(
-    cls: type[BackendConfig], fields: Mapping[str, object], what: str
-) -> BackendConfig:
+def validated(cls: type[BackendConfig], fields: Mapping[str, object], what: str) -> BackendConfig:
     """A configuration from fields; ConfigError lists everything that is wrong with them."""
     try:
         return cls.model_validate(dict(fields))
@@ -221,7 +234,7 @@ def judge(model_run: RunLike, workspace: Workspace, outcome: Outcome) -> list[di
     Returns the facts of all checks; ModelFailed names what did not hold.
     """
     success = getattr(model_run.config, "success", None)
-    checks = success.judge(workspace) if hasattr(success, "judge") else []
+    checks = success.judge(workspace) if isinstance(success, SuccessLike) else []
     failed = [check for check in checks if not check.ok]
     facts = [check.facts() for check in checks]
     reasons = [f"check {check.check}: {check.message}" for check in failed]

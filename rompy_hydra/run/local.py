@@ -121,9 +121,7 @@ class LocalRunBackend(BaseRunBackend):
                 started=lambda pid: job.report({"pid": pid}),
             )
         except OSError as error:
-            raise RunError(
-                f"cannot start {argv[0]} for {job.run_id}: {error.strerror or error}"
-            ) from error
+            raise RunError(f"cannot start {argv[0]} for {job.run_id}: {error.strerror or error}") from error
         if finished.timed_out:
             raise self._too_long(job)
         assert finished.exit_code is not None

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable
 
 # What says where and how, and not what: it is no part of a run's name.
-NOT_IN_LABELS = frozenset(
-    "pipeline site overwrite output_dir run_id log_level allowed_targets hydra sweep".split()
-)
+NOT_IN_LABELS = {"pipeline", "site", "overwrite", "output_dir", "run_id", "log_level"}
+NOT_IN_LABELS |= {"allowed_targets", "hydra", "sweep"}
 _MAX_VALUE = 32
 _MAX_LABEL = 160
 _AWKWARD = re.compile(r"[^\w.+-]+", re.UNICODE)

@@ -40,9 +40,7 @@ def on_a_plane_slope(slope: float, deepest: float, shallowest: float, **paramete
     """The stations of a run over a plane bed, 1000 steps long."""
     depths = [deepest + (shallowest - deepest) * i / 1000 for i in range(1001)]
     distances = [depth / slope for depth in depths]
-    return beach.transform_waves(
-        beach.Parameters(**parameters), distances, [-depth for depth in depths]
-    )
+    return beach.transform_waves(beach.Parameters(**parameters), distances, [-depth for depth in depths])
 
 
 def nearest(stations, distance: float):
@@ -124,9 +122,7 @@ def test_the_dissipation_is_the_rayleigh_integral_over_the_breaking_waves() -> N
         wave = limit + (i + 0.5) * width
         cubes += wave**3 * 2 * wave / height**2 * math.exp(-((wave / height) ** 2)) * width
     expected = beach.WATER_DENSITY * beach.GRAVITY / (4 * period * depth) * cubes
-    assert beach.breaking_dissipation(height, limit, depth, period) == pytest.approx(
-        expected, rel=1e-6
-    )
+    assert beach.breaking_dissipation(height, limit, depth, period) == pytest.approx(expected, rel=1e-6)
 
 
 def test_waves_in_the_inner_surf_zone_are_bounded_by_the_depth() -> None:
@@ -225,9 +221,7 @@ def test_halving_the_step_leaves_the_answer_as_it_was() -> None:
     for distance in (500.0, 150.0, 80.0, 40.0, 10.0):
         here = nearest(coarse, distance)
         there = nearest(fine, here.distance_m)
-        assert here.significant_wave_height_m == pytest.approx(
-            there.significant_wave_height_m, rel=2e-3
-        )
+        assert here.significant_wave_height_m == pytest.approx(there.significant_wave_height_m, rel=2e-3)
         assert here.setup_m == pytest.approx(there.setup_m, abs=1e-3)
 
 
@@ -265,9 +259,7 @@ def test_parameters_that_make_no_sense_end_the_run_with_one_clear_line(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "{}"])
-def test_a_broken_parameter_file_ends_the_run_with_one_clear_line(
-    tmp_path: Path, text: str
-) -> None:
+def test_a_broken_parameter_file_ends_the_run_with_one_clear_line(tmp_path: Path, text: str) -> None:
     run = run_script(tmp_path, text)
     assert run.returncode == 1
     assert len(run.stderr.splitlines()) == 1

@@ -158,9 +158,7 @@ def breaking_fraction(height: float, breaking_height: float) -> float:
     return math.exp(-((breaking_height / height) ** 2))
 
 
-def breaking_dissipation(
-    height: float, breaking_height: float, depth: float, period: float
-) -> float:
+def breaking_dissipation(height: float, breaking_height: float, depth: float, period: float) -> float:
     """Power per area (W/m^2) lost by breaking, for a root-mean-square height (m).
 
     Each breaking wave of height H loses energy like a bore, f rho g H^3 / (4 h). The sum over the
@@ -297,9 +295,7 @@ def next_station(last: Station, distance: float, bed: float, given: Parameters) 
     )
 
 
-def transform_waves(
-    given: Parameters, distances: Sequence[float], beds: Sequence[float]
-) -> list[Station]:
+def transform_waves(given: Parameters, distances: Sequence[float], beds: Sequence[float]) -> list[Station]:
     """Take the waves shoreward over a bed until the water is too shallow for them.
 
     `distances` (m, falling) and `beds` (m above datum) start at the seaward end, which is wet.

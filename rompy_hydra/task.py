@@ -1,0 +1,220 @@
+"""What to do with one run: the run, its stages, its backend and its processors, and their keys."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from rompy_hydra import process
+from rompy_hydra import record as rec
+from rompy_hydra.errors import GenerateError
+from rompy_hydra.models.base import BaseConfig, Input, RunFacts
+from rompy_hydra.postprocess.base import Results
+from rompy_hydra.provenance import Json, hash_file, hash_json
+from rompy_hydra.record import RunRecord
+from rompy_hydra.run.base import BaseRunBackend
+from rompy_hydra.workspace import (
+    ATTEMPTS,
+    BUILD_LOG,
+    COMPOSED,
+    EXIT_CODE,
+    LOG,
+    METRICS,
+    RECORD,
+    SCRIPT,
+    Workspace,
+    script_text,
+)
+
+if TYPE_CHECKING:
+    from rompy_hydra.model_run import ModelRun
+
+_RESERVED = {RECORD, SCRIPT, LOG, EXIT_CODE, METRICS, COMPOSED, ATTEMPTS, BUILD_LOG}
+
+
+@dataclass(frozen=True)
+class ChosenBackend:
+    """A run backend and its settings as plain data.
+
+    `backend` is one of this package's kind; for a plugin in the reference's shape it is None, and
+    `call` calls it with a model run and a workspace.
+    """
+
+    name: str
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    backend: BaseRunBackend | None = None
+    call: Callable[[ModelRun, Path], object] | None = None
+
+    @property
+    def identity(self) -> str:
+        """A hash of the settings that decide about the result."""
+        transient: frozenset[str] = frozenset()
+        if self.backend is not None:
+            transient = type(self.backend.config).transient
+        kept = {k: v for k, v in self.settings.items() if k not in transient}
+        return hash_json({"name": self.name, **kept})
+
+
+@dataclass(frozen=True)
+class ChosenProcessor:
+    """A postprocessor, bound to its arguments, and its settings as plain data."""
+
+    name: str
+    process: Callable[[ModelRun], object]
+    settings: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run comes from: the overrides that made it, and the directory of its configs."""
+
+    overrides: tuple[str, ...] = ()
+    config_dir: Path = field(default_factory=Path.cwd)
+    # Files that tell the composed configuration, written below `.hydra/` when the run begins.
+    composed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Progress:
+    """How far a task came: for whoever must answer after a failure."""
+
+    record: RunRecord | None = None
+    stage: str | None = None
+    answers: list[Results] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to do with one run."""
+
+    model_run: ModelRun
+    stages: tuple[str, ...] = rec.STAGES
+    backend: ChosenBackend | None = None
+    processors: tuple[ChosenProcessor, ...] = ()
+    origin: Origin = field(default_factory=Origin)
+    overwrite: bool = False
+    # A single verb of the Python API does what it says, whatever was done before.
+    imperative: bool = False
+    stop: process.StopSignal | None = None
+    # Told at the border of each stage, for those who watch.
+    watch: Callable[[str], None] = lambda _state: None
+    progress: Progress = field(default_factory=Progress)
+
+    @functools.cached_property
+    def workspace(self) -> Workspace:
+        return self.model_run.workspace
+
+    @functools.cached_property
+    def inputs(self) -> tuple[Input, ...]:
+        """Every file that generating will write, rendered in memory; GenerateError if it cannot."""
+        return planned_inputs(self.model_run)
+
+    @functools.cached_property
+    def model(self) -> dict[str, Json]:
+        return config_data(self.model_run.config)
+
+    @functools.cached_property
+    def period(self) -> Json:
+        return self.model_run.period.model_dump(mode="json")
+
+    @functools.cached_property
+    def identity(self) -> dict[str, str]:
+        """Hashes of what makes this run another one than its neighbour."""
+        backend = self.backend.identity if self.backend and not self.imperative else ""
+        return {
+            "model": hash_json({"model": self.model, "period": self.period}),
+            "run_backend": backend,
+        }
+
+    @functools.cached_property
+    def generate_key(self) -> str:
+        files: list[Json] = [[i.path, content_hash(i), i.link, i.executable] for i in self.inputs]
+        return hash_json(
+            {"identity": self.identity["model"], "run_id": self.model_run.run_id, "files": files}
+        )
+
+    @functools.cached_property
+    def run_key(self) -> str:
+        backend = self.backend
+        assert backend is not None
+        script = ""
+        digest = None
+        if backend.backend is not None:
+            commands = backend.backend.commands(self.model_run.config)
+            env = backend.backend.environment(self.model_run.config)
+            script = script_text(commands, env, title="")
+            digest = getattr(backend.backend, "image_key", lambda _image: None)(
+                getattr(self.model_run.config, "image", None)
+            )
+        parts = {"generate": self.generate_key, "backend": backend.identity, "script": script}
+        return hash_json({**parts, "image": digest} if digest else {**parts})
+
+    @functools.cached_property
+    def postprocess_key(self) -> str:
+        chosen: list[Json] = [{"name": p.name, **p.settings} for p in self.processors]
+        return hash_json([self.run_key if self.backend else self.generate_key, chosen])
+
+    def config(self) -> dict[str, Json]:
+        """The resolved configuration, as the record keeps it."""
+        run = self.model_run
+        data: dict[str, Json] = {
+            "run_id": run.run_id,
+            "output_dir": str(run.output_dir),
+            "period": self.period,
+            "model": self.model,
+        }
+        if self.backend:
+            data["run_backend"] = {"name": self.backend.name, **self.backend.settings}
+        if self.processors:
+            data["processor"] = [{"name": p.name, **p.settings} for p in self.processors]
+        return data
+
+    def config_hash(self) -> str:
+        """A hash of what is run, leaving out where it is put."""
+        data = self.config()
+        return hash_json({k: v for k, v in data.items() if k not in {"run_id", "output_dir"}})
+
+
+def config_data(config: object) -> dict[str, Json]:
+    """A model configuration of any kind as plain data."""
+    kind = type(config)
+    target = f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(config, BaseModel):
+        return {"_target_": target, **rec.plain(config.model_dump(mode="json"))}
+    return {"_target_": target, **rec.plain(getattr(config, "__dict__", {}))}
+
+
+def planned_inputs(model_run: ModelRun) -> tuple[Input, ...]:
+    """The input files of a run, rendered in memory and checked; GenerateError if there is a fault."""
+    config = model_run.config
+    if not isinstance(config, BaseConfig):
+        return ()
+    workspace = model_run.workspace
+    facts = RunFacts(model_run.run_id, model_run.period, str(workspace.path))
+    inputs = tuple(config.inputs(facts))
+    seen: set[str] = set()
+    for item in inputs:
+        try:
+            workspace.inside(item.path)
+        except ValueError as error:
+            raise GenerateError(f"{error} (a file of the model's template)") from error
+        if item.path.split("/")[0] in _RESERVED:
+            raise GenerateError(f"the input '{item.path}' has the name of a file of the engine; rename it")
+        if item.path in seen:
+            raise GenerateError(f"two inputs have the same path '{item.path}'; rename one of them")
+        seen.add(item.path)
+    return inputs
+
+
+def content_hash(item: Input) -> str:
+    """SHA-256 of what an input will be."""
+    if item.content is not None:
+        return hashlib.sha256(item.content).hexdigest()
+    assert item.source is not None
+    return hash_file(item.source)
