@@ -11,7 +11,7 @@ from rompy_hydra import __version__
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, RompyHydraError
 
 # Sub-commands and their modules; anything else is a composition, as in any Hydra program.
-_COMMANDS: dict[str, str] = {}
+_COMMANDS = {"check": "rompy_hydra.cli.check"}
 
 
 def main(argv: list[str] | None = None) -> int:

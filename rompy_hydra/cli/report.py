@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from rompy_hydra.memory import needed
@@ -105,11 +104,11 @@ def _failure(task: Task, results: Mapping[str, object], record: RunRecord | None
 
 
 @contextlib.contextmanager
-def progress(task: Task) -> Iterator[Task]:
+def progress(task: Task) -> Iterator[None]:
     """On a terminal, a line that shows the stage and the time; elsewhere the log says it."""
     streams = bool(getattr(getattr(task.backend and task.backend.backend, "config", 0), "stream_output", 0))
     if not sys.stdout.isatty() or streams:
-        yield task
+        yield
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -117,7 +116,8 @@ def progress(task: Task) -> Iterator[Task]:
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=Console(file=sys.stdout), transient=True) as display:
         line = display.add_task("starting", total=None)
-        yield replace(task, watch=lambda state: display.update(line, description=state))
+        task.watch = lambda state: display.update(line, description=state)
+        yield
 
 
 def shown(path: Path) -> str:

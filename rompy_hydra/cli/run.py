@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from rompy_hydra.cli import report
@@ -16,17 +15,16 @@ def main(argv: Sequence[str]) -> int:
     with app.opened(arguments) as composer:
         if app.is_hydras_own(arguments):
             return app.delegate(composer, arguments)
-        set_up_logging("INFO")
         if arguments.multirun:
-            return app.multirun(composer, arguments.overrides)
+            from rompy_hydra.cli import sweep
+
+            return sweep.run(composer, arguments.overrides, dry_run=arguments.dry_run)
         built = app.prepared(composer, arguments.overrides)
         set_up_logging(str(built.config["log_level"]))
         report.say(report.opening(built.task))
-        with report.progress(built.task) as task:
-            results = app.carry_out(built, task)
+        if arguments.dry_run:
+            return 0
+        with report.progress(built.task):
+            results = app.carry_out(built)
         report.say(report.closing(built.task, results))
         return 0 if results.get("success") is True else 1
-
-
-def write(text: str) -> None:
-    sys.stdout.write(text)

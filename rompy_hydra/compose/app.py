@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from rompy_hydra.compose.build import Built, build_run
 from rompy_hydra.compose.composer import Composed, Composer, parser
 from rompy_hydra.compose.overrides import lists_of_options
-from rompy_hydra.errors import ConfigError, GenerateError, RompyHydraError
+from rompy_hydra.compose.sweeper import Request
+from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
 from rompy_hydra.pipeline.base import BasePipeline
 from rompy_hydra.pipeline.local import LocalPipelineBackend
 from rompy_hydra.stages import preflight
-from rompy_hydra.task import Task
 
-__all__ = ["carry_out", "delegate", "is_hydras_own", "multirun", "opened", "parser", "prepared"]
+__all__ = [
+    "carry_out",
+    "delegate",
+    "is_hydras_own",
+    "multirun",
+    "opened",
+    "parser",
+    "prepared",
+    "stock_point",
+]
 
 
 @contextlib.contextmanager
@@ -79,20 +85,17 @@ def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
     except GenerateError as error:
         # Before anything was written, an input that cannot be made is a fault of the configuration.
         raise ConfigError(str(error)) from error
-    return replace(built, task=_with_composed(built.task, composed))
-
-
-def _with_composed(task: Task, composed: Composed) -> Task:
     files = {
         "config.yaml": composed.without_hydra(),
         "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(list(composed.overrides))),
     }
-    return replace(task, origin=replace(task.origin, composed=files))
+    built.task.origin = replace(built.task.origin, composed=files)
+    return built
 
 
-def carry_out(built: Built, task: Task) -> dict[str, Any]:
+def carry_out(built: Built) -> dict[str, Any]:
     """Run a prepared task with its pipeline; the pipeline's answer."""
-    pipeline = built.pipeline
+    pipeline, task = built.pipeline, built.task
     if isinstance(pipeline, LocalPipelineBackend):
         return pipeline.carry_out(task)
     if isinstance(pipeline, BasePipeline) or callable(getattr(pipeline, "execute", None)):
@@ -109,35 +112,30 @@ def carry_out(built: Built, task: Task) -> dict[str, Any]:
     raise ConfigError(f"pipeline: {pipeline!r} has no execute()")
 
 
-def multirun(composer: Composer, overrides: Sequence[str]) -> int:
-    """A sweep with the sweeper and the launcher that the configuration chooses."""
-    failed: list[str] = []
-
-    def run_point(config: DictConfig) -> dict[str, Any]:
-        hydra = HydraConfig.get()
-        directory = Path(hydra.runtime.output_dir)
-        composed = Composed(_with_hydra(config), tuple(hydra.overrides.task))
-        built = build_run(composed)
-        preflight(built.task)
-        model_run = built.task.model_run.model_copy(
-            update={"output_dir": directory.parent, "run_id": directory.name}
+def multirun(request: Request, overrides: Sequence[str]) -> None:
+    """A sweep with the sweeper and the launcher that the configuration chooses; see `request`."""
+    composer = request.composer
+    with composer.explained(overrides):
+        returned = composer.hydra.multirun(
+            composer.config_name, request, list(overrides), with_log_configuration=False
         )
-        results = carry_out(built, replace(built.task, model_run=model_run))
-        if results.get("success") is not True:
-            failed.append(directory.name)
-            sys.stderr.write(f"{directory.name}: {results.get('message')}\n")
-        else:
-            sys.stdout.write(f"completed  {directory}\n")
-        return results
+    if request.summary is None and request.forecast is None:
+        request.answers = [job for batch in returned or [] for job in batch]
 
-    try:
-        with composer.explained(overrides):
-            composer.hydra.multirun(composer.config_name, run_point, list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(str(error)) from error
-    if failed:
-        raise RompyHydraError(f"{len(failed)} runs failed: {', '.join(failed[:10])}")
-    return 0
+
+def stock_point(config: DictConfig) -> dict[str, Any]:
+    """One job of one of Hydra's own launchers; ModelFailed if the run failed."""
+    hydra = HydraConfig.get()
+    directory = Path(hydra.runtime.output_dir)
+    composed = Composed(_with_hydra(config), tuple(hydra.overrides.task))
+    built = build_run(composed)
+    preflight(built.task)
+    built.task.model_run.output_dir = directory.parent
+    built.task.model_run.run_id = directory.name
+    results = carry_out(built)
+    if results.get("success") is not True:
+        raise ModelFailed(f"{directory}: {results.get('error') or results.get('message')}")
+    return results
 
 
 def _with_hydra(config: DictConfig) -> DictConfig:

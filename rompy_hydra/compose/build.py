@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from rompy_hydra.choose import chosen_backend, chosen_processors
-from rompy_hydra.compose.composer import Composed, config_dir
-from rompy_hydra.compose.validate import Problem, located, problems
-from rompy_hydra.errors import ConfigError, RompyHydraError
+from rompy_hydra.compose.composer import Composed, assignments, config_dir
+from rompy_hydra.compose.validate import has_missing, located, problems
+from rompy_hydra.errors import ConfigError, InvalidConfig, Problem, RompyHydraError
 from rompy_hydra.model_run import ModelRun
+from rompy_hydra.provenance import Json
+from rompy_hydra.record import STAGES
+from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.task import Origin, Task
 
 _HYDRA_ONLY = {"_convert_", "_recursive_", "_partial_", "_args_"}
-
-
-class InvalidConfig(ConfigError):
-    """A configuration with problems; `problems` holds them all."""
-
-    def __init__(self, found: Sequence[Problem]) -> None:
-        self.problems = list(found)
-        count = len(self.problems)
-        head = "the configuration is wrong" if count == 1 else f"{count} problems in the configuration"
-        super().__init__("\n".join([f"{head}:", *(f"  {problem}" for problem in self.problems)]))
 
 
 @dataclass(frozen=True)
@@ -67,44 +60,103 @@ def _nested_targets(node: Any) -> list[tuple[str, Any]]:
 
 def build_run(composed: Composed) -> Built:
     """Everything of one run, checked and built; InvalidConfig tells all problems at once."""
-    config = composed.plain()
-    allowed = _allowed(config)
-    found = problems(config, allowed)
-    if found:
-        raise InvalidConfig(found)
-    try:
+    parameters = {a.key: a.value for a in assignments(composed.overrides)}
+    return Parts(composed.plain()).built(composed.overrides, parameters, origin_of(composed))
+
+
+class Parts:
+    """The parts of a run, built from plain configuration; unchanged ones are shared through `cache`.
+
+    `changed` are the top-level keys in which this configuration differs from the others that use
+    the same cache.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        cache: dict[str, Any] | None = None,
+        changed: Set[str] = frozenset(),
+    ) -> None:
+        self._config = config
+        self._cache = {} if cache is None else cache
+        self._changed = changed
+        self._allowed = _allowed(config)
+
+    def built(self, overrides: tuple[str, ...], parameters: Mapping[str, Json], config_dir: Path) -> Built:
+        """The run; InvalidConfig lists everything that is wrong with the configuration."""
+        try:
+            return self._built(overrides, parameters, config_dir)
+        except (ValidationError, TypeError, ValueError) as error:
+            found = problems(self._config, self._allowed) or _own_problems(error)
+            if found:
+                raise InvalidConfig(found) from error
+            if isinstance(error, RompyHydraError):
+                raise
+            raise ConfigError(f"cannot build the run: {error}") from error
+
+    def _built(self, overrides: tuple[str, ...], parameters: Mapping[str, Json], config_dir: Path) -> Built:
+        config = self._config
+        period = self._part("period", self._object)
+        model = self._part("model", self._object)
+        backend = self._part("run_backend", lambda node: chosen_backend(self._object(node), {}))
+        processors = self._part(
+            "processor", lambda node: chosen_processors(_several(node, self._allowed), {})
+        )
+        pipeline = self._part("pipeline", self._object)
         model_run = ModelRun(
             run_id=str(config["run_id"]),
             output_dir=Path(str(config["output_dir"])),
-            period=build(config["period"], allowed),
-            config=build(config["model"], allowed),
+            period=period,
+            config=model,
         )
-    except ValidationError as error:
-        raise InvalidConfig(
-            [
-                Problem(".".join(map(str, e["loc"])), e["input"], e["msg"].removeprefix("Value error, "))
-                for e in error.errors()
-            ]
-        ) from error
-    if not isinstance(config["overwrite"], bool):
-        raise InvalidConfig([Problem("overwrite", config["overwrite"], "must be true or false")])
-    try:
-        backend = chosen_backend(build(config["run_backend"], allowed), {})
-        processors = chosen_processors(_several(config["processor"], allowed), {})
-        pipeline = build(config["pipeline"], allowed)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, RompyHydraError):
-            raise
-        raise ConfigError(f"cannot build the run: {error}") from error
-    task = Task(
-        model_run,
-        stages=tuple(getattr(pipeline, "stages", ("generate", "run", "postprocess"))),
-        backend=backend,
-        processors=processors,
-        origin=Origin(composed.overrides, _origin_of(composed)),
-        overwrite=config["overwrite"],
-    )
-    return Built(task, pipeline, config)
+        if not isinstance(config["overwrite"], bool):
+            raise InvalidConfig([Problem("overwrite", config["overwrite"], "must be true or false")])
+        task = Task(
+            model_run,
+            stages=tuple(getattr(pipeline, "stages", STAGES)),
+            backend=backend,
+            processors=processors,
+            origin=Origin(overrides, config_dir, parameters=parameters),
+            overwrite=config["overwrite"],
+        )
+        return Built(task, pipeline, config)
+
+    def _part(self, key: str, make: Callable[[Any], Any]) -> Any:
+        if key not in self._config:
+            raise InvalidConfig([Problem(key, None, f"is missing: choose an option with {key}=OPTION")])
+        changed = key in self._changed
+        if changed or key not in self._cache:
+            node = self._config[key]
+            if has_missing(node) or not _checks_itself(node, self._allowed):
+                found = problems({key: node}, self._allowed)
+                if found:
+                    raise InvalidConfig(found)
+            part = make(node)
+            if changed:
+                return part
+            self._cache[key] = part
+        return self._cache[key]
+
+    def _object(self, node: Any) -> Any:
+        return build(node, self._allowed)
+
+
+def _checks_itself(node: Any, allowed: Sequence[str]) -> bool:
+    """Whether building a node finds all that is wrong with it: pydantic models without nested targets."""
+    if not isinstance(node, Mapping) or "_target_" not in node or len(_nested_targets(node)) > 1:
+        return False
+    target = located(node["_target_"], allowed)
+    return isinstance(target, type) and issubclass(target, BaseModel | BaseRunBackend)
+
+
+def _own_problems(error: Exception) -> list[Problem]:
+    """What is wrong with the run itself, such as its name."""
+    if not isinstance(error, ValidationError):
+        return []
+    return [
+        Problem(".".join(map(str, e["loc"])), e["input"], e["msg"].removeprefix("Value error, "))
+        for e in error.errors()
+    ]
 
 
 def _allowed(config: Mapping[str, Any]) -> list[str]:
@@ -122,12 +174,9 @@ def _several(node: Any, allowed: Sequence[str]) -> list[Any]:
     return [build(each, allowed) for each in nodes if each]
 
 
-def _origin_of(composed: Composed) -> Path:
+def origin_of(composed: Composed) -> Path:
     """The directory of the user's own configurations, or else of the package's: for its git state."""
-    for source in composed.config.hydra.runtime.config_sources:
-        if source.schema == "file" and source.provider != "main":
-            return Path(source.path)
-    for source in composed.config.hydra.runtime.config_sources:
-        if source.schema == "file":
-            return Path(source.path)
-    return config_dir()
+    sources = composed.config.hydra.runtime.config_sources
+    files = [source for source in sources if source.schema == "file"]
+    own = [source for source in files if source.provider != "main"]
+    return Path((own or files)[0].path) if files else config_dir()

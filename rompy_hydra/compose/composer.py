@@ -29,7 +29,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rompy_hydra.errors import ConfigError, closest
+from rompy_hydra.provenance import Json
 from rompy_hydra.sweep.label import label, named
+from rompy_hydra.sweep.points import Assignment
 
 CONFIG_NAME = "config"
 TASK_NAME = "rompy_hydra"
@@ -51,9 +53,10 @@ class Composed:
 
     def plain(self) -> dict[str, Any]:
         """The configuration without Hydra's part, resolved, as plain data (`???` stays `???`)."""
-        return {str(key): self._resolved(str(key)) for key in self.config if key != "hydra"}
+        return {str(key): self.resolved(str(key)) for key in self.config if key != "hydra"}
 
-    def _resolved(self, key: str) -> Any:
+    def resolved(self, key: str) -> Any:
+        """One top-level node, resolved."""
         # Key by key, in place: an interpolation may point anywhere, also into Hydra's part.
         try:
             if OmegaConf.is_missing(self.config, key):
@@ -124,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     """Hydra's own parser of the command line, with `--debug`."""
     found = get_args_parser()
     found.prog = "rompy-hydra"
+    found.add_argument("--dry-run", action="store_true", help="List a sweep's points and stop")
     found.add_argument("--debug", action="store_true", help="Show the traceback of an error")
     return found
 
@@ -131,15 +135,30 @@ def parser() -> argparse.ArgumentParser:
 @functools.cache
 def register_resolvers() -> None:
     OmegaConf.register_new_resolver("run_label", _run_label, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", _base_name, replace=True)
 
 
 def _run_label() -> str:
     """The default name of a run: its experiment or model, and what the command line changed."""
     facts = HydraConfig.get()
-    choices = facts.runtime.choices
-    base = "experiment" if choices.get("experiment") else "model"
+    base = "experiment" if facts.runtime.choices.get("experiment") else "model"
     rest = label_of(facts.overrides.task, without={base})
-    return f"{choices[base]},{rest}" if rest else str(choices[base])
+    return f"{_base_name()},{rest}" if rest else _base_name()
+
+
+def _base_name() -> str:
+    """The experiment's name, or else the model's."""
+    choices = HydraConfig.get().runtime.choices
+    return str(choices.get("experiment") or choices["model"]).replace("/", "_")
+
+
+def assignments(overrides: Sequence[str]) -> list[Assignment]:
+    """Overrides as they were typed, with their values; deletions and groups of lists left out."""
+    return [
+        Assignment(each.get_key_element(), plain_value(each), str(each.input_line))
+        for each in parse(list(overrides))
+        if not each.is_delete() and not each.is_sweep_override()
+    ]
 
 
 def label_of(overrides: Sequence[str], without: set[str] | None = None) -> str:
@@ -158,12 +177,19 @@ def override_key(override: Override) -> str:
     return sign + override.get_key_element().lstrip("+~")
 
 
-def plain_value(override: Override) -> object:
+def plain_value(override: Override) -> Json:
     """The value of an override that is no sweep, as Python has it."""
-    value = override.value()
-    if isinstance(value, dict | list):
-        return str(value)
-    return value
+    return json_value(override.value())
+
+
+def json_value(value: Any) -> Json:
+    """A value of Hydra's grammar as plain data."""
+    if isinstance(value, dict):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [json_value(item) for item in value]
+    found: Json = value
+    return found
 
 
 def parse(overrides: list[str]) -> list[Override]:

@@ -6,39 +6,16 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hydra.utils import get_object
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from rompy_hydra.errors import ConfigError, closest
+from rompy_hydra.errors import NO_VALUE, ConfigError, Problem, closest
 from rompy_hydra.run.base import BaseRunBackend
 
 _ALWAYS_ALLOWED = ("rompy_hydra.",)
 _SPECIAL = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong with a configuration."""
-
-    path: str
-    value: object
-    reason: str
-    hint: str = ""
-
-    def __str__(self) -> str:
-        value = "" if self.value is _NO_VALUE else f" = {_short(self.value)}"
-        return f"{self.path}{value}: {self.reason}" + (f". {self.hint}" if self.hint else "")
-
-
-_NO_VALUE = object()
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def problems(config: Mapping[str, Any], allowed: Sequence[str]) -> list[Problem]:
@@ -64,7 +41,16 @@ def _missing(node: object, path: str) -> Iterator[Problem]:
         for number, value in enumerate(node):
             yield from _missing(value, f"{path}[{number}]")
     elif node == "???":
-        yield Problem(path, _NO_VALUE, f"is required: give it with {path}=VALUE")
+        yield Problem(path, NO_VALUE, f"is required: give it with {path}=VALUE")
+
+
+def has_missing(node: object) -> bool:
+    """Whether a value of a node is still `???`."""
+    if isinstance(node, Mapping):
+        return any(has_missing(value) for value in node.values())
+    if isinstance(node, list):
+        return any(has_missing(value) for value in node)
+    return node == "???"
 
 
 def _targets(node: object, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -96,7 +82,7 @@ def located(target: object, allowed: Sequence[str]) -> Any:
     """The class or function that a `_target_` names."""
     name = check_allowed(target, allowed)
     try:
-        return get_object(name)
+        return _get_object(name)
     except Exception as error:
         module, _, last = name.rpartition(".")
         hint = ""
@@ -106,6 +92,9 @@ def located(target: object, allowed: Sequence[str]) -> Any:
         except Exception:  # noqa: BLE001 - only a hint: the import error itself is told below
             hint = ""
         raise ConfigError(f"cannot be imported: {_root_cause(error)}. {hint}") from error
+
+
+_get_object = functools.cache(get_object)
 
 
 def _root_cause(error: BaseException) -> str:
@@ -170,7 +159,7 @@ def _problem(model: type[BaseModel], error: Any, path: str, node: Mapping[str, A
         names = _names_at(model, location[:-1])
         return Problem(where, error["input"], "no such key", closest(str(location[-1]), names))
     if error["type"] == "missing":
-        return Problem(f"{path}.{error['loc'][-1]}", _NO_VALUE, "is required")
+        return Problem(f"{path}.{error['loc'][-1]}", NO_VALUE, "is required")
     return Problem(where, error["input"], message[0].lower() + message[1:])
 
 

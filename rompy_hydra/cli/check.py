@@ -1,0 +1,19 @@
+"""`rompy-hydra check [-m] OVERRIDES`: look at a run, or at every point of a sweep, and change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rompy_hydra.cli import report, sweep
+from rompy_hydra.compose import app
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 if everything can start, 2 if not."""
+    arguments = app.parser().parse_args(list(argv))
+    with app.opened(arguments) as composer:
+        if arguments.multirun:
+            return sweep.run(composer, arguments.overrides, check_only=True)
+        built = app.prepared(composer, arguments.overrides)
+        report.say([*report.opening(built.task), "check      nothing is wrong; nothing was changed"])
+        return 0

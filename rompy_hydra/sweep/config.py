@@ -1,0 +1,56 @@
+"""How a sweep is made and driven."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class SweepConfig(BaseModel):
+    """Settings of a sweep, besides its overrides. Plain data; `directory/name` is where it lives."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    directory: Path = Path("sweeps")
+    # Keys whose lists of values go together, each inner list one group: [[model.a, model.b]].
+    zip: tuple[tuple[str, ...], ...] = ()
+    # A CSV or YAML file of cases; its columns are configuration keys.
+    cases: Path | None = None
+    # An expression of swept keys; points where it is false are left out.
+    filter: str | None = None
+    # A space-filling design over keys given as interval(low,high).
+    design: Literal["latin_hypercube", "sobol"] | None = None
+    samples: int | None = Field(default=None, gt=0)
+    seed: int = 0
+    # Which earlier runs are done again: failed and lost ones, lost ones only, none, or all.
+    retry: Literal["failed", "lost", "none", "all"] = "failed"
+    # How often one command tries a run that fails.
+    attempts: int = Field(default=1, gt=0)
+    # Start no more runs after so many failures.
+    max_failures: int | None = Field(default=None, gt=0)
+    # A larger grid must be asked for.
+    max_points: int = Field(default=10_000, gt=0)
+    dry_run: bool = False
+
+    @field_validator("name")
+    @classmethod
+    def _one_directory(cls, value: str) -> str:
+        if not value or "/" in value or value in {".", ".."}:
+            raise ValueError(f"'{value}' must be the name of one directory")
+        return value
+
+    @model_validator(mode="after")
+    def _design_has_samples(self) -> SweepConfig:
+        if self.design is not None and self.samples is None:
+            raise ValueError(f"the design {self.design} needs sweep.samples, the number of points")
+        if self.design is None and self.samples is not None:
+            raise ValueError("samples goes with a design: sweep.design=latin_hypercube or sobol")
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The sweep's directory."""
+        return self.directory / self.name

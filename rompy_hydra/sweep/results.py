@@ -1,0 +1,185 @@
+"""One table of a sweep: `results.csv`, made from the records, and `sweep.json`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, cast
+
+from rompy_hydra.errors import SweepError
+from rompy_hydra.provenance import Json
+from rompy_hydra.record import DamagedRecord, RunRecord, now
+from rompy_hydra.workspace import RECORD, write_atomic
+
+RESULTS = "results.csv"
+SWEEP = "sweep.json"
+SCHEMA_VERSION = 1
+_FIXED = ("state", "attempts", "seconds", "cpu_seconds", "peak_memory_bytes", "exit_code")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of a sweep, as the table has it. Times in seconds."""
+
+    label: str
+    state: str
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    attempts: int = 1
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    exit_code: int | None = None
+    metrics: Mapping[str, Json] = field(default_factory=dict)
+    error: str = ""
+
+
+def row_of(label: str, record: RunRecord, state: str | None = None) -> Row:
+    """The row of a run from its record; `state` where the record cannot know it (lost)."""
+    resources = record.resources
+    seconds = [stage.seconds for stage in record.stages.values() if stage.seconds is not None]
+    return Row(
+        label=label,
+        state=state or record.state,
+        parameters=record.parameters,
+        attempts=record.attempt,
+        seconds=round(sum(seconds), 4) if seconds else None,
+        cpu_seconds=cast("float | None", resources.get("cpu_seconds")),
+        peak_memory_bytes=cast("int | None", resources.get("peak_memory_bytes")),
+        exit_code=record.exit_code,
+        metrics=record.metrics,
+        error=str(record.error["message"]) if record.error else "",
+    )
+
+
+class Results:
+    """The rows of a sweep. They wait in a temporary file, so that memory does not grow with them.
+
+    The newest row of a label counts. Rows may come from several threads.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._spool: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+        self._offsets: dict[str, int] = {}
+        self._parameters: dict[str, None] = {}
+        self._metrics: dict[str, None] = {}
+        self._lock = threading.Lock()
+        self._written = 0.0
+        self._cost = 0.0
+
+    def add(self, row: Row) -> None:
+        with self._lock:
+            self._parameters.update(dict.fromkeys(row.parameters))
+            self._metrics.update(dict.fromkeys(row.metrics))
+            self._offsets[row.label] = self._spool.seek(0, os.SEEK_END)
+            self._spool.write(json.dumps(asdict(row)) + "\n")
+
+    def close(self) -> None:
+        self._spool.close()
+
+    def labels(self) -> list[str]:
+        return list(self._offsets)
+
+    def rows(self) -> Iterator[Row]:
+        """The rows, sorted by label."""
+        for label in sorted(self._offsets, key=natural):
+            self._spool.seek(self._offsets[label])
+            yield Row(**json.loads(self._spool.readline()))
+
+    def refresh(self) -> None:
+        """Write the table if the last time is long enough ago, measured by what writing it costs."""
+        if time.monotonic() - self._written > max(2.0, 20 * self._cost):
+            self.write()
+
+    def write(self) -> None:
+        """Write `results.csv` atomically."""
+        begin = time.monotonic()
+        with self._lock:
+            parameters, metrics = sorted(self._parameters), sorted(self._metrics, key=natural)
+            text = io.StringIO(newline="")
+            table = csv.writer(text, lineterminator="\n")
+            table.writerow(["label", *parameters, *_FIXED, *metrics])
+            for row in self.rows():
+                fixed = (_cell(cast("Json", getattr(row, name))) for name in _FIXED)
+                values = (_cell(row.parameters.get(name)) for name in parameters)
+                numbers = (_cell(row.metrics.get(name)) for name in metrics)
+                table.writerow([row.label, *values, *fixed, *numbers])
+        write_atomic(self._directory / RESULTS, text.getvalue())
+        self._written = time.monotonic()
+        self._cost = self._written - begin
+
+
+def natural(label: str) -> list[tuple[int, float, str]]:
+    """A sort key in which `x=2` comes before `x=10`.
+
+    >>> sorted(["x=10", "x=2"], key=natural)
+    ['x=2', 'x=10']
+    """
+    import re
+
+    parts = re.split(r"(\d+(?:\.\d+)?)", label)
+    return [(0, float(part), "") if index % 2 else (1, 0.0, part) for index, part in enumerate(parts)]
+
+
+def _cell(value: Json) -> str | int | float:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return value
+
+
+def earlier_rows(directory: Path, known: Iterable[str]) -> Iterator[Row]:
+    """Rows of runs in the sweep's directory that this command does not know: of earlier commands."""
+    skip = set(known)
+    try:
+        names = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir())
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name in skip or ".old-" in name:
+            continue
+        try:
+            record = RunRecord.read(directory / name / RECORD)
+        except DamagedRecord:
+            yield Row(name, "damaged", error=f"{directory / name / RECORD} is damaged")
+            continue
+        if record is not None:
+            yield row_of(name, record)
+
+
+def write_sweep_file(
+    directory: Path, name: str, command: Mapping[str, Json], points: Mapping[str, list[str]]
+) -> None:
+    """Add this command and its points to `sweep.json`; earlier ones stay. SweepError if it is damaged."""
+    path = directory / SWEEP
+    data: dict[str, Json] = {}
+    try:
+        data = json.loads(path.read_text())
+        if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError("not a sweep file of this version")
+    except FileNotFoundError:
+        data = {"schema_version": SCHEMA_VERSION, "name": name, "created": now()}
+    except ValueError as error:
+        raise SweepError(
+            f"{path} is damaged ({error}); it was left as it is. Move it aside and run again: it is "
+            "made anew from the runs"
+        ) from error
+    data["updated"] = now()
+    data["commands"] = [*cast("list[Json]", data.get("commands", [])), dict(command)]
+    old = cast("dict[str, Json]", data.get("points", {}))
+    data["points"] = {**old, **cast("dict[str, Json]", dict(points))}
+    lines = (f'"{key}": {json.dumps(value)}' for key, value in data.items() if key != "points")
+    rows = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in data["points"].items())
+    text = "{\n" + ",\n".join(lines) + ',\n"points": {\n' + ",\n".join(rows) + "\n}}\n"
+    write_atomic(path, text)
