@@ -4,6 +4,7 @@
 
     RompyHydraError
     ├── ConfigError        the configuration or the usage is wrong (also a ValueError)
+    │   └── InvalidConfig  ... with a list of all problems
     ├── PluginError        a plugin is unknown, broken or ambiguous
     ├── GenerateError      the inputs of a run could not be made
     ├── RunError           a run could not be started, or was lost
@@ -19,7 +20,8 @@ answers: 2 where the user's input is wrong, 1 where a run failed.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 INTERRUPTED_EXIT_CODE = 130
 
@@ -34,6 +36,39 @@ class ConfigError(RompyHydraError, ValueError):
     """The configuration or the usage is wrong; nothing was started and nothing was written."""
 
     exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a configuration: where, what value, why, and what would be right."""
+
+    path: str
+    value: object
+    reason: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        value = "" if self.value is NO_VALUE else f" = {shortened(self.value)}"
+        return f"{self.path}{value}: {self.reason}" + (f". {self.hint}" if self.hint else "")
+
+
+NO_VALUE = object()
+
+
+def shortened(value: object) -> str:
+    """A value as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+class InvalidConfig(ConfigError):
+    """A configuration with problems; `problems` holds them all."""
+
+    def __init__(self, found: Sequence[Problem]) -> None:
+        self.problems = list(found)
+        count = len(self.problems)
+        head = "the configuration is wrong" if count == 1 else f"{count} problems in the configuration"
+        super().__init__("\n".join([f"{head}:", *(f"  {problem}" for problem in self.problems)]))
 
 
 class PluginError(RompyHydraError):

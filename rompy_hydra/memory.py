@@ -9,6 +9,7 @@ from rompy_hydra import record as rec
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.provenance import Json, hash_file
 from rompy_hydra.record import RunRecord
+from rompy_hydra.redaction import redacted
 from rompy_hydra.task import Task, content_hash
 
 
@@ -25,7 +26,7 @@ def needed(task: Task, record: RunRecord | None) -> dict[str, str]:
             reasons[stage] = "not done yet"
         elif old.state != rec.COMPLETED:
             reasons[stage] = f"was {old.state} before"
-        elif task.imperative and stage != "generate":
+        elif (task.imperative or task.again) and stage != "generate":
             reasons[stage] = "asked for"
         elif old.key != key:
             reasons[stage] = _what_changed(stage)
@@ -73,9 +74,15 @@ def existing(task: Task) -> RunRecord | None:
 
 
 def _refuse_strangers(task: Task) -> None:
-    """ConfigError if generating would replace a file that no run of ours has made."""
+    """ConfigError if a run would replace a file that no run of ours has made."""
     if not task.workspace.is_taken():
         return
+    traces = task.workspace.traces()
+    if traces:
+        raise ConfigError(
+            f"{task.workspace.path} has no run.json, but {', '.join(traces)} that a run would replace. "
+            "Choose another run_id or output_dir, or say overwrite=true: it moves the directory aside"
+        )
     for item in task.inputs:
         path = task.workspace.path / item.path
         if os.path.lexists(path) and (not path.is_file() or hash_file(path) != content_hash(item)):
@@ -86,7 +93,7 @@ def _refuse_strangers(task: Task) -> None:
 
 
 def _difference(record: RunRecord, task: Task) -> str:
-    old, new = _flat(record.config), _flat(rec.plain({"c": rec.redacted(task.config())}["c"]))  # type: ignore[arg-type]
+    old, new = _flat(dict(record.config)), _flat(redacted(task.config()))
     parts = [
         f"{key}: {_json(old.get(key))} there, {_json(new.get(key))} here"
         for key in sorted(old | new)

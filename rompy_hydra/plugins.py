@@ -12,8 +12,15 @@ from pathlib import Path
 
 from rompy_hydra.errors import PluginError, closest
 
-CATEGORIES = ("run", "postprocess", "pipeline")
-WHAT = {"run": "run backend", "postprocess": "postprocessor", "pipeline": "pipeline backend"}
+# The category of a plugin, which is the last part of its entry-point group, and what it is called.
+WHAT = {
+    "run": "run backend",
+    "postprocess": "postprocessor",
+    "pipeline": "pipeline backend",
+    "config": "model configuration",
+}
+# Packages with whole trees of configurations.
+TREES = "rompy_hydra.conf"
 _OWN = "rompy-hydra"
 
 
@@ -84,6 +91,26 @@ def find(category: str, name: str) -> Plugin:
 def load(category: str, name: str) -> object:
     """The class of a plugin by its name; PluginError if there is none, or it is broken."""
     return find(category, name).load()
+
+
+def name_of(category: str, cls: type) -> str:
+    """The name under which a class is registered, or else the class's own."""
+    value = f"{cls.__module__}:{cls.__qualname__}"
+    return next((p.name for p in _registered(category) if p.value == value), cls.__name__)
+
+
+@functools.cache
+def registered_targets() -> frozenset[str]:
+    """The dotted paths of all registered plugins: what a configuration may name as `_target_`."""
+    found = (plugin for category in WHAT for plugin in _registered(category))
+    return frozenset(plugin.value.split("[")[0].strip().replace(":", ".") for plugin in found)
+
+
+@functools.cache
+def configuration_trees() -> tuple[tuple[str, str], ...]:
+    """Packages that bring configurations: (distribution, package)."""
+    points = importlib.metadata.entry_points(group=TREES)
+    return tuple((p.dist.name if p.dist else "unknown", p.value) for p in points)
 
 
 def _normal(distribution: str) -> str:

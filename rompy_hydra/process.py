@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import select
@@ -16,7 +17,20 @@ from pathlib import Path
 
 import psutil
 
+from rompy_hydra.process_tree import end_tree, find_leader, kill_marked
+from rompy_hydra.resource_use import PeakMemory
 from rompy_hydra.workspace import RUN_MARK
+
+__all__ = [
+    "Finished",
+    "StopSignal",
+    "end_tree",
+    "find_leader",
+    "kill_marked",
+    "run",
+    "signal_name",
+    "wait_for",
+]
 
 
 class StopSignal:
@@ -34,6 +48,10 @@ class StopSignal:
 
     def is_set(self) -> bool:
         return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is set, at most so long; whether it is."""
+        return self._event.wait(seconds)
 
     def fileno(self) -> int:
         """Readable from the moment of `set()`, for select and poll."""
@@ -77,126 +95,61 @@ def run(
     answered like Ctrl-C, with KeyboardInterrupt. OSError says that the command cannot start.
     """
     begin = time.monotonic()
-    memory = _PeakMemory()
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env={**env, RUN_MARK: mark},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    with _following(log, stream):
+    memory = PeakMemory()
+    process: subprocess.Popen[bytes] | None = None
+    with log.open("ab") as output, _following(log, output.tell(), stream):
         try:
+            process = subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env={**env, RUN_MARK: mark},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
             if started is not None:
                 started(process.pid)
             deadline = None if timeout is None else begin + timeout
             ended = _wait(process.pid, deadline, stop, memory)
-        except BaseException:
-            end_tree(process.pid, mark, grace, reap=process)
+            # Before the process is waited for: until then nobody else can get its id.
+            left = end_tree(process.pid, mark, grace, reap=None if ended else process)
+        except BaseException as error:
+            # An interrupt may come before `process` is there, but after it was started.
+            if process is not None or not isinstance(error, OSError):
+                end_tree(process.pid if process else None, mark, grace, reap=process)
             raise
         if not ended:
-            end_tree(process.pid, mark, grace, reap=process)
             return Finished(None, True, time.monotonic() - begin)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        left = 0
-        if process.returncode != 0 or _session_lives(process.pid):
-            left = end_tree(process.pid, mark, grace)
-        return Finished(
-            exit_code=_shell_code(process.returncode),
-            timed_out=False,
-            seconds=time.monotonic() - begin,
-            cpu_seconds=usage.ru_utime + usage.ru_stime,
-            peak_memory_bytes=memory.peak(usage.ru_maxrss),
-            left_processes=left,
-        )
+    return Finished(
+        exit_code=_shell_code(process.returncode),
+        timed_out=False,
+        seconds=time.monotonic() - begin,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        peak_memory_bytes=memory.peak(usage.ru_maxrss),
+        left_processes=left,
+    )
 
 
 def wait_for(pid: int, mark: str, *, timeout: float | None, grace: float, stop: StopSignal | None) -> bool:
-    """Wait for a process that another driver started; False if its time was up and it was ended."""
+    """Wait for a process that another driver started; False if its time was up and it was ended.
+
+    What it leaves running is ended as well.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
     try:
-        if _wait(pid, deadline, stop):
-            end_tree(pid, mark, grace)
-            return True
-    except BaseException:
+        return _wait(pid, deadline, stop)
+    finally:
         end_tree(pid, mark, grace)
-        raise
-    end_tree(pid, mark, grace)
-    return False
-
-
-def find_leader(mark: str) -> int | None:
-    """The process that leads a run's session, or None if nothing of it lives on this machine."""
-    members = _marked(mark)
-    for process in members:
-        if os.getsid(process.pid) == process.pid:
-            return process.pid
-    return members[0].pid if members else None
-
-
-def end_tree(pid: int, mark: str, grace: float, reap: subprocess.Popen[bytes] | None = None) -> int:
-    """End a run's processes: descendants, session and everything that carries its mark.
-
-    SIGTERM, then SIGKILL after `grace` seconds, until none is left. Returns how many there were.
-    """
-    found = {process.pid: process for process in _tree(pid, mark)}
-    for process in found.values():
-        with contextlib.suppress(psutil.Error):
-            process.terminate()
-    _gone, alive = psutil.wait_procs(list(found.values()), timeout=grace)
-    while alive := [p for p in alive if p.is_running()] + _tree(pid, mark):
-        for process in alive:
-            found[process.pid] = process
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        _gone, alive = psutil.wait_procs(alive, timeout=10)
-    if reap is not None:
-        reap.wait()
-    return len(found)
-
-
-class _PeakMemory:
-    """The largest process of a run, in bytes.
-
-    The kernel's own figure (`ru_maxrss`) counts from before exec, so it is never below the size of
-    this driver. Larger models are told exactly by it; smaller ones by looking at their high-water
-    marks from time to time, and ones that are too quick for a look are not told at all.
-    """
-
-    def __init__(self) -> None:
-        self._floor = psutil.Process().memory_info().rss
-        self._sampled = 0
-
-    def look(self, pid: int) -> None:
-        for process in [pid, *_children(pid)]:
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                status = Path(f"/proc/{process}/status").read_text()
-                kib = int(status.split("VmHWM:", 1)[1].split()[0])
-                self._sampled = max(self._sampled, kib * 1024)
-
-    def peak(self, ru_maxrss: int) -> int | None:
-        kernel = ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return kernel if kernel > self._floor * 1.05 else self._sampled or None
-
-
-def _children(pid: int) -> list[int]:
-    """Descendants by the kernel's own list: quicker than a walk over all processes."""
-    found: list[int] = []
-    with contextlib.suppress(OSError, ValueError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            found += [int(child), *_children(int(child))]
-    return found
 
 
 def _wait(
     pid: int,
     deadline: float | None,
     stop: StopSignal | None,
-    memory: _PeakMemory | None = None,
+    memory: PeakMemory | None = None,
 ) -> bool:
     """True when the process ended, False when the deadline came first; KeyboardInterrupt on `stop`."""
     look_after = 0.05
@@ -246,42 +199,6 @@ def _has_ended(pid: int) -> bool:
         return True
 
 
-def _session_lives(pid: int) -> bool:
-    try:
-        os.killpg(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _tree(pid: int, mark: str) -> list[psutil.Process]:
-    """The living processes of a run: the session of `pid`, its descendants and all that carry `mark`."""
-    found = {process.pid: process for process in _marked(mark, session=pid)}
-    with contextlib.suppress(psutil.Error):
-        leader = psutil.Process(pid)
-        for process in [leader, *leader.children(recursive=True)]:
-            found[process.pid] = process
-    return [p for p in found.values() if p.pid != os.getpid() and _alive(p)]
-
-
-def _marked(mark: str, session: int | None = None) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if os.getsid(process.pid) == session or process.environ().get(RUN_MARK) == mark:
-                found.append(process)
-    return [p for p in found if p.pid != os.getpid() and _alive(p)]
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
-
-
 def _shell_code(returncode: int) -> int:
     """An exit code as a shell tells it: 128 + the signal's number for a process that was killed."""
     return returncode if returncode >= 0 else 128 - returncode
@@ -296,13 +213,13 @@ def signal_name(exit_code: int) -> str:
 
 
 @contextlib.contextmanager
-def _following(log: Path, stream: bool) -> Iterator[None]:
+def _following(log: Path, start: int, stream: bool) -> Iterator[None]:
     """Copy what is appended to `log` to this process's standard output while the block runs."""
     if not stream:
         yield
         return
     done = threading.Event()
-    follower = threading.Thread(target=_follow, args=(log, done), daemon=True)
+    follower = threading.Thread(target=_follow, args=(log, start, done), daemon=True)
     follower.start()
     try:
         yield
@@ -311,12 +228,18 @@ def _following(log: Path, stream: bool) -> Iterator[None]:
         follower.join()
 
 
-def _follow(log: Path, done: threading.Event) -> None:
-    with log.open("rb") as file:
+def _follow(log: Path, start: int, done: threading.Event) -> None:
+    # Bytes of a character may come apart, and a terminal may not know all characters.
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    # The reader of our output may go away; the model goes on, and the log has everything.
+    with log.open("rb") as file, contextlib.suppress(OSError, ValueError):
+        file.seek(start)
         while True:
             last_round = done.is_set()
             while chunk := file.read(65536):
-                sys.stdout.write(chunk.decode(errors="replace"))
+                text = decoder.decode(chunk)
+                sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
             sys.stdout.flush()
             if last_round:
                 return

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 # What decides about the numbers of a run, beside the model itself; each only if it is installed.
 _PACKAGES: tuple[str, ...] = (
@@ -55,7 +55,8 @@ def git_facts(directory: Path) -> dict[str, Json]:
         answer = subprocess.run(
             ["git", "-C", str(directory), "status", "--porcelain=v2", "--branch"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=30,
             check=False,
             env=os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},

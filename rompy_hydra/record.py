@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
 from rompy_hydra.errors import RompyHydraError
-from rompy_hydra.provenance import Json, hash_file
-from rompy_hydra.workspace import Workspace, is_secret, write_atomic
+from rompy_hydra.file_fact import FileFact, file_fact
+from rompy_hydra.provenance import Json
+from rompy_hydra.workspace import Workspace, write_atomic
+
+__all__ = ["Clock", "DamagedRecord", "FileFact", "RunRecord", "StageRecord", "error_facts", "file_fact"]
 
 SCHEMA_VERSION = 1
 
@@ -27,6 +31,9 @@ FAILED = "failed"
 TIMED_OUT = "timed_out"
 INTERRUPTED = "interrupted"
 LOST = "lost"  # never written: what is said of a record whose driver is dead
+
+# Bytes that a record keeps free while its run goes on.
+_ROOM = 4096
 
 FINAL = {COMPLETED, FAILED, TIMED_OUT, INTERRUPTED}
 STAGES = ("generate", "run", "postprocess")
@@ -48,33 +55,6 @@ class StageRecord:
     why: str | None = None
 
 
-@dataclass(frozen=True)
-class FileFact:
-    """A file of a run: path relative to the run directory, bytes, SHA-256, modification time (ns)."""
-
-    path: str
-    size: int
-    sha256: str
-    mtime_ns: int
-
-    def is_intact(self, workspace: Workspace) -> bool:
-        """Whether the file is there as it was; its content is read only if its time changed."""
-        path = workspace.path / self.path
-        try:
-            stat = path.stat()
-        except OSError:
-            return False
-        if stat.st_size != self.size:
-            return False
-        return stat.st_mtime_ns == self.mtime_ns or hash_file(path) == self.sha256
-
-
-def file_fact(workspace: Workspace, relative: str) -> FileFact:
-    path = workspace.path / relative
-    stat = path.stat()
-    return FileFact(relative, stat.st_size, hash_file(path), stat.st_mtime_ns)
-
-
 @dataclass
 class RunRecord:
     """One run's facts. `save` writes them atomically; `load` reads them back."""
@@ -92,6 +72,7 @@ class RunRecord:
     config_hash: str = ""
     identity: dict[str, str] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
+    parameters: dict[str, Json] = field(default_factory=dict)
     provenance: dict[str, Json] = field(default_factory=dict)
     # Files that were in the directory before the run came: never moved, never deleted.
     found: list[str] = field(default_factory=list)
@@ -119,12 +100,20 @@ class RunRecord:
             text = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise DamagedRecord(
+                f"{path} cannot be read: {error.strerror}. Mend its permissions, or choose another "
+                "run_id or output_dir"
+            ) from error
         try:
             data = json.loads(text)
             version = data["schema_version"]
             if version != SCHEMA_VERSION:
                 raise ValueError(f"schema_version {version!r} is not {SCHEMA_VERSION}")
-            data["stages"] = {k: StageRecord(**v) for k, v in data["stages"].items()}
+            for name, default in vars(cls("")).items():
+                if default is not None and not isinstance(data.get(name, default), type(default)):
+                    raise ValueError(f"{name} is {data[name]!r}")
+            data["stages"] = {name: StageRecord(**data["stages"][name]) for name in STAGES}
             for files in ("inputs", "outputs", "products"):
                 data[files] = [FileFact(**fact) for fact in data[files]]
             return cls(**data)
@@ -135,16 +124,27 @@ class RunRecord:
             ) from error
 
     def save(self, workspace: Workspace) -> None:
-        """Write `run.json` atomically."""
+        """Write `run.json` atomically; on a full disk in place, cut down to its error if need be."""
         self.updated = now()
         self.created = self.created or self.updated
         text = self.to_json()
         try:
-            write_atomic(workspace.record, text)
+            # While it runs, room is kept for what may have to be said on a full disk.
+            room = "" if self.ended or self.state == PENDING else " " * _ROOM + "\n"
+            write_atomic(workspace.record, text + room)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            _write_in_place(workspace.record, text)
+            if not _write_in_place(workspace.record, text) and not (
+                self.error and _write_in_place(workspace.record, self._in_short().to_json())
+            ):
+                raise
+
+    def _in_short(self) -> RunRecord:
+        """This record without the long facts that an unsuccessful attempt can do without."""
+        error = dict(self.error or {})
+        error |= {"message": str(error.get("message", ""))[:1000], "log": []}
+        return replace(self, error=error, outputs=[], products=[], checks=[], metrics={})
 
     def to_json(self) -> str:
         """JSON with one line a fact: readable, and quick to write (the C encoder knows no indent)."""
@@ -178,17 +178,21 @@ class RunRecord:
         }
 
 
-def _write_in_place(path: Path, text: str) -> None:
-    """The last resort on a full disk: the blocks that the file has already are still ours."""
-    room = path.stat().st_size
-    block = 4096
-    room = -(-room // block) * block
+def _write_in_place(path: Path, text: str) -> bool:
+    """The last resort on a full disk: the bytes that the file has already are still ours.
+
+    False if there is no file, or not enough room in it.
+    """
     data = text.encode()
-    if len(data) > room:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-    with path.open("r+b") as file:
-        file.write(data)
-        file.truncate()
+    try:
+        with path.open("r+b") as file:
+            if len(data) > os.fstat(file.fileno()).st_size:
+                return False
+            file.write(data)
+            file.truncate()
+    except OSError:
+        return False
+    return True
 
 
 def _lines(value: object) -> str:
@@ -203,21 +207,6 @@ def _lines(value: object) -> str:
 def now() -> str:
     """The time in UTC, ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def redacted(value: Json, name: str = "") -> Json:
-    """A copy of a configuration that may be stored: no secrets, no values of environment variables."""
-    if isinstance(value, dict):
-        in_env = name in {"env", "env_vars", "build_args"}
-        return {
-            key: "<not stored>"
-            if (in_env or is_secret(key)) and isinstance(item, str)
-            else redacted(item, key)
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [redacted(item, name) for item in value]
-    return value
 
 
 def error_facts(stage: str, error: BaseException, log: list[str]) -> dict[str, Json]:
@@ -241,6 +230,17 @@ class Clock:
         return time.monotonic() - self._begin
 
 
-def plain(mapping: Mapping[str, object]) -> dict[str, Json]:
-    """A mapping as JSON has it; what JSON cannot express becomes its text."""
-    return cast("dict[str, Json]", json.loads(json.dumps(dict(mapping), default=str)))
+def plain(mapping: Mapping[str, object], constant: Callable[[str], Json] = str) -> dict[str, Json]:
+    """A mapping as JSON has it: numbers of numpy become numbers, what JSON cannot express its text.
+
+    `constant` says what becomes of NaN and the infinities, which are no JSON.
+    """
+    text = json.dumps(dict(mapping), default=_plain)
+    return cast("dict[str, Json]", json.loads(text, parse_constant=constant))
+
+
+def _plain(value: object) -> object:
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "shape", None) == ():
+        return item()
+    return str(value)

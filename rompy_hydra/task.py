@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from rompy_hydra.models.base import BaseConfig, Input, RunFacts
 from rompy_hydra.postprocess.base import Results
 from rompy_hydra.provenance import Json, hash_file, hash_json
 from rompy_hydra.record import RunRecord
+from rompy_hydra.redaction import without_secrets
 from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.workspace import (
     ATTEMPTS,
@@ -29,7 +31,6 @@ from rompy_hydra.workspace import (
     RECORD,
     SCRIPT,
     Workspace,
-    script_text,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class ChosenBackend:
         transient: frozenset[str] = frozenset()
         if self.backend is not None:
             transient = type(self.backend.config).transient
-        kept = {k: v for k, v in self.settings.items() if k not in transient}
+        kept = {k: without_secrets(v, k) for k, v in self.settings.items() if k not in transient}
         return hash_json({"name": self.name, **kept})
 
 
@@ -76,6 +77,8 @@ class Origin:
 
     overrides: tuple[str, ...] = ()
     config_dir: Path = field(default_factory=Path.cwd)
+    # The values that the overrides set: the columns of a table of results.
+    parameters: Mapping[str, Json] = field(default_factory=dict)
     # Files that tell the composed configuration, written below `.hydra/` when the run begins.
     composed: Mapping[str, str] = field(default_factory=dict)
 
@@ -89,9 +92,9 @@ class Progress:
     answers: list[Results] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Task:
-    """What to do with one run."""
+    """What to do with one run. Its keys and rendered inputs are made once, when they are asked for."""
 
     model_run: ModelRun
     stages: tuple[str, ...] = rec.STAGES
@@ -101,6 +104,8 @@ class Task:
     overwrite: bool = False
     # A single verb of the Python API does what it says, whatever was done before.
     imperative: bool = False
+    # Do all stages again, also those that are done and unchanged.
+    again: bool = False
     stop: process.StopSignal | None = None
     # Told at the border of each stage, for those who watch.
     watch: Callable[[str], None] = lambda _state: None
@@ -128,7 +133,7 @@ class Task:
         """Hashes of what makes this run another one than its neighbour."""
         backend = self.backend.identity if self.backend and not self.imperative else ""
         return {
-            "model": hash_json({"model": self.model, "period": self.period}),
+            "model": hash_json({"model": without_secrets(self.model), "period": self.period}),
             "run_backend": backend,
         }
 
@@ -143,12 +148,16 @@ class Task:
     def run_key(self) -> str:
         backend = self.backend
         assert backend is not None
-        script = ""
+        script: list[Json] = []
         digest = None
         if backend.backend is not None:
+            # Not the text of `run.sh`: another version of it makes no other result.
             commands = backend.backend.commands(self.model_run.config)
             env = backend.backend.environment(self.model_run.config)
-            script = script_text(commands, env, title="")
+            script = [
+                [c if isinstance(c, str) else [*c] for c in commands],
+                without_secrets({"env": {**env}}),
+            ]
             digest = getattr(backend.backend, "image_key", lambda _image: None)(
                 getattr(self.model_run.config, "image", None)
             )
@@ -197,7 +206,8 @@ def planned_inputs(model_run: ModelRun) -> tuple[Input, ...]:
         return ()
     workspace = model_run.workspace
     facts = RunFacts(model_run.run_id, model_run.period, str(workspace.path))
-    inputs = tuple(config.inputs(facts))
+    # One spelling of a path, so that it is found again among the files of the directory.
+    inputs = tuple(replace(i, path=os.path.normpath(i.path)) for i in config.inputs(facts))
     seen: set[str] = set()
     for item in inputs:
         try:

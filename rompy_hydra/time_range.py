@@ -33,17 +33,19 @@ def parse_duration(value: object) -> timedelta:
         )
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a duration; write '1h', '15M', '2d' or 'PT1H'")
+    parts: dict[str, str | None] = {}
     if short := _SHORT.fullmatch(value):
         number, unit = short.groups()
-        if unit in _UNIT_SECONDS:
-            return timedelta(seconds=float(number) * _UNIT_SECONDS[unit])
-    iso = _ISO.fullmatch(value.strip())
-    if iso and any(iso.groupdict().values()):
-        parts = iso.groupdict().items()
+        parts = {unit: number} if unit in _UNIT_SECONDS else {}
+    elif iso := _ISO.fullmatch(value.strip()):
+        parts = iso.groupdict()
+    if any(parts.values()):
         try:
-            return timedelta(seconds=sum(float(n) * _UNIT_SECONDS[u] for u, n in parts if n))
+            return timedelta(seconds=sum(float(n) * _UNIT_SECONDS[u] for u, n in parts.items() if n))
         except ValueError:
             pass  # such as 'PT1.2.3S': told below, with the forms that are valid
+        except OverflowError:
+            raise ValueError(f"'{value}' is longer than any time range can be") from None
     raise ValueError(f"'{value}' is not a duration; write '1h', '15M', '2d', '30s' or 'PT1H'")
 
 
@@ -63,7 +65,10 @@ def parse_time(value: object) -> datetime:
             f"{value!r} is not a time; write '2024-01-31T06:00:00' in quotes "
             "(an unquoted time in YAML turns into a number)"
         )
-    return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
+    try:
+        return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:
+        raise ValueError(f"{time.isoformat()} is outside of the years 1 to 9999 in UTC") from None
 
 
 Time = Annotated[datetime, BeforeValidator(parse_time)]
@@ -97,18 +102,23 @@ class TimeRange(BaseModel):
         duration = parse_duration(given["duration"]) if "duration" in given else None
         if start is not None and end is not None:
             given.setdefault("duration", end - start)
-        elif start is not None and duration is not None:
-            given["end"] = start + duration
-        elif end is not None and duration is not None:
-            given["start"] = end - duration
-        else:
+        elif duration is None or (start is None and end is None):
             raise ValueError("needs two of start, end and duration")
+        try:
+            if start is not None:
+                given.setdefault("end", start + duration)
+            elif end is not None:
+                given["start"] = end - duration
+        except OverflowError:
+            raise ValueError(f"a duration of {duration} leads beyond the years 1 to 9999") from None
         return given
 
     @model_validator(mode="after")
     def _makes_sense(self) -> TimeRange:
         if self.end <= self.start:
-            raise ValueError(f"ends ({self.end.isoformat()}) before it starts")
+            raise ValueError(
+                f"must end after it starts, {self.start.isoformat()}, not {self.end.isoformat()}"
+            )
         if self.start + self.duration != self.end:
             raise ValueError(
                 f"start, end and duration contradict each other: from {self.start.isoformat()} to "
@@ -121,5 +131,5 @@ class TimeRange(BaseModel):
     @property
     def times(self) -> list[datetime]:
         """The output times: from `start` in steps of `interval`, `end` included where a step meets it."""
-        steps = int(self.duration / self.interval)
+        steps = self.duration // self.interval
         return [self.start + step * self.interval for step in range(steps + 1)]

@@ -18,18 +18,17 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import shutil
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rompy_hydra.atomic import copy_atomic, is_partial, link_atomic, write_atomic
 from rompy_hydra.errors import ConfigError, GenerateError
+from rompy_hydra.redaction import is_secret
+from rompy_hydra.script import EXIT_CODE, SCRIPT, Command, check_env_names, script_text
 
 RECORD = "run.json"
-SCRIPT = "run.sh"
 LOG = "run.log"
-EXIT_CODE = "exit_code"
 METRICS = "metrics.json"
 COMPOSED = ".hydra"
 ATTEMPTS = "attempts"
@@ -38,36 +37,38 @@ BUILD_LOG = "build.log"
 # Files of the engine itself: neither inputs nor outputs of the model.
 _ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, COMPOSED, ATTEMPTS, BUILD_LOG}
 _RUN_ID = re.compile(r"[^/\\\x00-\x1f\x7f]{1,200}")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET = re.compile(r"passw|secret|token|credential|private|api_?key|access_?key|auth", re.I)
 
 # Marks every process of a run, so that what a dead driver left behind can be found again.
 RUN_MARK = "ROMPY_HYDRA_RUN"
 
-Command = str | list[str]
+__all__ = [
+    "EXIT_CODE",
+    "SCRIPT",
+    "Command",
+    "Workspace",
+    "check_env_names",
+    "check_run_id",
+    "copy_atomic",
+    "is_secret",
+    "link_atomic",
+    "script_text",
+    "write_atomic",
+]
 
 
 def check_run_id(run_id: str) -> str:
     """`run_id` itself if it can name one directory below `output_dir`; ValueError if not."""
-    if not _RUN_ID.fullmatch(run_id) or run_id in {".", ".."} or run_id != run_id.strip():
+    sound = _RUN_ID.fullmatch(run_id) and run_id not in {".", ".."} and run_id == run_id.strip()
+    try:
+        size = len(run_id.encode())
+    except UnicodeEncodeError:  # bytes that are no text, as the system hands them over
+        size = 0
+    if not sound or not 0 < size <= 200:
         raise ValueError(
-            f"run_id {run_id!r} must be the name of one directory: 1 to 200 characters, no '/', "
+            f"run_id {run_id!r} must be the name of one directory: 1 to 200 bytes, no '/', "
             "no '..', no control characters, no blank at its ends"
         )
     return run_id
-
-
-def is_secret(name: str) -> bool:
-    """Whether a variable of this name is never written to disk (passwords, tokens, keys)."""
-    return bool(_SECRET.search(name))
-
-
-def check_env_names(env: Mapping[str, str]) -> Mapping[str, str]:
-    """`env` itself if a POSIX shell can export each name; ValueError naming the first that it cannot."""
-    for name in env:
-        if not _ENV_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of an environment variable (letters, digits, _)")
-    return env
 
 
 class Workspace:
@@ -134,9 +135,35 @@ class Workspace:
             return None
         return int(text) if re.fullmatch(r"[0-9]{1,3}\n", text) else None
 
+    def leave_exit_code(self, code: int) -> None:
+        """Do as `run.sh` does at its end, for a model that is started without it."""
+        write_atomic(self.path / EXIT_CODE, f"{code}\n")
+
+    def forget_exit_code(self) -> None:
+        """Take away what an earlier start left, before a new one."""
+        (self.path / EXIT_CODE).unlink(missing_ok=True)
+
+    def traces(self) -> list[str]:
+        """Names of the engine's own files that are there: signs of a run, whoever made it."""
+        return [name for name in (SCRIPT, LOG, EXIT_CODE, METRICS) if (self.path / name).exists()]
+
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Every file that is not the engine's own, as (relative path, stat), sorted by path."""
-        yield from _walk(self.path, "")
+        """Every file that is not the engine's own, as (relative path, stat), sorted by path.
+
+        A link to a file is one; links to directories, pipes and sockets are none: they have no content.
+        """
+        for name, path in _walk(self.path, ""):
+            try:
+                facts = path.stat()
+            except OSError:  # a dangling link, or deleted meanwhile
+                continue
+            if stat.S_ISREG(facts.st_mode):
+                yield name, facts
+
+    def is_own(self, relative: str) -> bool:
+        """Whether a path inside the directory is the engine's own, or lies below such."""
+        top = relative.split("/", 1)[0]
+        return top in _ENGINE or is_partial(relative)
 
     def last_log_lines(self, count: int = 15) -> list[str]:
         """The end of `run.log`, read from the back so that a huge log costs nothing."""
@@ -147,14 +174,16 @@ class Workspace:
                 text = log.read().decode(errors="replace")
         except OSError:
             return []
-        return [line.rstrip()[:500] for line in text.splitlines()[-count:]]
+        # Readable on any terminal: no escape sequences, no bytes of a binary format.
+        lines = (line.rstrip()[:500] for line in text.splitlines()[-count:])
+        return ["".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line) for line in lines]
 
     def archive_attempt(self, number: int, keep: set[str]) -> None:
         """Move what attempt `number` left, but the inputs in `keep`, below `attempts/`.
 
         So a stale output can neither pass nor fail the checks of the next attempt, and nothing is lost.
         """
-        left = [name for name, _ in self.files() if name not in keep]
+        left = [name for name, _ in _walk(self.path, "") if name not in keep]
         left += [name for name in (LOG, EXIT_CODE, BUILD_LOG) if (self.path / name).exists()]
         for name in left:
             target = self.attempts / str(number) / name
@@ -182,92 +211,17 @@ class Workspace:
                 parent.rmdir()
 
 
-def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+    """Everything below a run directory but directories and the engine's own, sorted by path."""
     try:
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     except FileNotFoundError:
         return
     for entry in entries:
-        if not prefix and (entry.name in _ENGINE or is_partial(entry.name)):
-            continue
         name = prefix + entry.name
+        if is_partial(entry.name) or (not prefix and entry.name in _ENGINE):
+            continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(directory / entry.name, f"{name}/")
-        elif entry.is_symlink() and not os.path.exists(entry.path):
-            continue  # a dangling link is no file
         else:
-            yield name, entry.stat()
-
-
-def is_partial(name: str) -> bool:
-    """Whether a file of this name is what a killed writer left of an atomic write."""
-    return name.startswith(".") and name.endswith(".part")
-
-
-def write_atomic(path: Path, content: str | bytes, mode: int | None = None) -> None:
-    """Write a file so that a reader, or a kill at any moment, sees the old or the new content whole."""
-    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-        if mode is not None:
-            part.chmod(mode)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def copy_atomic(source: Path, target: Path) -> None:
-    """Copy a file of any size, with its permissions, so that `target` is never half a file."""
-    part = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        shutil.copyfile(source, part)
-        shutil.copymode(source, part)
-        os.replace(part, target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def script_text(
-    commands: Sequence[Command],
-    env: Mapping[str, str],
-    *,
-    title: str,
-    working_dir: str | None = None,
-) -> str:
-    """The text of `run.sh`: POSIX shell, nothing needed but `/bin/sh`.
-
-    The commands run in order and stop at the first that fails. Values of secret variables are
-    not written: they come with the process, and the script says which one is missing.
-    """
-    lines = [
-        "#!/bin/sh",
-        f"# {title}. Start it again by hand: sh {SCRIPT}",
-        'case $0 in */*) cd "${0%/*}" || exit 126 ;; esac',
-        "workspace=$PWD",
-        "finish() {",
-        # Renamed into place where the image has `mv`; the line end tells a whole file otherwise.
-        f'  {{ echo "$1" >"$workspace/.{EXIT_CODE}.part" &&'
-        f' mv "$workspace/.{EXIT_CODE}.part" "$workspace/{EXIT_CODE}"; }} 2>/dev/null ||'
-        f' echo "$1" >"$workspace/{EXIT_CODE}"',
-        '  exit "$1"',
-        "}",
-    ]
-    for name, value in env.items():
-        if is_secret(name):
-            lines.append(f': "${{{name}?set it before you start this script}}"')
-        else:
-            lines.append(f"export {name}={shlex.quote(value)}")
-    if working_dir is not None:
-        lines.append(f"cd {shlex.quote(working_dir)} || finish 126")
-    for command in commands:
-        if isinstance(command, str):
-            # A subshell of its own, so that its `cd`, `exit` or `set` ends with it.
-            lines += ["(", command.strip("\n"), ") || finish $?"]
-        else:
-            lines.append(f"{shlex.join(command)} || finish $?")
-    lines.append("finish 0")
-    return "\n".join(lines) + "\n"
+            yield name, directory / entry.name

@@ -17,7 +17,6 @@ from rompy_hydra.compose.composer import Composed, Composer, parser
 from rompy_hydra.compose.overrides import lists_of_options
 from rompy_hydra.compose.sweeper import Request
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
-from rompy_hydra.pipeline.base import BasePipeline
 from rompy_hydra.pipeline.local import LocalPipelineBackend
 from rompy_hydra.stages import preflight
 
@@ -95,21 +94,21 @@ def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
 
 def carry_out(built: Built) -> dict[str, Any]:
     """Run a prepared task with its pipeline; the pipeline's answer."""
-    pipeline, task = built.pipeline, built.task
+    pipeline, task = built.pipeline.backend, built.task
     if isinstance(pipeline, LocalPipelineBackend):
         return pipeline.carry_out(task)
-    if isinstance(pipeline, BasePipeline) or callable(getattr(pipeline, "execute", None)):
-        assert task.backend is not None
-        return dict(
-            task.model_run.pipeline(
-                pipeline,
-                run_backend=task.backend.name,
-                processor=task.processors[0].name if task.processors else "noop",
-                run_kwargs=dict(task.backend.settings),
-                process_kwargs=dict(task.processors[0].settings) if task.processors else {},
-            )
+    backend, processors = task.backend, task.processors
+    assert backend is not None
+    return dict(
+        task.model_run.pipeline(
+            pipeline,
+            run_backend=backend.name,
+            run_kwargs=dict(backend.settings),
+            processor=processors[0].name if processors else "noop",
+            process_kwargs=dict(processors[0].settings) if processors else {},
+            **built.pipeline.settings,
         )
-    raise ConfigError(f"pipeline: {pipeline!r} has no execute()")
+    )
 
 
 def multirun(request: Request, overrides: Sequence[str]) -> None:

@@ -10,13 +10,12 @@ from typing import Any
 from hydra.utils import instantiate
 from pydantic import BaseModel, ValidationError
 
-from rompy_hydra.choose import chosen_backend, chosen_processors
+from rompy_hydra.choose import chosen_backend, chosen_pipeline, chosen_processor
 from rompy_hydra.compose.composer import Composed, assignments, config_dir
 from rompy_hydra.compose.validate import has_missing, located, problems
 from rompy_hydra.errors import ConfigError, InvalidConfig, Problem, RompyHydraError
 from rompy_hydra.model_run import ModelRun
 from rompy_hydra.provenance import Json
-from rompy_hydra.record import STAGES
 from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.task import Origin, Task
 
@@ -98,11 +97,12 @@ class Parts:
         config = self._config
         period = self._part("period", self._object)
         model = self._part("model", self._object)
-        backend = self._part("run_backend", lambda node: chosen_backend(self._object(node), {}))
+        backend = self._part("run_backend", lambda node: self._chosen(chosen_backend, node))
         processors = self._part(
-            "processor", lambda node: chosen_processors(_several(node, self._allowed), {})
+            "processor",
+            lambda node: tuple(self._chosen(chosen_processor, each) for each in _several(node)),
         )
-        pipeline = self._part("pipeline", self._object)
+        pipeline = self._part("pipeline", self._pipeline)
         model_run = ModelRun(
             run_id=str(config["run_id"]),
             output_dir=Path(str(config["output_dir"])),
@@ -113,7 +113,7 @@ class Parts:
             raise InvalidConfig([Problem("overwrite", config["overwrite"], "must be true or false")])
         task = Task(
             model_run,
-            stages=tuple(getattr(pipeline, "stages", STAGES)),
+            stages=pipeline.stages,
             backend=backend,
             processors=processors,
             origin=Origin(overrides, config_dir, parameters=parameters),
@@ -139,6 +139,16 @@ class Parts:
 
     def _object(self, node: Any) -> Any:
         return build(node, self._allowed)
+
+    def _chosen(self, choose: Callable[[Any, dict[str, Any]], Any], node: Any) -> Any:
+        """A plugin of any shape: its class and its settings, which may go to its method only."""
+        if not isinstance(node, Mapping) or "_target_" not in node or _HYDRA_ONLY & set(node):
+            return choose(self._object(node), {})
+        fields = {key: self._object(value) for key, value in node.items() if key != "_target_"}
+        return choose(located(node["_target_"], self._allowed), fields)
+
+    def _pipeline(self, node: Any) -> Any:
+        return self._chosen(chosen_pipeline, node)
 
 
 def _checks_itself(node: Any, allowed: Sequence[str]) -> bool:
@@ -166,12 +176,11 @@ def _allowed(config: Mapping[str, Any]) -> list[str]:
     return allowed
 
 
-def _several(node: Any, allowed: Sequence[str]) -> list[Any]:
-    """Postprocessors from one node, a list of nodes, or named nodes, in their order."""
+def _several(node: Any) -> list[Any]:
+    """Nodes of postprocessors from one node, a list of nodes, or named nodes, in their order."""
     if isinstance(node, Mapping) and "_target_" not in node:
         node = list(node.values())
-    nodes = node if isinstance(node, list) else [node]
-    return [build(each, allowed) for each in nodes if each]
+    return [each for each in (node if isinstance(node, list) else [node]) if each]
 
 
 def origin_of(composed: Composed) -> Path:

@@ -28,6 +28,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rompy_hydra.compose.entry_points import extend
 from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.provenance import Json
 from rompy_hydra.sweep.label import label, named
@@ -120,6 +121,9 @@ def _search_path(arguments: argparse.Namespace) -> ConfigSearchPath:
             raise ConfigError(f"--config-dir: {extra} is no directory")
         # Before this package's own: a user's option of the same name wins.
         path.prepend("command-line", f"file://{extra}", SearchPathQuery(provider="main"))
+    schema = path.get_path().pop()  # Hydra wants its schemas to stay the last
+    extend(path)
+    path.get_path().append(schema)
     return path
 
 

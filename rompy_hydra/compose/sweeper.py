@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,7 +15,6 @@ from rompy_hydra.compose.build import Built, build
 from rompy_hydra.compose.composer import Composed, Composer, assignments
 from rompy_hydra.compose.points import PointComposer
 from rompy_hydra.errors import ConfigError, InvalidConfig, SweepError
-from rompy_hydra.pipeline.local import LocalPipelineBackend
 from rompy_hydra.provenance import Json, versions
 from rompy_hydra.record import now
 from rompy_hydra.sweep.config import SweepConfig
@@ -66,6 +66,7 @@ def _only(run_point: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]
 
 def settings(config: DictConfig) -> SweepConfig:
     """The checked `sweep` node of a composed configuration."""
+    HydraConfig.instance().set_config(config)
     plain = Composed(config, ()).resolved("sweep")
     from rompy_hydra.compose.validate import problems
 

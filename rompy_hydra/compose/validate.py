@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.utils import get_object
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
 
 from rompy_hydra.errors import NO_VALUE, ConfigError, Problem, closest
+from rompy_hydra.plugins import registered_targets
 from rompy_hydra.run.base import BaseRunBackend
+from rompy_hydra.shapes import settings_model
 
 _ALWAYS_ALLOWED = ("rompy_hydra.",)
 _SPECIAL = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
@@ -68,8 +70,7 @@ def check_allowed(target: object, allowed: Sequence[str]) -> str:
     """The target itself if a configuration may name it; ConfigError, before any import, if not."""
     if not isinstance(target, str) or not target:
         raise ConfigError("must be the dotted path of a class")
-    prefixes = [*_ALWAYS_ALLOWED, *allowed]
-    if not any(target == p or target.startswith(p if p.endswith(".") else p + ".") for p in prefixes):
+    if not _within(target, [*_ALWAYS_ALLOWED, *allowed]) and target not in registered_targets():
         package = target.split(".")[0]
         raise ConfigError(
             "is not allowed: a configuration could run any code. If you trust it, add "
@@ -78,23 +79,43 @@ def check_allowed(target: object, allowed: Sequence[str]) -> str:
     return target
 
 
+def _within(target: str, prefixes: Sequence[str]) -> bool:
+    return any(target == p or target.startswith(p.rstrip(".") + ".") for p in prefixes)
+
+
 def located(target: object, allowed: Sequence[str]) -> Any:
     """The class or function that a `_target_` names."""
-    name = check_allowed(target, allowed)
+    return _located(check_allowed(target, allowed), tuple(allowed))
+
+
+@functools.cache
+def _located(name: str, allowed: tuple[str, ...]) -> Any:
     try:
-        return _get_object(name)
+        found = get_object(name)
     except Exception as error:
-        module, _, last = name.rpartition(".")
-        hint = ""
-        try:
-            names = [n for n in dir(get_object(module)) if not n.startswith("_")]
-            hint = closest(last, [n for n in names if inspect.isclass(getattr(get_object(module), n))])
-        except Exception:  # noqa: BLE001 - only a hint: the import error itself is told below
-            hint = ""
-        raise ConfigError(f"cannot be imported: {_root_cause(error)}. {hint}") from error
+        raise ConfigError(f"cannot be imported: {_root_cause(error)}. {_classes_near(name)}") from error
+    # Where it is defined counts: a module's imports (`package.os.system`) are not the package's own.
+    home = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+    if _within(home, _ALWAYS_ALLOWED):
+        if isinstance(found, type) and issubclass(found, BaseModel | BaseRunBackend):
+            return found
+        raise ConfigError("is no model, backend, postprocessor or pipeline of this package")
+    if not _within(home, allowed) and not {name, home} & registered_targets():
+        raise ConfigError(
+            f"is really {home}, which is not allowed. If you trust it, add it to allowed_targets"
+        )
+    return found
 
 
-_get_object = functools.cache(get_object)
+def _classes_near(name: str) -> str:
+    """The closest class of the module that a target names, as a hint."""
+    module, _, last = name.rpartition(".")
+    try:
+        home = get_object(module)
+    except Exception:  # noqa: BLE001 - only a hint: the import error itself is told
+        return ""
+    names = [n for n in dir(home) if not n.startswith("_") and inspect.isclass(getattr(home, n))]
+    return closest(last, names)
 
 
 def _root_cause(error: BaseException) -> str:
@@ -105,34 +126,7 @@ def _root_cause(error: BaseException) -> str:
 
 def model_of(target: object, allowed: Sequence[str], path: str) -> type[BaseModel] | None:
     """The pydantic model that checks a target's fields; None if its signature takes anything."""
-    return _model_of(located(target, allowed))
-
-
-@functools.cache
-def _model_of(found: Any) -> type[BaseModel] | None:
-    if isinstance(found, type) and issubclass(found, BaseModel):
-        return found
-    if isinstance(found, type) and issubclass(found, BaseRunBackend):
-        return found.config_class
-    try:
-        parameters = inspect.signature(found).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    fields: dict[str, Any] = {}
-    takes_anything = False
-    for parameter in parameters:
-        if parameter.kind is parameter.VAR_KEYWORD:
-            takes_anything = True
-        elif parameter.kind is not parameter.VAR_POSITIONAL:
-            kind = Any if parameter.annotation is parameter.empty else parameter.annotation
-            default = ... if parameter.default is parameter.empty else parameter.default
-            fields[parameter.name] = (Any if isinstance(kind, str) else kind, default)
-    extra = ConfigDict(extra="allow" if takes_anything else "forbid", arbitrary_types_allowed=True)
-    name = getattr(found, "__name__", "target")
-    try:
-        return create_model(name, __config__=extra, **fields)
-    except Exception:  # noqa: BLE001 - an annotation that pydantic cannot use checks nothing
-        return None
+    return settings_model(located(target, allowed))
 
 
 def _invalid(model: type[BaseModel], node: Mapping[str, Any], path: str) -> Iterator[Problem]:

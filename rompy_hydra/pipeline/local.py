@@ -144,7 +144,8 @@ def _failed(results: Results, stage: str, error: Exception) -> Results:
         "postprocess": "Postprocessing failed",
     }
     message = f"{told[stage]}: {error}"
-    return {**results, "success": False, "stage": stage, "message": message, "error": str(error)}
+    told_error = {"error": str(error), "error_type": type(error).__name__}
+    return {**results, "success": False, "stage": stage, "message": message, **told_error}
 
 
 def _clean_up(task: Task) -> None:

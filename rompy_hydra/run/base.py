@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Protocol, runtime_checkable
@@ -14,9 +11,11 @@ from typing import Annotated, ClassVar, Protocol, runtime_checkable
 from loguru import logger
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from rompy_hydra.errors import ConfigError, ModelFailed, ModelTimedOut, RompyHydraError, RunError
-from rompy_hydra.process import StopSignal, signal_name
+from rompy_hydra.errors import ConfigError, ModelTimedOut, RompyHydraError, RunError
+from rompy_hydra.process import StopSignal
 from rompy_hydra.provenance import Json
+from rompy_hydra.run.judging import CheckLike, Outcome, SuccessLike, failure, judge
+from rompy_hydra.run.programs import missing_program
 from rompy_hydra.workspace import (
     Command,
     Workspace,
@@ -26,11 +25,25 @@ from rompy_hydra.workspace import (
     write_atomic,
 )
 
-# First words of a shell line that are no programs, so their absence from PATH says nothing.
-_SHELL_WORDS = {"alias", "bg", "break", "case", "cd", "command", "continue", "do", "done", "echo", "eval"}
-_SHELL_WORDS |= {"exec", "exit", "export", "false", "fg", "for", "getopts", "hash", "if", "jobs", "kill"}
-_SHELL_WORDS |= {"printf", "pwd", "read", "readonly", "return", "set", "shift", "test", "times", "trap"}
-_SHELL_WORDS |= {"true", "type", "ulimit", "umask", "unset", "until", "wait", "while", ".", ":", "["}
+__all__ = [
+    "BackendConfig",
+    "BaseRunBackend",
+    "CheckLike",
+    "Job",
+    "Outcome",
+    "RunLike",
+    "SuccessLike",
+    "check_model_run",
+    "failure",
+    "judge",
+    "missing_program",
+    "validated",
+]
+
+_NO_COMMANDS = (
+    "the model has no commands. Give model.commands or run_backend.command, or say "
+    "model.needs_execution=false"
+)
 
 
 @runtime_checkable
@@ -43,23 +56,6 @@ class RunLike(Protocol):
 
     def generate(self) -> object:
         """Make the workspace and return its path."""
-
-
-class CheckLike(Protocol):
-    """The outcome of one success check."""
-
-    check: str
-    ok: bool
-    message: str
-
-    def facts(self) -> dict[str, Json]: ...
-
-
-@runtime_checkable
-class SuccessLike(Protocol):
-    """A model configuration's declaration of success."""
-
-    def judge(self, workspace: Workspace) -> Sequence[CheckLike]: ...
 
 
 class BackendConfig(BaseModel):
@@ -103,17 +99,6 @@ class Job:
         return {name: value for name, value in self.env.items() if is_secret(name)}
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a model ended: its exit code, times in seconds, memory in bytes, and the backend's facts."""
-
-    exit_code: int
-    seconds: float
-    cpu_seconds: float | None = None
-    peak_memory_bytes: int | None = None
-    facts: Mapping[str, Json] = field(default_factory=dict)
-
-
 class BaseRunBackend(ABC):
     """Where a model executes. A subclass names its `config_class` and says how to `execute` a job.
 
@@ -136,8 +121,19 @@ class BaseRunBackend(ABC):
         Raises RunError if it cannot start or is lost, ModelTimedOut if its time was up.
         """
 
+    def check(self, model_config: object, files: set[str]) -> None:
+        """Raise ConfigError if a run of this model cannot work here; change nothing.
+
+        `files` are the names of the files that generating will make.
+        """
+        commands = self.commands(model_config)
+        if not commands and not callable(getattr(model_config, "run", None)):
+            raise ConfigError(f"nothing to execute: {_NO_COMMANDS}")
+        self.preflight(commands, files, getattr(model_config, "image", None))
+
     def preflight(self, commands: tuple[Command, ...], files: set[str], image: str | None) -> None:
-        """Raise ConfigError if a run of these commands cannot work here; change nothing."""
+        """The part of `check` that is about these commands in this place."""
+        return
 
     def run(
         self,
@@ -156,14 +152,41 @@ class BaseRunBackend(ABC):
             if workspace_dir is None:
                 workspace_dir = str(model_run.generate() or "")
             workspace = Workspace(workspace_dir or Path(model_run.output_dir) / model_run.run_id)
-            outcome = self.execute(self.job(model_run, workspace))
+            outcome = Outcome(0, 0.0)
+            if getattr(model_run.config, "needs_execution", True):
+                job = self.job(model_run, workspace)
+                workspace.forget_exit_code()
+                outcome = self.carry_out(job, model_run)
             judge(model_run, workspace, outcome)
         except ModelTimedOut:
             raise
-        except RompyHydraError as error:
+        except (RompyHydraError, OSError) as error:
             logger.error("{}", error)
             return False
         return True
+
+    def carry_out(self, job: Job, model_run: RunLike) -> Outcome:
+        """Execute a job, or call the model configuration's own `run` where there are no commands."""
+        if job.commands:
+            return self.execute(job)
+        if callable(getattr(model_run.config, "run", None)):
+            return self.call(job, model_run)
+        raise RunError(f"nothing to execute for {job.run_id}: {_NO_COMMANDS}")
+
+    def call(self, job: Job, model_run: RunLike) -> Outcome:
+        """Call `model_run.config.run(model_run)`, if that is possible where this backend executes."""
+        raise RunError(
+            f"{type(model_run.config).__name__} has no commands but a run() method of its own, which "
+            f"the {self.name} backend cannot call; choose run_backend=local"
+        )
+
+    def left_running(self, job: Job, facts: Mapping[str, Json]) -> Callable[[], Outcome] | None:
+        """How to get the outcome of a job that a dead driver started; None if it must be started anew.
+
+        `facts` are those that the job reported. Here: the exit code that an ended `run.sh` left.
+        """
+        code = job.workspace.exit_code()
+        return None if code is None else lambda: Outcome(code, 0.0, facts={"adopted": True})
 
     def job(
         self,
@@ -179,10 +202,9 @@ class BaseRunBackend(ABC):
         env = self.environment(model_run.config)
         if commands:
             text = script_text(
-                commands, env, title=f"Runs {model_run.run_id}", working_dir=self.config.working_dir
+                commands, env, title=f"Runs {model_run.run_id}", working_dir=self.working_dir()
             )
-            if not workspace.script.exists() or workspace.script.read_text() != text:
-                write_atomic(workspace.script, text, mode=0o755)
+            write_atomic(workspace.script, text, mode=0o755)
         image = getattr(model_run.config, "image", None)
         return Job(
             run_id=model_run.run_id,
@@ -201,6 +223,10 @@ class BaseRunBackend(ABC):
         if command is not None:
             return (command,)
         return tuple(getattr(model_config, "commands", ()))
+
+    def working_dir(self) -> str | None:
+        """The directory in which the commands run, as `run.sh` says it; None is the workspace."""
+        return self.config.working_dir
 
     def environment(self, model_config: object) -> dict[str, str]:
         """The variables of the script: the model's, then the backend's own."""
@@ -226,61 +252,3 @@ def validated(cls: type[BackendConfig], fields: Mapping[str, object], what: str)
         raise ConfigError(
             f"{what}: {problems}. Its fields: {', '.join(sorted(cls.model_fields))}"
         ) from error
-
-
-def judge(model_run: RunLike, workspace: Workspace, outcome: Outcome) -> list[dict[str, Json]]:
-    """The outcome of a model against what its configuration calls success.
-
-    Returns the facts of all checks; ModelFailed names what did not hold.
-    """
-    success = getattr(model_run.config, "success", None)
-    checks = success.judge(workspace) if isinstance(success, SuccessLike) else []
-    failed = [check for check in checks if not check.ok]
-    facts = [check.facts() for check in checks]
-    reasons = [f"check {check.check}: {check.message}" for check in failed]
-    kind = getattr(model_run.config, "kind", type(model_run.config).__name__)
-    if outcome.exit_code == 0 and not reasons:
-        return facts
-    name = signal_name(outcome.exit_code)
-    ended = f"{kind} exited with {outcome.exit_code}" + (f" ({name})" if name else "")
-    detail = outcome.facts.get("why")
-    text = "; ".join([*([str(detail)] if detail else []), *reasons])
-    separator = " but " if outcome.exit_code == 0 else "; "
-    raise failure(ModelFailed, workspace, f"{ended}{separator + text if text else ''}", facts)
-
-
-def failure(
-    kind: type[RompyHydraError],
-    workspace: Workspace,
-    message: str,
-    checks: list[dict[str, Json]] | None = None,
-) -> RompyHydraError:
-    """An error about a run, with where it was, the end of its log and how to start it by hand."""
-    lines = workspace.last_log_lines()
-    text = f"{message} in {workspace.path}."
-    if lines:
-        text += "\nLast lines of run.log:\n" + "\n".join(f"  {line}" for line in lines)
-    else:
-        text += " run.log is empty."
-    if workspace.script.exists():
-        text += f"\nRerun by hand: sh {workspace.script}"
-    error = kind(text)
-    error.checks = checks or []  # type: ignore[attr-defined]
-    error.log = lines  # type: ignore[attr-defined]
-    return error
-
-
-def missing_program(command: Command, files: set[str], path: str | None) -> str | None:
-    """The program of a command that is neither on PATH nor among the run's files, or None."""
-    if isinstance(command, str):
-        first = re.match(r"\s*([A-Za-z0-9_./+-]+)(?=\s|;|&|$)", command)
-        if first is None or "=" in command.split()[0]:
-            return None
-        program = first[1]
-        if program in _SHELL_WORDS:
-            return None
-    else:
-        program = command[0]
-    if "/" in program and not program.startswith("/"):
-        return None if os.path.normpath(program) in files else program
-    return None if shutil.which(program, path=path) else program

@@ -1,7 +1,7 @@
 """Call a model configuration's own `run(model_run)` in a child process.
 
 So its working directory, its environment, its output, its time limit and its crashes are its own.
-Started as `python -m rompy_hydra.run.hook FILE`; answers 0 for True, 1 for anything else.
+The child answers 0 for True, 1 for anything else, and leaves that as `run.sh` does.
 """
 
 from __future__ import annotations
@@ -15,12 +15,21 @@ from collections.abc import Iterator
 from multiprocessing import spawn
 from pathlib import Path
 
+import rompy_hydra
 from rompy_hydra.errors import RunError
+from rompy_hydra.workspace import RUN_MARK, Workspace
+
+# Not `-m`: that looks for modules in the run directory first, where a model's files may have any name.
+_CHILD = """import sys
+sys.path.append({root!r})
+from rompy_hydra.run.hook import main
+sys.exit(main(sys.argv[1]))
+"""
 
 
 @contextlib.contextmanager
-def pickled(model_run: object) -> Iterator[Path]:
-    """A file that hands `model_run` to the child; RunError if its classes cannot be imported there."""
+def pickled(model_run: object) -> Iterator[list[str]]:
+    """The command of a child that calls the hook; RunError if its classes cannot be imported there."""
     # As multiprocessing does it: classes of the user's main script are found again in the child.
     preparation = spawn.get_preparation_data("rompy_hydra config.run")
     preparation.pop("authkey", None)
@@ -36,25 +45,33 @@ def pickled(model_run: object) -> Iterator[Path]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-        yield path
+        root = str(Path(rompy_hydra.__file__).parents[1])
+        yield [sys.executable, "-P", "-c", _CHILD.format(root=root), name]
     finally:
         path.unlink(missing_ok=True)
 
 
 def main(path: str) -> int:
-    preparation, data = pickle.loads(Path(path).read_bytes())
+    """Call the hook of the run that the file holds; the exit code."""
+    code = 1
+    try:
+        code = 0 if _called(Path(path)) else 1
+    finally:
+        Workspace(os.environ[RUN_MARK]).leave_exit_code(code)
+    return code
+
+
+def _called(path: Path) -> bool:
+    preparation, data = pickle.loads(path.read_bytes())
+    path.unlink()
     preparation.pop("dir", None)  # the working directory is this run's
     spawn.prepare(preparation)
     model_run = pickle.loads(data)
     result = model_run.config.run(model_run)
     if isinstance(result, bool):
-        return 0 if result else 1
+        return result
     sys.stderr.write(
         f"config.run() of {type(model_run.config).__name__} returned {result!r}, and not True or "
         "False, so that its success cannot be told\n"
     )
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    return False

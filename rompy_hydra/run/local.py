@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field, field_validator
 
 from rompy_hydra import process
-from rompy_hydra.errors import ConfigError, ModelTimedOut, RunError, closest
+from rompy_hydra.errors import ConfigError, ModelTimedOut, RunError
+from rompy_hydra.provenance import Json
 from rompy_hydra.run.base import (
     BackendConfig,
     BaseRunBackend,
@@ -22,7 +22,7 @@ from rompy_hydra.run.base import (
     failure,
     missing_program,
 )
-from rompy_hydra.workspace import SCRIPT, Command, Workspace
+from rompy_hydra.run.programs import near_program
 
 
 class LocalConfig(BackendConfig):
@@ -58,29 +58,31 @@ class LocalRunBackend(BaseRunBackend):
     config_class: ClassVar[type[LocalConfig]] = LocalConfig
     config: LocalConfig
 
-    def preflight(self, commands: tuple[Command, ...], files: set[str], image: str | None) -> None:
-        path = self.config.env_vars.get("PATH")
-        for command in commands:
+    def check(self, model_config: object, files: set[str]) -> None:
+        super().check(model_config, files)
+        path = self.environment(model_config).get("PATH")
+        for command in self.commands(model_config):
             program = missing_program(command, files, path)
             if program is not None:
                 raise ConfigError(
                     f"the program '{program}' was not found on PATH nor among the run's files "
-                    f"(command: {command}). {_near(program)}Install it, give its full path, or set "
-                    "run_backend.env_vars.PATH"
+                    f"(command: {command}). {near_program(program)}Install it, give its "
+                    "full path, or set run_backend.env_vars.PATH"
                 )
-        if self.config.working_dir and not Path(self.config.working_dir).is_dir():
-            raise ConfigError(
-                f"run_backend.working_dir: {self.config.working_dir} is no directory on this machine"
-            )
+        work = self.working_dir()
+        if work is not None and not os.path.isdir(work):
+            raise ConfigError(f"run_backend.working_dir: {work} is no directory on this machine")
 
     def execute(self, job: Job) -> Outcome:
-        begin = time.monotonic()
-        if not job.commands:
-            raise RunError(
-                f"nothing to execute for {job.run_id}: the model has no commands. Give "
-                "model.commands or run_backend.command, or say model.needs_execution=false"
-            )
-        return self._run(job, ["/bin/sh", str(job.workspace.path / SCRIPT)], begin)
+        # Secrets are not in the script: they come with the process.
+        return self._run(job, ["/bin/sh", str(job.workspace.script)], job.workspace.path, job.secrets)
+
+    def left_running(self, job: Job, facts: Mapping[str, Json]) -> Callable[[], Outcome] | None:
+        known = facts.get("pid")
+        pid = process.find_leader(str(job.workspace.path), known if isinstance(known, int) else None)
+        if pid is None:
+            return super().left_running(job, facts)
+        return lambda: self.adopt(job, pid)
 
     def adopt(self, job: Job, pid: int) -> Outcome:
         """Wait for a model that a dead driver left running, and take its exit code."""
@@ -100,18 +102,21 @@ class LocalRunBackend(BaseRunBackend):
         """Call `model_run.config.run(model_run)` in a process of its own, in the workspace."""
         from rompy_hydra.run.hook import pickled
 
-        with pickled(model_run) as path:
-            argv = [sys.executable, "-m", "rompy_hydra.run.hook", str(path)]
-            return self._run(job, argv, time.monotonic())
+        with pickled(model_run) as argv:
+            work = Path(self.working_dir() or job.workspace.path)
+            return self._run(job, argv, work, job.env)
 
-    def _run(self, job: Job, argv: list[str], begin: float) -> Outcome:
-        own = argv[0] != "/bin/sh"
-        work = Path(self.config.working_dir) if own and self.config.working_dir else None
+    def working_dir(self) -> str | None:
+        # Relative to where the user is, as any path that a user gives; the script is elsewhere.
+        given = self.config.working_dir
+        return None if given is None else os.path.abspath(os.path.expanduser(given))
+
+    def _run(self, job: Job, argv: list[str], work: Path, env: Mapping[str, str]) -> Outcome:
         try:
             finished = process.run(
                 argv,
-                cwd=work or job.workspace.path,
-                env={**os.environ, **(job.env if own else job.secrets)},
+                cwd=work,
+                env={**os.environ, **env},
                 log=job.workspace.log,
                 mark=str(job.workspace.path),
                 timeout=job.timeout,
@@ -128,7 +133,7 @@ class LocalRunBackend(BaseRunBackend):
         facts = {"left_processes": finished.left_processes} if finished.left_processes else {}
         return Outcome(
             exit_code=finished.exit_code,
-            seconds=time.monotonic() - begin,
+            seconds=finished.seconds,
             cpu_seconds=finished.cpu_seconds,
             peak_memory_bytes=finished.peak_memory_bytes,
             facts={**facts},
@@ -140,25 +145,3 @@ class LocalRunBackend(BaseRunBackend):
             job.workspace,
             f"the model did not end within {job.timeout:g} s (run_backend.timeout) and was ended",
         )
-
-
-def _near(program: str) -> str:
-    """The program on PATH whose name is closest, as a hint."""
-    if "/" in program:
-        return ""
-    names: set[str] = set()
-    for directory in os.get_exec_path():
-        try:
-            names.update(os.listdir(directory))
-        except OSError:
-            continue
-    hint = closest(program, (name for name in names if abs(len(name) - len(program)) <= 2))
-    return hint.split("?")[0] + "? " if "?" in hint else ""
-
-
-def shell_exists() -> bool:
-    """Whether there is a POSIX shell to start scripts with."""
-    return shutil.which("/bin/sh") is not None
-
-
-__all__ = ["LocalConfig", "LocalRunBackend", "Workspace"]

@@ -1,0 +1,51 @@
+# make demo: the flagship, from nothing.  make test: all tests.  make check: style, types, layers, docs.
+VENV ?= .venv
+PYTHON ?= python3
+PY := $(VENV)/bin/python
+
+.PHONY: demo test check bench docs docs-reference chaos format clean
+
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet -e '.[analysis,anuga]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet -e '.[dev]'
+	touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) -m rompy_hydra experiment=salish_tsunami
+
+test: $(VENV)/.dev
+	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) -m pytest $(PYTEST_ARGS)
+
+# The long campaigns: many kills, large grids.
+chaos: $(VENV)/.dev
+	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) -m pytest -m slow --run-slow
+
+check: $(VENV)/.dev
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/codespell rompy_hydra hydra_plugins conf tests docs benchmarks README.md CONTRIBUTING.md CHANGELOG.md
+	$(PY) docs/generate.py --check
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet --site-dir $(VENV)/site
+
+docs: $(VENV)/.dev
+	$(PY) docs/generate.py
+
+bench: $(VENV)/.dev
+	$(PY) benchmarks/startup.py
+	$(PY) benchmarks/sweep.py
+
+format: $(VENV)/.dev
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+clean:
+	rm -rf $(VENV) site build dist

@@ -1,0 +1,182 @@
+"""One claimed attempt at a run: its place in the record, its stages in order, and its failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from loguru import logger
+
+from rompy_hydra import claim, process, verbs
+from rompy_hydra import record as rec
+from rompy_hydra.errors import (
+    GenerateError,
+    ModelTimedOut,
+    PostprocessError,
+    RompyHydraError,
+    RunError,
+)
+from rompy_hydra.provenance import provenance
+from rompy_hydra.record import Clock, RunRecord, StageRecord
+from rompy_hydra.redaction import redacted, redacted_override
+from rompy_hydra.run.base import Outcome
+from rompy_hydra.task import Task
+from rompy_hydra.workspace import COMPOSED, write_atomic
+
+_ERRORS: dict[str, type[RompyHydraError]] = {
+    "generate": GenerateError,
+    "run": RunError,
+    "postprocess": PostprocessError,
+}
+
+
+class Attempt:
+    """The work of the driver that owns claim `number`; `reasons` names the stages to do."""
+
+    def __init__(self, task: Task, old: RunRecord | None, number: int, reasons: dict[str, str]) -> None:
+        self.task = task
+        self.workspace = task.workspace
+        self.reasons = reasons
+        self.record = old or RunRecord(task.model_run.run_id)
+        self.fresh = old is None
+        self.record.claim = number
+        task.progress.record = self.record
+        # How to get the outcome of a model that a dead driver started, instead of starting it.
+        self.adopted: Callable[[], Outcome] | None = None
+
+    def do(self) -> RunRecord:
+        """The needed stages in order; the record is final when this returns or raises."""
+        stage = next(iter(self.reasons))
+        clock = Clock()
+        try:
+            self._prepare()
+            for stage in self.task.stages:
+                clock = Clock()
+                if stage not in self.reasons:
+                    self.record.stages[stage].why = "unchanged: skipped"
+                    continue
+                self.task.progress.stage = stage
+                getattr(verbs, stage)(self)
+                self._done(stage, clock())
+            ran = self.record.stages["run"].state == rec.COMPLETED
+            self.record.state = rec.COMPLETED if ran else rec.PENDING
+            self.record.error = None
+            self.record.save(self.workspace)
+        except BaseException as error:
+            self.task.progress.stage = stage
+            told = _told(stage, error)
+            self._failed(stage, told, clock())
+            if told is error:
+                raise
+            raise told from error
+        self.task.watch(self.record.state)
+        return self.record
+
+    def begin(self, stage: str, state: str, key: str | None = None) -> None:
+        """Write down that a stage begins; its key only where a later driver must know it."""
+        self.record.begin(stage, state)
+        self.record.stages[stage].key = key
+        self.record.save(self.workspace)
+        self.task.watch(state)
+
+    def _done(self, stage: str, seconds: float) -> None:
+        self.record.end(stage, rec.COMPLETED, seconds)
+        done = self.record.stages[stage]
+        done.why = self.reasons[stage]
+        done.key = getattr(self.task, f"{stage}_key") if stage != "run" or self.task.backend else ""
+
+    def _prepare(self) -> None:
+        """Bring the record to this attempt, and the directory to where the attempt begins."""
+        record, task = self.record, self.task
+        stages = record.stages
+        again = not self.fresh and (
+            any(stage.state not in (rec.PENDING, rec.COMPLETED) for stage in stages.values())
+            or stages["run"].state == rec.COMPLETED
+        )
+        if again:
+            self._end_or_adopt()
+            if "run" in self.reasons and self.adopted is None:
+                self._archive()
+            # What comes after a stage that is done again has not been done.
+            first = min(rec.STAGES.index(stage) for stage in self.reasons)
+            stages |= {name: StageRecord() for name in rec.STAGES[first:]}
+        record.config = redacted(task.config())  # type: ignore[assignment]
+        record.config_hash = task.config_hash()
+        record.identity |= {part: value for part, value in task.identity.items() if value}
+        record.overrides = [redacted_override(o) for o in task.origin.overrides] or record.overrides
+        record.parameters = redacted(dict(task.origin.parameters)) or record.parameters  # type: ignore[assignment]
+        record.provenance = provenance(task.origin.config_dir)
+        owner = claim.me()
+        record.driver = {"host": owner.host, "pid": owner.pid, "started": owner.started}
+        record.error = None
+        if task.origin.composed:
+            folder = self.workspace.path / COMPOSED
+            folder.mkdir(exist_ok=True)
+            for name, text in task.origin.composed.items():
+                write_atomic(folder / name, text)
+
+    def _archive(self) -> None:
+        """Move what the last attempt left out of the way of this one, and remember how it ended."""
+        record = self.record
+        if not record.ended:
+            record.error = rec.error_facts("run", RunError("the driver of this attempt died"), [])
+            record.state = rec.LOST
+        keep = {fact.path for fact in record.inputs}
+        if "generate" in self.reasons:
+            keep &= {item.path for item in self.task.inputs}
+        self.workspace.archive_attempt(record.attempt, keep | set(record.found))
+        record.attempts.append(record.archive())
+        record.attempt += 1
+        record.outputs, record.products, record.checks = [], [], []
+        record.metrics, record.exit_code, record.resources = {}, None, {}
+        record.backend_facts = {}
+
+    def _end_or_adopt(self) -> None:
+        """Deal with a model that a dead driver left: take its result, wait for it, or end it."""
+        record, task, workspace = self.record, self.task, self.workspace
+        backend = task.backend.backend if task.backend else None
+        if (
+            backend is not None
+            and not record.ended
+            and record.stages["run"].state == rec.RUNNING
+            and "generate" not in self.reasons
+            and record.stages["run"].key == task.run_key
+        ):
+            job = backend.job(task.model_run, workspace, task.stop)
+            self.adopted = backend.left_running(job, record.backend_facts)
+        if self.adopted is not None:
+            logger.info("taking over the model that an earlier driver started")
+        elif process.end_tree(None, str(workspace.path), grace=5.0):
+            logger.warning("ended what an earlier driver left running")
+
+    def _failed(self, stage: str, error: BaseException, seconds: float) -> None:
+        """Write down a failure, also on a full disk; the error itself is told by whoever catches it."""
+        if isinstance(error, KeyboardInterrupt):
+            state = rec.INTERRUPTED
+        elif isinstance(error, ModelTimedOut):
+            state = rec.TIMED_OUT
+        else:
+            state = rec.FAILED
+        record = self.record
+        if record.stages[stage].state == rec.PENDING:
+            record.begin(stage, state)
+        record.state = state
+        record.end(stage, state, seconds)
+        record.checks = getattr(error, "checks", record.checks)
+        told = error if str(error) or state != rec.INTERRUPTED else KeyboardInterrupt("interrupted")
+        record.error = rec.error_facts(stage, told, self.workspace.last_log_lines())
+        try:
+            record.save(self.workspace)
+        except OSError as disk:
+            logger.error("cannot write {}: {}", self.workspace.record, disk.strerror)
+        self.task.watch(state)
+
+
+def _told(stage: str, error: BaseException) -> BaseException:
+    """What the system answered, in this package's words; other errors are told as they are."""
+    if not isinstance(error, OSError) or isinstance(error, RompyHydraError):
+        return error
+    where = f": {error.filename}" if error.filename else ""
+    return _ERRORS[stage](
+        f"the stage {stage} failed with '{error.strerror or error}'{where}. Free space or mend the "
+        "permissions, then run the same command again"
+    )

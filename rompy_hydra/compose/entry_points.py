@@ -1,0 +1,95 @@
+"""Installed plugins as options of config groups, without a YAML file and without importing them.
+
+A source of Hydra's own kind, appended to the search path: it lists and finds options by entry-point
+metadata alone, and imports a plugin only when it is chosen.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.errors import ConfigCompositionException
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from omegaconf import OmegaConf
+
+from rompy_hydra import plugins
+from rompy_hydra.errors import PluginError
+from rompy_hydra.shapes import defaults, settings_model
+
+SCHEME = "entry-points"
+# The config group of each category of plugins.
+GROUPS = {"run_backend": "run", "processor": "postprocess", "pipeline": "pipeline", "model": "config"}
+
+
+class EntryPointSource(ConfigSource):
+    """Options of `run_backend`, `processor`, `pipeline` and `model` that installed packages bring."""
+
+    @staticmethod
+    def scheme() -> str:
+        return SCHEME
+
+    def available(self) -> bool:
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path in GROUPS
+
+    def is_config(self, config_path: str) -> bool:
+        group, _, name = _split(config_path)
+        if group not in GROUPS:
+            return False
+        found = plugins.plugins(GROUPS[group])
+        return name in found or (":" in name and name.rpartition(":")[2] in found)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        if config_path == "":
+            return [] if results_filter is ObjectType.CONFIG else sorted(GROUPS)
+        if config_path not in GROUPS or results_filter is ObjectType.GROUP:
+            return []
+        return sorted(plugins.plugins(GROUPS[config_path]))
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        group, _, name = _split(config_path)
+        if not self.is_config(config_path):
+            raise ConfigLoadError(f"Config not found : {config_path}")
+        try:
+            node = node_of(GROUPS[group], name)
+        except PluginError as error:
+            raise ConfigCompositionException(str(error)) from error
+        return ConfigResult(
+            provider=self.provider,
+            path=f"{SCHEME}://{config_path}",
+            config=OmegaConf.create(node),
+            header={"package": group},
+        )
+
+
+def _split(config_path: str) -> tuple[str, str, str]:
+    return config_path.removesuffix(".yaml").partition("/")
+
+
+def node_of(category: str, name: str) -> dict[str, Any]:
+    """The node of a plugin: its class as `_target_`, its settings with their defaults, `???` without."""
+    plugin = plugins.find(category, name)
+    found = plugin.load()
+    model = settings_model(found)
+    target = plugin.value.split("[")[0].strip().replace(":", ".")
+    return {"_target_": target, **(dict(defaults(model, "???")) if model else {})}
+
+
+@functools.cache
+def register() -> None:
+    """Make the source known to Hydra, in this process only."""
+    Plugins.instance().register(EntryPointSource)
+
+
+def extend(path: ConfigSearchPath) -> None:
+    """Append the configurations that installed packages bring, after this package's own."""
+    register()
+    for distribution, package in plugins.configuration_trees():
+        path.append(distribution, f"pkg://{package}")
+    path.append("plugins", f"{SCHEME}://")

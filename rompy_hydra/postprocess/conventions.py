@@ -1,0 +1,196 @@
+"""What the variables of ocean models' netCDF files are: time, coordinates, meshes, water level, bed.
+
+Attributes of the CF and UGRID conventions come first, then the names that models use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_LEVELS = ("stage", "zs", "zsmax", "s1", "eta", "zeta", "zeta_max", "water_level", "waterlevel", "wlv")
+_LEVELS += ("ssh", "zos", "sea_surface_height", "elev", "elevation", "maxele")
+_WAVES = ("hs", "hsig", "hsign", "significant_wave_height", "swh", "vhm0", "hm0", "h_mean")
+# What `map` draws where no variable is asked for: the first of these that there is.
+PREFERRED = (*_LEVELS, *_WAVES)
+
+_BEDS = ("elevation", "zb", "topography", "topo", "topobathy", "flowelem_bl", "bed_level", "bedlevel")
+_BEDS += ("bed_elevation", "bed", "node_z", "bathymetry", "bathy", "depth", "h")
+_STANDARD_LEVEL = re.compile("(sea|water)_surface_(height|elevation)")
+_STANDARD_BED = re.compile("sea_floor_depth|(surface|bedrock)_altitude|^altitude$")
+_DOWNWARD = {"depth", "h"}
+
+_CONNECTIVITY = {"volumes", "tri", "triangles", "element", "elements", "nv", "face_nodes"}
+_AXES = {
+    "lon": re.compile(r"x?lon(g|gitude)?(_\w+)?|nav_lon"),
+    "lat": re.compile(r"x?lat(itude)?(_\w+)?|nav_lat"),
+    "x": re.compile(r"(x|xc|xp|globalx|easting)|(x|node|face)_(x|rho)"),
+    "y": re.compile(r"(y|yc|yp|globaly|northing)|(y|node|face)_(y|rho)"),
+    "time": re.compile("time|times|ocean_time"),
+}
+_STANDARD_AXES = {
+    **{"longitude": "lon", "latitude": "lat", "time": "time"},
+    **{"projection_x_coordinate": "x", "projection_y_coordinate": "y"},
+}
+# ANUGA writes no units.
+_ANUGA_UNITS = {
+    **{"stage": "m", "elevation": "m", "height": "m", "friction": "s m-1/3"},
+    **{"xmomentum": "m2 s-1", "ymomentum": "m2 s-1", "xvelocity": "m s-1", "yvelocity": "m s-1"},
+}
+
+
+def is_anuga(dataset: xr.Dataset) -> bool:
+    """Whether this is ANUGA's .sww, or of its shape."""
+    return {"volumes", "x", "y"} <= set(dataset.variables) and "number_of_points" in dataset.dims
+
+
+def canonical(name: str) -> str:
+    """A variable's name in small letters, without what a mesh or a place of storage adds to it."""
+    return re.sub(r"^(mesh2d|schism_hgrid)_|(?<=\w)_c$", "", name.lower())
+
+
+def as_computed(dataset: xr.Dataset, name: str) -> str:
+    """The variable that holds what ANUGA computed, in its triangles, where `name` is smoothed from it."""
+    return f"{name}_c" if is_anuga(dataset) and f"{name}_c" in dataset.variables else name
+
+
+def units(dataset: xr.Dataset, name: str) -> str:
+    """The units of a variable, `""` if it has none or they are not known."""
+    found = str(dataset.variables[name].attrs.get("units", "")).strip()
+    if not found and is_anuga(dataset):
+        found = _ANUGA_UNITS.get(canonical(name), "")
+    return "" if found.lower() in {"1", "-", "none", "dimensionless"} else found
+
+
+def axis(name: str, attrs: Mapping[str, object]) -> str:
+    """Which coordinate a variable is: `lon`, `lat`, `x`, `y`, `time`, or `""` for none of these."""
+    unit = str(attrs.get("units", "")).lower()
+    if " since " in unit:
+        return "time"
+    if found := re.fullmatch(r"degrees?_?([en])(ast|orth)?", unit):
+        return "lon" if found[1] == "e" else "lat"
+    if standard := _STANDARD_AXES.get(str(attrs.get("standard_name", ""))):
+        return standard
+    if (letter := str(attrs.get("axis", "")).lower()) in {"x", "y", "t"}:
+        return "time" if letter == "t" else letter
+    short = canonical(name)
+    return next((kind for kind, names in _AXES.items() if names.fullmatch(short)), "")
+
+
+def is_auxiliary(dataset: xr.Dataset, name: str) -> bool:
+    """Whether a variable says where and when the others are: coordinates, time, bounds, meshes."""
+    variable = dataset.variables[name]
+    return bool(
+        name in dataset.coords
+        or axis(name, variable.attrs)
+        or {"cf_role", "grid_mapping_name"} & set(variable.attrs)
+        or canonical(name) in _CONNECTIVITY
+        or any(name == other.attrs.get("bounds") for other in dataset.variables.values())
+        or (is_anuga(dataset) and "numbers_in_range" in variable.dims)
+    )
+
+
+def time_dimension(dataset: xr.Dataset, variable: xr.Variable) -> str | None:
+    """The dimension of a variable along which time runs, if there is one."""
+    for dim in map(str, variable.dims):
+        along = dataset.variables.get(dim)
+        if "time" in dim.lower() or dim.lower() in {"t", "nt"}:
+            return dim
+        if along is not None and axis(dim, along.attrs) == "time":
+            return dim
+    return None
+
+
+def space(dataset: xr.Dataset, variable: xr.Variable) -> tuple[str, ...]:
+    """The dimensions of a variable without time, and without those of size 1."""
+    time = time_dimension(dataset, variable)
+    return tuple(str(dim) for dim, size in variable.sizes.items() if dim != time and size > 1)
+
+
+def coordinates(dataset: xr.Dataset, dims: Sequence[str]) -> tuple[str, str] | None:
+    """The variables that hold x and y on these dimensions, of a grid or a mesh; longitudes go before."""
+    found: dict[str, list[tuple[str, tuple[str, ...]]]] = {kind: [] for kind in _AXES}
+    for name, variable in dataset.variables.items():
+        kind, on = axis(str(name), variable.attrs), space(dataset, variable)
+        if kind and on and set(on) <= set(dims) and variable.dtype.kind in "iuf":
+            found[kind].append((str(name), on))
+    for x_kind, y_kind in (("lon", "lat"), ("x", "y")):
+        for x, x_on in sorted(found[x_kind], key=lambda each: len(each[1])):
+            for y, y_on in found[y_kind]:
+                if set(x_on) | set(y_on) == set(dims) and len(x_on) == len(y_on):
+                    return x, y
+    return None
+
+
+def connectivity(dataset: xr.Dataset) -> tuple[str, tuple[str, ...]] | None:
+    """The variable with the corners of a mesh's faces, and its nodes' coordinates where that is told."""
+    for variable in dataset.variables.values():
+        faces = str(variable.attrs.get("face_node_connectivity", ""))
+        if variable.attrs.get("cf_role") == "mesh_topology" and faces in dataset.variables:
+            return faces, tuple(str(variable.attrs.get("node_coordinates", "")).split())
+    for name, variable in dataset.variables.items():
+        told = variable.attrs.get("cf_role") == "face_node_connectivity"
+        if variable.ndim == 2 and (told or canonical(str(name)) in _CONNECTIVITY):
+            return str(name), ()
+    return None
+
+
+def corners_and_faces(faces: xr.Variable) -> tuple[str, str]:
+    """The two dimensions of the variable with the corners of faces; a few models have them the other way."""
+    first, last = map(str, faces.dims)
+    turned = faces.shape[0] in (3, 4) and faces.shape[1] > 8
+    return (first, last) if turned else (last, first)
+
+
+def is_level(dataset: xr.Dataset, name: str) -> bool:
+    """Whether a variable is the level of the water, which on dry land is that of the land."""
+    variable = dataset.variables[name]
+    if canonical(name) == "elevation":
+        # The water's in SCHISM, the land's in ANUGA.
+        moves = time_dimension(dataset, variable) is not None
+        return moves and not any(canonical(str(other)) in _LEVELS[:10] for other in dataset.variables)
+    standard = str(variable.attrs.get("standard_name", ""))
+    return canonical(name) in _LEVELS or bool(_STANDARD_LEVEL.search(standard))
+
+
+def water_level(dataset: xr.Dataset, name: str) -> str | None:
+    """The variable with the water level where and when `name` is, perhaps itself."""
+    if is_level(dataset, name):
+        return name
+    dims = set(dataset.variables[name].dims)
+    return next((n for n in _on(dataset, dims) if is_level(dataset, n)), None)
+
+
+def bed(dataset: xr.Dataset, dims: Sequence[str]) -> str | None:
+    """The variable with the elevation of the bed, or the depth of the still water, on dimensions of space."""
+    ranked: list[tuple[int, str]] = []
+    for name in _on(dataset):
+        variable = dataset.variables[name]
+        if set(space(dataset, variable)) != set(dims) or is_level(dataset, name):
+            continue
+        # A depth that changes with time is that of the water, from its surface.
+        changes = name.lower() in _DOWNWARD and time_dimension(dataset, variable) is not None
+        if _STANDARD_BED.search(str(variable.attrs.get("standard_name", ""))):
+            ranked.append((-1, name))
+        elif canonical(name) in _BEDS and name != "H" and not changes:
+            ranked.append((_BEDS.index(canonical(name)), name))
+    return min(ranked)[1] if ranked else None
+
+
+def is_depth(dataset: xr.Dataset, name: str) -> bool:
+    """Whether a bed is told as a depth, positive downward, instead of an elevation."""
+    attrs = dataset.variables[name].attrs
+    told = str(attrs.get("positive", "")).lower()
+    if told in {"up", "down"}:
+        return told == "down"
+    return "depth" in str(attrs.get("standard_name", "")) or canonical(name) in _DOWNWARD
+
+
+def _on(dataset: xr.Dataset, dims: set[str] | None = None) -> Iterator[str]:
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind in "iuf" and (dims is None or set(variable.dims) == dims):
+            yield str(name)

@@ -1,0 +1,64 @@
+"""What is never written to disk: values of environment variables, and whatever is named like a secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from rompy_hydra.provenance import Json
+
+NOT_STORED = "<not stored>"
+
+_SECRET = re.compile(r"passw|secret|token|credential|private|api_?key|access_?key|auth", re.I)
+_ENVIRONMENTS = {"env", "env_vars", "build_args"}
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable of this name is never written to disk (passwords, tokens, keys)."""
+    return bool(_SECRET.search(name))
+
+
+def redacted(value: Json, name: str = "") -> Json:
+    """A copy of a configuration that may be stored: no secrets, no values of environment variables."""
+    if isinstance(value, dict):
+        hide_all = name in _ENVIRONMENTS
+        return {
+            key: NOT_STORED
+            if (hide_all or is_secret(key)) and isinstance(item, str)
+            else redacted(item, key)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [redacted(item, name) for item in value]
+    return value
+
+
+def redacted_override(override: str) -> str:
+    """An override of the command line as it may be stored.
+
+    >>> redacted_override("run_backend.env_vars.API_KEY=xyz")
+    'run_backend.env_vars.API_KEY=<not stored>'
+    """
+    key, sign, value = override.partition("=")
+    hidden = is_secret(key) or not _ENVIRONMENTS.isdisjoint(key.lstrip("+~").split("."))
+    # A whole mapping in one override: what it holds is only told by its text.
+    nested = value.lstrip().startswith("{") and (
+        is_secret(value) or re.search(r"\b(env|env_vars)\b", value)
+    )
+    return f"{key}={NOT_STORED}" if sign and (hidden or nested) else override
+
+
+def without_secrets(value: Json, name: str = "") -> Json:
+    """A configuration without the values of secret environment variables.
+
+    They decide about access and not about the result: a new password makes no new run.
+    """
+    if isinstance(value, Mapping):
+        hide = name in _ENVIRONMENTS
+        return {
+            key: NOT_STORED if hide and is_secret(key) else without_secrets(item, key)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [without_secrets(item, name) for item in value]
+    return value

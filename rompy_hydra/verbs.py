@@ -1,0 +1,208 @@
+"""What each stage does: generate, run, postprocess. A failure raises; the attempt writes it down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from rompy_hydra import record as rec
+from rompy_hydra.errors import (
+    ConfigError,
+    GenerateError,
+    ModelFailed,
+    ModelTimedOut,
+    PostprocessError,
+    RompyHydraError,
+    RunError,
+)
+from rompy_hydra.models.base import BaseConfig, Input
+from rompy_hydra.postprocess.base import answer
+from rompy_hydra.provenance import Json
+from rompy_hydra.record import Clock, file_fact
+from rompy_hydra.redaction import redacted
+from rompy_hydra.run.base import Outcome, failure, judge
+from rompy_hydra.run.local import LocalRunBackend
+from rompy_hydra.task import ChosenBackend
+from rompy_hydra.workspace import METRICS, Workspace, copy_atomic, link_atomic, write_atomic
+
+if TYPE_CHECKING:
+    from rompy_hydra.attempt import Attempt
+    from rompy_hydra.model_run import ModelRun
+
+
+def generate(attempt: Attempt) -> None:
+    """Write the input files, make the directories, and leave `run.sh`."""
+    task, record, workspace = attempt.task, attempt.record, attempt.workspace
+    if attempt.fresh:
+        record.found = [name for name, _ in workspace.files()]
+    attempt.begin("generate", rec.GENERATING)
+    config = task.model_run.config
+    # Inputs of before that are none any more, as after a template was renamed.
+    planned = {item.path for item in task.inputs}
+    old = [fact for fact in record.inputs if fact.path not in planned and fact.is_intact(workspace)]
+    workspace.remove_files([fact.path for fact in old])
+    written = [_write(workspace, item) for item in task.inputs]
+    if isinstance(config, BaseConfig):
+        for name in config.directories:
+            workspace.inside(name).mkdir(parents=True, exist_ok=True)
+    elif callable(config):
+        _call(config, task.model_run)
+        before = set(record.found)
+        written += [name for name, _ in workspace.files() if name not in before]
+    backend = task.backend.backend if task.backend else LocalRunBackend()
+    if backend is not None:
+        backend.job(task.model_run, workspace)
+    record.inputs = [file_fact(workspace, name) for name in written]
+    logger.info("generated {} input files in {}", len(written), workspace.path)
+
+
+def _call(config: object, model_run: ModelRun) -> None:
+    """Let a model configuration in rompy's shape make its own files."""
+    assert callable(config)
+    try:
+        config(model_run)
+    except (RompyHydraError, OSError):
+        raise
+    except Exception as error:
+        raise GenerateError(
+            f"{type(config).__name__} could not make its inputs: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _write(workspace: Workspace, item: Input) -> str:
+    path = workspace.inside(item.path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if item.content is not None:
+            write_atomic(path, item.content, mode=0o755 if item.executable else None)
+        else:
+            assert item.source is not None
+            (link_atomic if item.link else copy_atomic)(item.source, path)
+    except OSError as error:
+        raise GenerateError(
+            f"cannot write the input {path}: {error.strerror}. Free space or mend the permissions, "
+            "then run the same command again"
+        ) from error
+    return item.path
+
+
+def run(attempt: Attempt) -> None:
+    """Start the model, or take over one that runs, wait for its end, and judge what it left."""
+    task, record, workspace = attempt.task, attempt.record, attempt.workspace
+    chosen = task.backend
+    assert chosen is not None
+    config = task.model_run.config
+    outcome = Outcome(0, 0.0)
+    if getattr(config, "needs_execution", True):
+        record.run_backend = redacted({"name": chosen.name, **chosen.settings})  # type: ignore[assignment]
+        if chosen.backend is not None:
+            commands = chosen.backend.commands(config)
+            record.commands = [c if isinstance(c, str) else list(c) for c in commands]
+        if attempt.adopted is None:
+            workspace.forget_exit_code()
+        # With its key, so that a later driver can tell whether the model's result is its own.
+        attempt.begin("run", rec.RUNNING, key=task.run_key)
+        outcome = attempt.adopted() if attempt.adopted else _execute(attempt, chosen)
+        record.exit_code = outcome.exit_code
+        record.resources = {
+            "seconds": round(outcome.seconds, 4),
+            "cpu_seconds": outcome.cpu_seconds,
+            "peak_memory_bytes": outcome.peak_memory_bytes,
+        }
+        record.backend_facts |= dict(outcome.facts)
+        logger.info("the model ended with {} after {:.2f} s", outcome.exit_code, outcome.seconds)
+    else:
+        attempt.begin("run", rec.RUNNING)
+        attempt.reasons["run"] = "the model needs no execution"
+    record.state = record.stages["run"].state = rec.CHECKING
+    task.watch(rec.CHECKING)
+    known = {fact.path for fact in record.inputs} | set(record.found)
+    wanted = _matching(workspace, getattr(config, "outputs", ("**/*",)))
+    record.outputs = [
+        file_fact(workspace, name) for name, _ in workspace.files() if name not in known and wanted(name)
+    ]
+    record.checks = list(judge(task.model_run, workspace, outcome))
+
+
+def _execute(attempt: Attempt, chosen: ChosenBackend) -> Outcome:
+    task, record, workspace = attempt.task, attempt.record, attempt.workspace
+    if chosen.backend is None:
+        return _plain(task.model_run, workspace, chosen)
+
+    def report(facts: Mapping[str, Json]) -> None:
+        # At once, so that a driver after this one finds what was started.
+        record.backend_facts |= dict(facts)
+        try:
+            record.save(workspace)
+        except OSError as error:
+            logger.warning("cannot write {}: {}", workspace.record, error.strerror)
+
+    job = chosen.backend.job(task.model_run, workspace, task.stop, report)
+    return chosen.backend.carry_out(job, task.model_run)
+
+
+def _plain(model_run: ModelRun, workspace: Workspace, chosen: ChosenBackend) -> Outcome:
+    clock = Clock()
+    assert chosen.call is not None
+    try:
+        success = chosen.call(model_run, workspace.path)
+    except RompyHydraError:
+        raise
+    except TimeoutError as error:
+        raise failure(ModelTimedOut, workspace, f"the run backend {chosen.name}: {error}") from error
+    except Exception as error:
+        raise RunError(f"the run backend {chosen.name} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(success, bool):
+        raise RunError(
+            f"the run backend {chosen.name} returned {success!r}, and not True or False, so "
+            "that its success cannot be told"
+        )
+    if not success:
+        raise failure(ModelFailed, workspace, f"the run backend {chosen.name} reported a failure")
+    return Outcome(0, clock())
+
+
+def postprocess(attempt: Attempt) -> None:
+    """Let each postprocessor work on the outputs; collect their numbers and the files that they made."""
+    task, record, workspace = attempt.task, attempt.record, attempt.workspace
+    # An earlier postprocessor's numbers are not this one's.
+    if any(fact.path == METRICS for fact in record.products):
+        workspace.metrics.unlink(missing_ok=True)
+    record.metrics, record.products = {}, []
+    attempt.begin("postprocess", rec.POSTPROCESSING)
+    for processor in task.processors:
+        try:
+            results = answer(processor.name, processor.process(task.model_run))
+        except (PostprocessError, ConfigError):
+            raise
+        except Exception as error:
+            raise PostprocessError(
+                f"the postprocessor {processor.name} failed: {type(error).__name__}: {error}"
+            ) from error
+        task.progress.answers.append(results)
+        if not results["success"]:
+            raise PostprocessError(f"the postprocessor {processor.name} failed: {results['message']}")
+        found = results.get("metrics")
+        if isinstance(found, Mapping):
+            metrics = {str(key): value for key, value in found.items()}
+            record.metrics |= rec.plain(metrics, constant=lambda _nan: None)
+    if record.metrics:
+        write_atomic(workspace.metrics, json.dumps(record.metrics, indent=2) + "\n")
+    # A postprocessor may have changed or compressed the outputs: the model need not run again for that.
+    outputs = [fact for fact in record.outputs if (workspace.path / fact.path).is_file()]
+    record.outputs = [f if f.is_intact(workspace) else file_fact(workspace, f.path) for f in outputs]
+    known = {fact.path for fact in [*record.inputs, *record.outputs]} | set(record.found)
+    record.products = [file_fact(workspace, name) for name, _ in workspace.files() if name not in known]
+
+
+def _matching(workspace: Workspace, patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a file of the run is meant by one of the globs; a directory means all that is below it."""
+    if "**/*" in patterns:
+        return lambda _name: True
+    root = workspace.path
+    found = {path.relative_to(root) for pattern in patterns for path in root.glob(pattern)} - {Path()}
+    return lambda name: not found.isdisjoint([Path(name), *Path(name).parents])
