@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from rompy_hydra.lazy import lazy
 
 __version__ = "0.1.0"
 
@@ -35,7 +36,6 @@ _HOMES = {
     "run": ("BackendConfig", "BaseRunBackend", "LocalConfig", "LocalRunBackend"),
     "time_range": ("TimeRange",),
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BackendConfig",
@@ -59,11 +59,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *__all__])

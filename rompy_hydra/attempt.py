@@ -57,9 +57,9 @@ class Attempt:
                 self.task.progress.stage = stage
                 getattr(verbs, stage)(self)
                 self._done(stage, clock())
-            ran = self.record.stages["run"].state == rec.COMPLETED
-            self.record.state = rec.COMPLETED if ran else rec.PENDING
-            self.record.error = None
+            # To process the outputs of a failed run does not mend it.
+            ran = self.record.stages["run"].state
+            self.record.state = ran if ran in rec.FINAL else rec.PENDING
             self.record.save(self.workspace)
         except BaseException as error:
             self.task.progress.stage = stage
@@ -99,6 +99,8 @@ class Attempt:
             # What comes after a stage that is done again has not been done.
             first = min(rec.STAGES.index(stage) for stage in self.reasons)
             stages |= {name: StageRecord() for name in rec.STAGES[first:]}
+            if record.error and record.error["stage"] in rec.STAGES[first:]:
+                record.error = None
         record.config = redacted(task.config())  # type: ignore[assignment]
         record.config_hash = task.config_hash()
         record.identity |= {part: value for part, value in task.identity.items() if value}
@@ -107,7 +109,6 @@ class Attempt:
         record.provenance = provenance(task.origin.config_dir)
         owner = claim.me()
         record.driver = {"host": owner.host, "pid": owner.pid, "started": owner.started}
-        record.error = None
         if task.origin.composed:
             folder = self.workspace.path / COMPOSED
             folder.mkdir(exist_ok=True)

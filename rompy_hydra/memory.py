@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 
+from rompy_hydra import claim
 from rompy_hydra import record as rec
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.provenance import Json, hash_file
 from rompy_hydra.record import RunRecord
 from rompy_hydra.redaction import redacted
 from rompy_hydra.task import Task, content_hash
+from rompy_hydra.workspace import Workspace
 
 
 def needed(task: Task, record: RunRecord | None) -> dict[str, str]:
@@ -45,6 +47,15 @@ def _what_changed(stage: str) -> str:
         "run": "the commands, the backend or its image changed",
         "postprocess": "the postprocessor or its settings changed",
     }[stage]
+
+
+def state_of(workspace: Workspace, record: RunRecord) -> str:
+    """What to say of a run: the state in its record, or `lost` if nobody works on it any more."""
+    if record.ended or record.state == rec.PENDING:
+        return record.state
+    number, owner = claim.latest(workspace)
+    alive = owner is not None and claim.is_alive(owner, claim.claim_path(workspace, number))
+    return record.state if alive else rec.LOST
 
 
 def existing(task: Task) -> RunRecord | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from rompy_hydra.redaction import is_secret
 
@@ -24,6 +27,12 @@ def check_env_names(env: Mapping[str, str]) -> Mapping[str, str]:
         if "\0" in value:
             raise ValueError(f"the value of {name} holds a null byte, which no environment can")
     return env
+
+
+# Numbers are welcome as values: OMP_NUM_THREADS: 4
+Env = Annotated[
+    dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]], AfterValidator(check_env_names)
+]
 
 
 def script_text(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, create_model
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from rompy_hydra.errors import ConfigError, closest
 
@@ -79,15 +80,9 @@ def defaults(model: type[BaseModel], required: object) -> Iterator[tuple[str, ob
             continue
         value = info.get_default(call_default_factory=True) if not _needs_data(info) else None
         try:
-            plain = model.__pydantic_serializer__.to_python(value, mode="json")
-        except (TypeError, ValueError):
-            try:
-                from pydantic_core import to_jsonable_python
-
-                plain = to_jsonable_python(value)
-            except Exception:  # noqa: BLE001 - any default may refuse to be data; it is left out
-                continue
-        yield name, plain
+            yield name, to_jsonable_python(value)
+        except PydanticSerializationError:
+            continue
 
 
 def _needs_data(info: Any) -> bool:

@@ -161,8 +161,8 @@ class Task:
             digest = getattr(backend.backend, "image_key", lambda _image: None)(
                 getattr(self.model_run.config, "image", None)
             )
-        parts = {"generate": self.generate_key, "backend": backend.identity, "script": script}
-        return hash_json({**parts, "image": digest} if digest else {**parts})
+        parts: dict[str, Json] = {"generate": self.generate_key, "backend": backend.identity}
+        return hash_json({**parts, "script": script, **({"image": digest} if digest else {})})
 
     @functools.cached_property
     def postprocess_key(self) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
@@ -16,6 +17,9 @@ _ISO = re.compile(
     r"P(?:(?P<w>[\d.]+)W)?(?:(?P<d>[\d.]+)D)?"
     r"(?:T(?:(?P<h>[\d.]+)H)?(?:(?P<M>[\d.]+)M)?(?:(?P<s>[\d.]+)S)?)?"
 )
+
+
+_T = TypeVar("_T")
 
 
 def parse_duration(value: object) -> timedelta:
@@ -71,6 +75,16 @@ def parse_time(value: object) -> datetime:
         raise ValueError(f"{time.isoformat()} is outside of the years 1 to 9999 in UTC") from None
 
 
+def _parsed(parse: Callable[[object], _T], given: dict[str, object], key: str) -> _T | None:
+    """A field's value, None if it is not given; the error names the field."""
+    if key not in given:
+        return None
+    try:
+        return parse(given[key])
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
 Time = Annotated[datetime, BeforeValidator(parse_time)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
@@ -97,29 +111,28 @@ class TimeRange(BaseModel):
         if not isinstance(data, dict):
             return data
         given = {k: v for k, v in data.items() if v is not None}
-        start = parse_time(given["start"]) if "start" in given else None
-        end = parse_time(given["end"]) if "end" in given else None
-        duration = parse_duration(given["duration"]) if "duration" in given else None
-        if start is not None and end is not None:
-            given.setdefault("duration", end - start)
-        elif duration is None or (start is None and end is None):
-            raise ValueError("needs two of start, end and duration")
+        start, end = _parsed(parse_time, given, "start"), _parsed(parse_time, given, "end")
+        duration = _parsed(parse_duration, given, "duration")
         try:
-            if start is not None:
-                given.setdefault("end", start + duration)
-            elif end is not None:
+            if start is not None and end is not None:
+                given.setdefault("duration", end - start)
+            elif start is not None and duration is not None:
+                given["end"] = start + duration
+            elif end is not None and duration is not None:
                 given["start"] = end - duration
+            else:
+                raise ValueError("needs two of start, end and duration")
         except OverflowError:
             raise ValueError(f"a duration of {duration} leads beyond the years 1 to 9999") from None
         return given
 
     @model_validator(mode="after")
     def _makes_sense(self) -> TimeRange:
-        if self.end <= self.start:
-            raise ValueError(
-                f"must end after it starts, {self.start.isoformat()}, not {self.end.isoformat()}"
-            )
-        if self.start + self.duration != self.end:
+        if self.end == self.start:
+            raise ValueError(f"starts and ends at the same time ({self.start.isoformat()})")
+        if self.end < self.start:
+            raise ValueError(f"ends ({self.end.isoformat()}) before it starts ({self.start.isoformat()})")
+        if self.end - self.start != self.duration:
             raise ValueError(
                 f"start, end and duration contradict each other: from {self.start.isoformat()} to "
                 f"{self.end.isoformat()} is not {self.duration}; leave one of them out"

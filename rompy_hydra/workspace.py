@@ -25,7 +25,7 @@ from pathlib import Path
 from rompy_hydra.atomic import copy_atomic, is_partial, link_atomic, write_atomic
 from rompy_hydra.errors import ConfigError, GenerateError
 from rompy_hydra.redaction import is_secret
-from rompy_hydra.script import EXIT_CODE, SCRIPT, Command, check_env_names, script_text
+from rompy_hydra.script import EXIT_CODE, SCRIPT, Command, Env, check_env_names, script_text
 
 RECORD = "run.json"
 LOG = "run.log"
@@ -45,6 +45,7 @@ __all__ = [
     "EXIT_CODE",
     "SCRIPT",
     "Command",
+    "Env",
     "Workspace",
     "check_env_names",
     "check_run_id",

@@ -63,7 +63,9 @@ def closing(task: Task, results: Mapping[str, object]) -> list[str]:
     except Exception:  # noqa: BLE001 - the failure that is told below may be this very one
         record = None
     if results.get("success") is not True:
-        return [*_failure(task, results, record), f"record     {shown(task.workspace.record)}"]
+        there = record is not None or task.workspace.record.exists()
+        where = [f"record     {shown(task.workspace.record)}"] if there else []
+        return [*_failure(task, results, record), *where]
     lines = []
     if record is not None:
         seconds = sum(record.stages[name].seconds or 0 for name in STAGES)
@@ -82,11 +84,16 @@ def closing(task: Task, results: Mapping[str, object]) -> list[str]:
 
 
 def _metrics(record: RunRecord) -> list[str]:
-    names = list(record.metrics)
-    lines = [f"{name} = {_number(record.metrics[name])}" for name in names[:_SHOWN_METRICS]]
-    if len(names) > _SHOWN_METRICS:
-        lines.append(f"... and {len(names) - _SHOWN_METRICS} more in metrics.json")
-    return lines
+    """A line a quantity: its statistics, which have its name and a dot before theirs."""
+    quantities: dict[str, list[str]] = {}
+    for name, value in record.metrics.items():
+        quantity, _, statistic = name.rpartition(".")
+        told = f"{statistic} {_number(value)}" if quantity else f"= {_number(value)}"
+        quantities.setdefault(quantity or name, []).append(told)
+    width = max((len(name) for name in quantities), default=0)
+    lines = [f"{name:<{width}}  {', '.join(told)}" for name, told in quantities.items()]
+    more = len(lines) - _SHOWN_METRICS
+    return [*lines[:_SHOWN_METRICS], *([f"... and {more} more in metrics.json"] if more > 0 else [])]
 
 
 def _number(value: object) -> str:

@@ -13,12 +13,13 @@ from pydantic import BaseModel, ValidationError
 from rompy_hydra.choose import chosen_backend, chosen_pipeline, chosen_processor
 from rompy_hydra.compose.composer import Composed, assignments, config_dir
 from rompy_hydra.compose.validate import has_missing, located, problems
-from rompy_hydra.errors import ConfigError, InvalidConfig, Problem, RompyHydraError
+from rompy_hydra.errors import ConfigError, InvalidConfig, Problem, RompyHydraError, closest
 from rompy_hydra.model_run import ModelRun
 from rompy_hydra.provenance import Json
 from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.task import Origin, Task
 
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _HYDRA_ONLY = {"_convert_", "_recursive_", "_partial_", "_args_"}
 
 
@@ -111,6 +112,9 @@ class Parts:
         )
         if not isinstance(config["overwrite"], bool):
             raise InvalidConfig([Problem("overwrite", config["overwrite"], "must be true or false")])
+        if config["log_level"] not in _LOG_LEVELS:
+            hint = closest(str(config["log_level"]), _LOG_LEVELS)
+            raise InvalidConfig([Problem("log_level", config["log_level"], "is no level", hint)])
         task = Task(
             model_run,
             stages=pipeline.stages,

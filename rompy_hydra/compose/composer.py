@@ -234,14 +234,15 @@ class _Explained:
                 return f"{group}={option}: there is no such option. {closest(option, options)}"
             return f"there is no configuration '{found[1]}' on the search path"
         if found := re.search(r"Could not override '([^']+)'", text):
-            return self._unknown(found[1], f"add a key that is not there yet with +{found[1]}=...")
+            return self._unknown(found[1], f"Add a key that is not there yet with +{found[1]}=...")
         if found := re.search(r"No match in the defaults list.*'([^']+)'|Override (\S+) looks", text):
             return self._unknown((found[1] or found[2]).split("=")[0], "")
         return _first_line(error) if len(text) > 400 else text
 
     def _unknown(self, key: str, way_out: str) -> str:
         parent, _, last = key.rpartition(".")
-        base = [line for line in self._overrides if "/" in line.split("=")[0] or _is_group(line)]
+        wrong = [line for line in self._overrides if line.split("=")[0].lstrip("+~") == key]
+        base = [line for line in self._overrides if _is_group(line) and line not in wrong]
         names: list[str] = []
         try:
             config = self._composer.hydra.compose_config(
@@ -257,9 +258,11 @@ class _Explained:
             names = [str(name) for name in node if name != "hydra"]
         except (HydraException, OmegaConfBaseException):
             names = []  # another override is wrong as well; this one is told without a suggestion
+        if last in names:
+            return f"{key}: a key inside the value is new. {way_out.replace('=...', '.NAME=VALUE')}"
         where = f"{parent} has no key '{last}'" if parent else f"there is no key or group '{last}'"
         hint = closest(last, names)
-        return f"{key}: {where}. {hint}" + (f" To {way_out}" if way_out else "")
+        return f"{key}: {where}. {hint}" + (f" {way_out}" if way_out else "")
 
 
 def _is_group(line: str) -> bool:

@@ -154,6 +154,10 @@ def _problem(model: type[BaseModel], error: Any, path: str, node: Mapping[str, A
         return Problem(where, error["input"], "no such key", closest(str(location[-1]), names))
     if error["type"] == "missing":
         return Problem(f"{path}.{error['loc'][-1]}", NO_VALUE, "is required")
+    # A check of the whole that is about one field names it first.
+    name, separator, rest = message.partition(": ")
+    if separator and not location and name in node:
+        return Problem(f"{where}.{name}", node[name], rest)
     return Problem(where, error["input"], message[0].lower() + message[1:])
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,7 +18,7 @@ from pydantic import (
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.models.success import Glob, SuccessChecks
 from rompy_hydra.time_range import TimeRange
-from rompy_hydra.workspace import check_env_names
+from rompy_hydra.workspace import Env
 
 
 def _command(value: object) -> object:
@@ -34,7 +33,6 @@ def _command(value: object) -> object:
 
 
 CommandField = Annotated[str | list[str], BeforeValidator(_command)]
-Env = Annotated[dict[str, str], AfterValidator(check_env_names)]
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import re
+import stat
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 import jinja2
 
@@ -31,18 +33,25 @@ def render_directory(directory: Path, context: Mapping[str, object]) -> Iterator
         raise GenerateError(f"the template directory {directory} does not exist (model.template)")
     for path in _files(directory):
         relative = path.relative_to(directory).as_posix()
-        name = _render(_compiled(relative, str(path)), path, context).removesuffix(_SUFFIX)
+        name = _rendered(relative, path, context).removesuffix(_SUFFIX)
         text, executable = _read(path)
         if text is None:
             yield Input(name, source=path, executable=executable)
         else:
-            content = _render(_compiled(text, str(path)), path, context).encode()
+            content = _rendered(text, path, context).encode()
             yield Input(name, content=content, executable=executable)
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(directory, onerror=_cannot_list):
+    for root, folders, names in os.walk(directory, onerror=_cannot_list, followlinks=True):
         folders[:] = sorted(set(folders) - _NEVER_INPUTS)
+        for folder in folders:
+            path = Path(root, folder)
+            if path.is_symlink() and path.resolve() in [
+                Path(root).resolve(),
+                *Path(root).resolve().parents,
+            ]:
+                raise GenerateError(f"{path} is a link to a directory that it lies in; take it out")
         yield from (Path(root, name) for name in sorted(names))
 
 
@@ -52,8 +61,10 @@ def _cannot_list(error: OSError) -> None:
 
 def _read(path: Path) -> tuple[str | None, bool]:
     try:
-        stat = path.stat()
-        return _cached_text(path, stat.st_mtime_ns, stat.st_size), bool(stat.st_mode & 0o100)
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise GenerateError(f"cannot read the template {path}: it is no regular file")
+        return _cached_text(path, facts.st_mtime_ns, facts.st_size), bool(facts.st_mode & 0o100)
     except OSError as error:
         raise GenerateError(f"cannot read the template {path}: {error.strerror}") from error
 
@@ -69,9 +80,16 @@ def _cached_text(path: Path, mtime_ns: int, size: int) -> str | None:
         return None
 
 
+def _rendered(text: str, path: Path, context: Mapping[str, object]) -> str:
+    """A text or a name; as it is, to the last line end, where nothing in it is for Jinja."""
+    if not any(mark in text for mark in ("{{", "{%", "{#")):
+        return text
+    return _render(_compiled(text, str(path)), path, context)
+
+
 @functools.lru_cache(maxsize=512)
 def _compiled(text: str, filename: str) -> jinja2.Template:
-    environment = _environment()
+    environment = _environment("\r\n" if "\r\n" in text else "\n")
     try:
         code = environment.compile(text, name=filename, filename=filename)
     except jinja2.TemplateSyntaxError as error:
@@ -80,9 +98,12 @@ def _compiled(text: str, filename: str) -> jinja2.Template:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def _environment(newline: Literal["\n", "\r\n"]) -> jinja2.Environment:
     return jinja2.Environment(
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        newline_sequence=newline,
+        autoescape=False,
     )
 
 
@@ -112,8 +133,14 @@ def _hint(message: str, context: Mapping[str, object]) -> str:
         return ""
     if found["name"]:
         return closest(found["name"], context)
-    model = context["model"]
-    names = [f"model.{name}" for name in model] if isinstance(model, dict) else []
-    names += [f"run.{name}" for name in ("run_id", "period", "workspace")]
+    names = [*_names("model", context["model"]), "run.run_id", "run.period", "run.workspace"]
+    names += [f"run.period.{name}" for name in ("start", "end", "duration", "interval", "times")]
     owner = "model" if "dict object" in message else "run"
     return closest(f"{owner}.{found['attribute']}", names)
+
+
+def _names(prefix: str, value: object) -> Iterator[str]:
+    """The dotted names of all parameters."""
+    for name, item in value.items() if isinstance(value, Mapping) else ():
+        yield f"{prefix}.{name}"
+        yield from _names(f"{prefix}.{name}", item)

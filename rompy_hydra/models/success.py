@@ -14,9 +14,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from rompy_hydra.provenance import Json
 from rompy_hydra.workspace import LOG, Workspace
 
+# Read at once of a log that may be one endless line.
+_LINE_CHARACTERS = 65536
+
 
 def _relative(pattern: str) -> str:
-    if not pattern or pattern.startswith("/") or ".." in pattern.split("/"):
+    inside = pattern and not pattern.startswith("/") and ".." not in pattern.split("/")
+    if not inside or os.path.normpath(pattern) == ".":
         raise ValueError(f"'{pattern}' must be a path or glob inside the run directory")
     return pattern
 
@@ -47,9 +51,11 @@ class Check:
 
 
 class SuccessChecks(BaseModel):
-    """The signs that a run worked, besides exit code 0. Paths are relative to the run directory; globs allowed.
+    """The signs that a run worked, besides exit code 0.
 
     Many models return 0 after a fatal error, so a model's configuration names what must be there.
+    Paths are relative to the run directory. Globs are allowed; they never mean the engine's own
+    files. A directory counts as empty if nothing is in it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -98,7 +104,7 @@ class SuccessChecks(BaseModel):
         for line in _log_lines(workspace, self.log_file):
             for pattern, regex in (wanted | unwanted).items():
                 if pattern not in seen and regex.search(line):
-                    seen[pattern] = line.strip()
+                    seen[pattern] = line.strip()[:500]
         for pattern in wanted:
             message = "found" if pattern in seen else f"{self.log_file} has no line with '{pattern}'"
             yield Check("log_must_contain", pattern, pattern in seen, message)
@@ -108,19 +114,27 @@ class SuccessChecks(BaseModel):
 
 
 def _find(workspace: Workspace, glob: str) -> list[tuple[str, int]]:
+    """What a path or glob means, with its size in bytes, or the number of entries of a directory."""
     if not any(char in glob for char in "*?["):
-        try:
-            return [(glob, os.stat(workspace.path / glob).st_size)]
-        except OSError:
-            return []
-    return [
-        (str(path.relative_to(workspace.path)), path.stat().st_size)
-        for path in sorted(workspace.path.glob(glob))
-        if path.is_file()
-    ]
+        names = [glob]
+    else:
+        found = sorted(workspace.path.glob(glob))
+        names = [str(path.relative_to(workspace.path)) for path in found]
+        names = [name for name in names if not workspace.is_own(name)]
+    sizes = ((name, _size(workspace.path / name)) for name in names)
+    return [(name, size) for name, size in sizes if size is not None]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return len(os.listdir(path)) if path.is_dir() else path.stat().st_size
+    except OSError:
+        return None
 
 
 def _log_lines(workspace: Workspace, glob: str) -> Iterator[str]:
     for name, _size in _find(workspace, glob):
-        with Path(workspace.path / name).open(errors="replace") as log:
-            yield from log
+        path = workspace.path / name
+        if path.is_file():
+            with path.open(encoding="utf-8", errors="replace") as log:
+                yield from iter(lambda log=log: log.readline(_LINE_CHARACTERS), "")  # type: ignore[misc]

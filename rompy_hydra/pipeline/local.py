@@ -26,8 +26,8 @@ class LocalPipelineBackend(BasePipeline):
     """Generates, runs and postprocesses; what was done before and is intact is not done again.
 
     `stages` may stop early, as in `[generate]`. `cleanup_on_failure` deletes the inputs and outputs
-    of a failed run, and keeps its log, its script and its record. `validate_stages` makes sure that
-    generating left a directory.
+    of a run that failed, and keeps its log, its script and its record, and all files that were in the
+    directory before. `validate_stages` makes sure that generating left a directory.
     """
 
     name: ClassVar[str] = "local"
@@ -101,9 +101,11 @@ class LocalPipelineBackend(BasePipeline):
                 raise GenerateError(f"no run directory after generating: {task.workspace.path}")
         except Exception as error:  # noqa: BLE001 - it is recorded, and answered here
             results |= _progress(task)
-            if self.cleanup_on_failure and not isinstance(error, ConfigError):
+            stage = task.progress.stage or "generate"
+            # Outputs of a model that ran are kept: only their processing failed.
+            if self.cleanup_on_failure and stage != "postprocess" and not isinstance(error, ConfigError):
                 _clean_up(task)
-            return _failed(results, task.progress.stage or "generate", error)
+            return _failed(results, stage, error)
         results |= _progress(task)
         done = "Pipeline completed successfully"
         if record.state != COMPLETED:

@@ -6,20 +6,51 @@ Attributes of the CF and UGRID conventions come first, then the names that model
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_LEVELS = ("stage", "zs", "zsmax", "s1", "eta", "zeta", "zeta_max", "water_level", "waterlevel", "wlv")
-_LEVELS += ("ssh", "zos", "sea_surface_height", "elev", "elevation", "maxele")
-_WAVES = ("hs", "hsig", "hsign", "significant_wave_height", "swh", "vhm0", "hm0", "h_mean")
+_LEVELS = [
+    "stage",
+    "zs",
+    "zsmax",
+    "s1",
+    "eta",
+    "zeta",
+    "zeta_max",
+    "water_level",
+    "waterlevel",
+    "wlv",
+    "ssh",
+    "zos",
+    "sea_surface_height",
+    "elev",
+    "maxele",
+    "elevation",
+]
+_WAVES = ["hs", "hsig", "hsign", "significant_wave_height", "swh", "vhm0", "hm0", "h_mean"]
 # What `map` draws where no variable is asked for: the first of these that there is.
-PREFERRED = (*_LEVELS, *_WAVES)
+PREFERRED = [*_LEVELS, *_WAVES]
 
-_BEDS = ("elevation", "zb", "topography", "topo", "topobathy", "flowelem_bl", "bed_level", "bedlevel")
-_BEDS += ("bed_elevation", "bed", "node_z", "bathymetry", "bathy", "depth", "h")
+_BEDS = [
+    "elevation",
+    "zb",
+    "topography",
+    "topo",
+    "topobathy",
+    "flowelem_bl",
+    "bed_level",
+    "bedlevel",
+    "bed_elevation",
+    "bed",
+    "node_z",
+    "bathymetry",
+    "bathy",
+    "depth",
+    "h",
+]
 _STANDARD_LEVEL = re.compile("(sea|water)_surface_(height|elevation)")
 _STANDARD_BED = re.compile("sea_floor_depth|(surface|bedrock)_altitude|^altitude$")
 _DOWNWARD = {"depth", "h"}
@@ -33,13 +64,24 @@ _AXES = {
     "time": re.compile("time|times|ocean_time"),
 }
 _STANDARD_AXES = {
-    **{"longitude": "lon", "latitude": "lat", "time": "time"},
-    **{"projection_x_coordinate": "x", "projection_y_coordinate": "y"},
+    "longitude": "lon",
+    "latitude": "lat",
+    "projection_x_coordinate": "x",
+    "projection_y_coordinate": "y",
+    "time": "time",
 }
 # ANUGA writes no units.
 _ANUGA_UNITS = {
-    **{"stage": "m", "elevation": "m", "height": "m", "friction": "s m-1/3"},
-    **{"xmomentum": "m2 s-1", "ymomentum": "m2 s-1", "xvelocity": "m s-1", "yvelocity": "m s-1"},
+    "x": "m",
+    "y": "m",
+    "stage": "m",
+    "elevation": "m",
+    "height": "m",
+    "friction": "s m-1/3",
+    "xmomentum": "m2 s-1",
+    "ymomentum": "m2 s-1",
+    "xvelocity": "m s-1",
+    "yvelocity": "m s-1",
 }
 
 
@@ -140,7 +182,7 @@ def connectivity(dataset: xr.Dataset) -> tuple[str, tuple[str, ...]] | None:
 
 
 def corners_and_faces(faces: xr.Variable) -> tuple[str, str]:
-    """The two dimensions of the variable with the corners of faces; a few models have them the other way."""
+    """The two dimensions of the variable with the faces' corners; a few models turn them."""
     first, last = map(str, faces.dims)
     turned = faces.shape[0] in (3, 4) and faces.shape[1] > 8
     return (first, last) if turned else (last, first)
@@ -152,7 +194,7 @@ def is_level(dataset: xr.Dataset, name: str) -> bool:
     if canonical(name) == "elevation":
         # The water's in SCHISM, the land's in ANUGA.
         moves = time_dimension(dataset, variable) is not None
-        return moves and not any(canonical(str(other)) in _LEVELS[:10] for other in dataset.variables)
+        return moves and not any(canonical(str(other)) in _LEVELS[:-1] for other in dataset.variables)
     standard = str(variable.attrs.get("standard_name", ""))
     return canonical(name) in _LEVELS or bool(_STANDARD_LEVEL.search(standard))
 
@@ -165,8 +207,18 @@ def water_level(dataset: xr.Dataset, name: str) -> str | None:
     return next((n for n in _on(dataset, dims) if is_level(dataset, n)), None)
 
 
+def rank(dataset: xr.Dataset, name: str) -> int:
+    """The place of a variable among those that a map is drawn of, the water level first."""
+    short, standard = canonical(name), str(dataset.variables[name].attrs.get("standard_name", ""))
+    if short in PREFERRED and (short != "elevation" or is_level(dataset, name)):
+        return PREFERRED.index(short)
+    if _STANDARD_LEVEL.search(standard):
+        return len(_LEVELS)
+    return len(PREFERRED) + (standard != "sea_surface_wave_significant_height")
+
+
 def bed(dataset: xr.Dataset, dims: Sequence[str]) -> str | None:
-    """The variable with the elevation of the bed, or the depth of the still water, on dimensions of space."""
+    """The variable with the elevation of the bed, or its depth, on dimensions of space."""
     ranked: list[tuple[int, str]] = []
     for name in _on(dataset):
         variable = dataset.variables[name]
@@ -190,7 +242,7 @@ def is_depth(dataset: xr.Dataset, name: str) -> bool:
     return "depth" in str(attrs.get("standard_name", "")) or canonical(name) in _DOWNWARD
 
 
-def _on(dataset: xr.Dataset, dims: set[str] | None = None) -> Iterator[str]:
+def _on(dataset: xr.Dataset, dims: set[Hashable] | None = None) -> Iterator[str]:
     for name, variable in dataset.variables.items():
         if variable.dtype.kind in "iuf" and (dims is None or set(variable.dims) == dims):
             yield str(name)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rompy_hydra.postprocess.field import Field
+from rompy_hydra.postprocess.field import Field, at_nodes
+from rompy_hydra.postprocess.plane import Plane
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
+    from rompy_hydra.postprocess.field import Ints
     from rompy_hydra.postprocess.netcdf import Floats
 
 _LAND = "#d9d6cf"
@@ -33,32 +35,27 @@ _LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class Style:
-    """How a map is drawn: its words, its colours and its size (inch, dots per inch)."""
+    """The words of a map, the ends of its colours, and its size (inch, dots per inch)."""
 
     title: str
     subtitle: str
     quantity: str
-    x_label: str
-    y_label: str
-    degrees: bool
     vmin: float | None
     vmax: float | None
     colormap: str | None
     width: float
     dpi: int
-    # Marked on the map: name, x, y.
-    marks: Sequence[tuple[str, float, float]] = ()
 
 
-def picture(field: Field, style: Style, metadata: Mapping[str, str]) -> bytes:
-    """The map as PNG, the same bytes for the same field and style."""
+def picture(plane: Plane, style: Style, metadata: Mapping[str, str]) -> bytes:
+    """The map as PNG, the same bytes for the same plane and style."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with _LOCK:
         figure = Figure(figsize=(style.width, 1.2 * style.width), dpi=style.dpi, layout="constrained")
         FigureCanvasAgg(figure)
-        _draw(figure, _thinned(field), style)
+        _draw(figure, plane, style)
         # The height that the map takes at this width, with its words.
         figure.draw_without_rendering()
         figure.set_figheight(min(1.2 * style.width, figure.get_tightbbox().height + 0.15))
@@ -70,14 +67,14 @@ def picture(field: Field, style: Style, metadata: Mapping[str, str]) -> bytes:
 def limits(values: Floats, vmin: float | None, vmax: float | None) -> tuple[float, float]:
     """The ends of the colour bar: those given, else robust ones around the finite values.
 
-    A hundredth of the values at either end is left out where it would stretch the range by a fifth or
-    more. Values of both signs get a range that is symmetric about 0; positive ones begin at 0 if they
+    Two hundredths of the values at either end are left out where they would stretch the range by a
+    fifth or more. Values of both signs get a range that is symmetric about 0; positive ones begin at 0 if they
     come close to it.
     """
     import numpy as np
 
     finite = values[np.isfinite(values)]
-    lowest, low, high, highest = (float(v) for v in np.percentile(finite, [0, 1, 99, 100]))
+    lowest, low, high, highest = (float(v) for v in np.percentile(finite, [0, 2, 98, 100]))
     spread = high - low
     low = lowest if low - lowest <= 0.2 * spread else low
     high = highest if highest - high <= 0.2 * spread else high
@@ -105,10 +102,10 @@ def _colours(low: float, high: float, colormap: str | None) -> tuple[str, Normal
     return colormap or _SEQUENTIAL, Normalize(low, high)
 
 
-def _draw(figure: Figure, field: Field, style: Style) -> None:
+def _draw(figure: Figure, plane: Plane, style: Style) -> None:
     import numpy as np
 
-    axes = figure.add_subplot()
+    axes, field = figure.add_subplot(), _thinned(plane.field)
     axes.set_facecolor(_LAND)
     low, high = limits(field.values, style.vmin, style.vmax)
     colours, norm = _colours(low, high, style.colormap)
@@ -121,9 +118,9 @@ def _draw(figure: Figure, field: Field, style: Style) -> None:
     _draw_coast(axes, field)
     axes.set_xlim(float(np.min(x)), float(np.max(x)))
     axes.set_ylim(float(np.min(y)), float(np.max(y)))
-    _set_scale(axes, style.degrees)
-    _label(axes, style)
-    _mark(axes, style.marks)
+    _set_scale(axes, plane.degrees)
+    _label(axes, plane, style)
+    _mark(axes, plane.marks)
     below, above = np.nanmin(field.values) < low, np.nanmax(field.values) > high
     # An inset is exactly as high as the map, whatever shape that has.
     inset = axes.inset_axes((1.03, 0.0, 0.035, 1.0))
@@ -135,39 +132,54 @@ def _draw(figure: Figure, field: Field, style: Style) -> None:
 
 def _draw_mesh(axes: Axes, field: Field, colours: str, norm: Normalize) -> ScalarMappable:
     import numpy as np
+    from matplotlib.tri import Triangulation
 
     assert field.triangles is not None
-    x, y, triangles = field.x, field.y, field.triangles
-    flat = field.values if field.on_triangles else np.full(len(triangles), np.nan)
-    whole = np.zeros(len(triangles), dtype=bool)
-    if not field.on_triangles:
-        corners = field.values[triangles]
-        known = np.isfinite(corners).sum(axis=1)
-        whole = known == 3
-        # At the edge of the water a triangle has the mean of its wet corners.
-        edge = (known > 0) & ~whole
-        flat[edge] = np.nanmean(corners[edge], axis=1)
-    shown: ScalarMappable = axes.tripcolor(x, y, triangles, facecolors=flat, cmap=colours, norm=norm)
-    if whole.any():
-        values = np.where(np.isfinite(field.values), field.values, 0.0)
-        shown = axes.tripcolor(
-            x, y, triangles[whole], values, shading="gouraud", cmap=colours, norm=norm
-        )
-    return shown
+    triangles = field.triangles
+    if field.on_triangles:
+        wet = np.isfinite(field.values)
+        nodes = at_nodes(field.values[wet], triangles[wet], len(field.x))
+    else:
+        nodes = field.values
+        wet = np.isfinite(nodes[triangles]).any(axis=1)
+    corners = nodes[triangles[wet]]
+    # A corner on dry land has the mean of the wet ones, so that the water reaches its edge.
+    corners = np.where(np.isfinite(corners), corners, np.nanmean(corners, axis=1, keepdims=True))
+    x, y = field.x[triangles[wet]], field.y[triangles[wet]]
+    mesh = Triangulation(x.ravel(), y.ravel(), np.arange(x.size).reshape(-1, 3))
+    return axes.tripcolor(mesh, corners.ravel(), shading="gouraud", cmap=colours, norm=norm)
 
 
 def _draw_coast(axes: Axes, field: Field) -> None:
+    """The zero contour of the bed, or the rim of a mesh that ends where the land begins."""
+    import numpy as np
+    from matplotlib.collections import LineCollection
+    from matplotlib.tri import Triangulation
+
+    bed = np.full(len(field.x), np.nan) if field.bed is None else field.bed
+    known = np.isfinite(bed)
+    crosses = bool(known.any()) and bed[known].min() < 0.0 < bed[known].max()
+    if field.triangles is None:
+        if crosses:
+            land = np.ma.masked_invalid(bed)
+            axes.contour(field.x, field.y, land, [0.0], colors=[_COAST], linewidths=[0.7])
+    elif crosses:
+        mesh = Triangulation(field.x, field.y, field.triangles[known[field.triangles].all(axis=1)])
+        land = np.nan_to_num(bed)
+        axes.tricontour(mesh, land, [0.0], colors=[_COAST], linewidths=[0.7])
+    else:
+        rim = _rim(field.triangles)
+        lines = np.stack([field.x[rim], field.y[rim]], axis=-1)
+        axes.add_collection(LineCollection(list(lines), colors=[_COAST], linewidths=[0.7]))
+
+
+def _rim(triangles: Ints) -> Ints:
+    """The edges, as two nodes each, that belong to one triangle only."""
     import numpy as np
 
-    bed = field.bed
-    if bed is None or not np.isfinite(bed).any() or not np.nanmin(bed) < 0.0 < np.nanmax(bed):
-        return
-    line = {"levels": [0.0], "colors": [_COAST], "linewidths": 0.7}
-    if field.triangles is None:
-        axes.contour(field.x, field.y, np.ma.masked_invalid(bed), **line)
-        return
-    known = np.isfinite(bed)[field.triangles].all(axis=1)
-    axes.tricontour(field.x, field.y, field.triangles[known], np.nan_to_num(bed), **line)
+    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]))
+    found, count = np.unique(edges, axis=0, return_counts=True)
+    return found[count == 1]
 
 
 def _set_scale(axes: Axes, degrees: bool) -> None:
@@ -191,7 +203,7 @@ def _set_scale(axes: Axes, degrees: bool) -> None:
 def _degrees(letters: str) -> Callable[[float, int | None], str]:
     def text(value: float, _position: int | None = None) -> str:
         value = (value + 180.0) % 360.0 - 180.0 if letters == "EW" else value
-        letter = letters[value < 0.0] if round(value, 9) and abs(value) < 180.0 else ""
+        letter = letters[int(value < 0.0)] if round(value, 9) and abs(value) < 180.0 else ""
         return f"{abs(value):.6g}°{letter}"
 
     return text
@@ -201,9 +213,9 @@ def _plain(value: float, _position: int | None = None) -> str:
     return f"{value:.10g}".replace("-", "−")
 
 
-def _label(axes: Axes, style: Style) -> None:
-    axes.set_xlabel(_printable(style.x_label), color=_INK, size=10, parse_math=False)
-    axes.set_ylabel(_printable(style.y_label), color=_INK, size=10, parse_math=False)
+def _label(axes: Axes, plane: Plane, style: Style) -> None:
+    axes.set_xlabel(_printable(plane.x_label), color=_INK, size=10, parse_math=False)
+    axes.set_ylabel(_printable(plane.y_label), color=_INK, size=10, parse_math=False)
     title = textwrap.fill(_printable(style.title), max(20, int(9 * style.width)))
     axes.set_title(title, loc="left", pad=21, size=12, weight="bold", color=_INK, parse_math=False)
     axes.annotate(

@@ -109,13 +109,24 @@ def load(
         broken = x.ndim == 2 and not (np.isfinite(x).all() and np.isfinite(y).all())
         return _as_mesh(field) if broken else field
     x, y = (static(variables[each], (place.nodes,)) for each in (place.x, place.y))
-    triangles, face = _triangles(variables[place.faces], len(x))
+    known = np.isfinite(x) & np.isfinite(y)
+    triangles, face = _triangles(variables[place.faces], known)
+    x, y = np.where(known, x, np.nanmean(x)), np.where(known, y, np.nanmean(y))
     ground = _bed(dataset, (place.nodes,))
-    if ground is None and (of_faces := _bed(dataset, cv.corners_and_faces(variables[place.faces])[1:])) is not None:
-        ground = _at_nodes(of_faces[face], triangles, len(x))
+    if (
+        ground is None
+        and (of_faces := _bed(dataset, cv.corners_and_faces(variables[place.faces])[1:])) is not None
+    ):
+        ground = at_nodes(of_faces[face], triangles, len(x))
     if place.dims != (place.nodes,):
         values = values[face]
     return Field(x, y, values, ground, triangles, steps)
+
+
+def has_values(field: Field) -> bool:
+    import numpy as np
+
+    return bool(np.isfinite(field.values).any())
 
 
 def over_time(
@@ -140,7 +151,8 @@ def over_time(
             reduced[here] = combine(reduced[here], combine.reduce(values, axis=0))
     if statistic != "mean":
         return reduced
-    return np.divide(total, count, out=reduced, where=count > 0)
+    np.divide(total, count, out=reduced, where=count > 0)
+    return reduced
 
 
 def wet_parts(
@@ -178,18 +190,17 @@ def wet_parts(
 
 def static(variable: xr.Variable, dims: Sequence[str]) -> Floats:
     """A variable without time, or its first time step, with those of `dims` that it has, in that order."""
-    return _part(variable, {}, None, [dim for dim in dims if dim in variable.dims])[0]
+    values: Floats = _part(variable, {}, None, [dim for dim in dims if dim in variable.dims])[0]
+    return values
 
 
-def _part(
-    variable: xr.Variable, at: Mapping[str, slice], time: str | None, dims: Sequence[str]
-) -> Floats:
+def _part(variable: xr.Variable, at: Mapping[str, slice], time: str | None, dims: Sequence[str]) -> Floats:
     """A part of a variable with the dimensions (time, *dims); the first of any other dimension."""
     kept = [dim for dim in (time, *dims) if dim in variable.dims]
     index = tuple(at.get(str(dim), slice(None)) if dim in kept else 0 for dim in variable.dims)
     there = [dim for dim in variable.dims if dim in kept]
-    values = read(variable, index).transpose([there.index(dim) for dim in kept if dim])
-    return values if time in kept else values[None]
+    values = read(variable, index).transpose([there.index(dim) for dim in kept])
+    return values if time in kept else values.reshape(1, *values.shape)
 
 
 def _bed(dataset: xr.Dataset, dims: Sequence[str]) -> Floats | None:
@@ -197,8 +208,8 @@ def _bed(dataset: xr.Dataset, dims: Sequence[str]) -> Floats | None:
     return None if name is None else static(dataset.variables[name], dims)
 
 
-def _triangles(faces: xr.Variable, nodes: int) -> tuple[Ints, Ints]:
-    """The faces of a mesh cut into triangles, and the face that each triangle is of."""
+def _triangles(faces: xr.Variable, known: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """The faces of a mesh cut into triangles of known nodes, and the face that each triangle is of."""
     import numpy as np
 
     corners = read(faces)
@@ -206,26 +217,29 @@ def _triangles(faces: xr.Variable, nodes: int) -> tuple[Ints, Ints]:
         corners = corners.T
     begin = faces.attrs.get("start_index")
     if begin is None:
-        begin = 1 if np.nanmax(corners) == nodes else 0
+        begin = 1 if np.nanmax(corners) == len(known) else 0
     corners = np.where(np.isfinite(corners), corners - float(begin), -1).astype(np.int64)
-    corners[(corners < 0) | (corners >= nodes)] = -1
+    corners[(corners < 0) | (corners >= len(known))] = -1
     parts, owners = [], []
     for second in range(1, corners.shape[1] - 1):
         part = corners[:, [0, second, second + 1]]
-        real = (part >= 0).all(axis=1) & (part[:, 1] != part[:, 2]) & (part[:, 0] != part[:, 2])
+        real = ((part >= 0) & known[part]).all(axis=1)
+        real &= (part[:, 1] != part[:, 2]) & (part[:, 0] != part[:, 2])
         parts.append(part[real])
         owners.append(np.flatnonzero(real))
     return np.concatenate(parts), np.concatenate(owners)
 
 
-def _at_nodes(values: Floats, triangles: Ints, nodes: int) -> Floats:
+def at_nodes(values: Floats, triangles: Ints, nodes: int) -> Floats:
     """The mean of the triangles around each node."""
     import numpy as np
 
     corners = triangles.ravel()
     total = np.bincount(corners, np.repeat(values, 3), minlength=nodes)
     count = np.bincount(corners, minlength=nodes)
-    return np.divide(total, count, out=np.full(nodes, np.nan), where=count > 0)
+    mean = np.full(nodes, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
 
 
 def _as_mesh(field: Field) -> Field:
@@ -242,4 +256,3 @@ def _as_mesh(field: Field) -> Field:
     x, y = (np.where(here, each, np.nanmean(each)).ravel() for each in (field.x, field.y))
     ground = None if field.bed is None else field.bed.ravel()
     return Field(x, y, field.values.ravel(), ground, triangles, field.steps)
-

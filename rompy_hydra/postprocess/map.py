@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field as Setting
@@ -15,10 +13,10 @@ from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess import conventions as cv
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
 from rompy_hydra.postprocess.drawing import Style, picture
-from rompy_hydra.postprocess.field import Field, Place, Statistic, load, locate
+from rompy_hydra.postprocess.field import Place, Statistic, has_values, load, locate
 from rompy_hydra.postprocess.netcdf import opened
 from rompy_hydra.postprocess.outputs import NETCDF, Glob, output_names, some, suffix
-from rompy_hydra.postprocess.places import degrees, places
+from rompy_hydra.postprocess.plane import lay_out
 from rompy_hydra.workspace import Workspace, write_atomic
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 
 _WORDS = {"max": "maximum", "min": "minimum", "mean": "mean", "last": "last", "first": "first"}
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_KM_FROM = 20_000.0  # m; maps wider than that have their axes in km
 
 
 class MapPostprocessor(BasePostprocessor):
@@ -77,45 +74,40 @@ class MapPostprocessor(BasePostprocessor):
 
     def _map(self, run_id: str, workspace: Workspace) -> Results:
         if not workspace.path.is_dir():
-            return {
-                "success": False,
-                "message": f"Output directory not found: {workspace.path}",
-                "run_id": run_id,
-            }
-        self._check_colormap(workspace)
+            message = f"Output directory not found: {workspace.path}"
+            return {"success": False, "message": message, "run_id": run_id}
+        self._check_colormap()
         names = output_names(workspace, [self.file] if self.file else [])
         files = [name for name in names if suffix(name) in NETCDF or name == self.file]
         if not files:
             raise PostprocessError(
                 f"nothing to map in {workspace.path}: a map needs a netCDF output with a variable over "
-                f"the plane, and the outputs are {some(names)}. Choose processor=summary for tables"
+                f"the plane, and the outputs are {some(names)}. For tables choose processor=summary"
             )
-        seen: dict[str, str] = {}
+        seen: list[str] = []
         for file in files:
             with opened(workspace.path / file) as groups:
                 for dataset in groups.values():
-                    seen |= {name: file for name in mappable(dataset)}
-                    chosen = self._choose(dataset, file)
-                    if chosen is not None:
-                        return self._draw(run_id, workspace, file, dataset, *chosen)
-        looked = f"{workspace.path} ({some(files)})"
+                    seen += mappable(dataset)
+                    variable = self._choose(dataset, file)
+                    if variable is not None:
+                        return self._draw(run_id, workspace, file, dataset, variable)
         if not seen:
             raise PostprocessError(
-                f"nothing to map in {looked}: no variable lies over the plane, that is on two dimensions "
-                "of a grid, or on one of a mesh whose triangles are told, and perhaps on time"
+                f"nothing to map in {workspace.path} ({some(files)}): no variable lies over the plane, "
+                "on two dimensions of a grid, or on one of a mesh that the file describes, besides time"
             )
         raise PostprocessError(
-            f"no variable '{self.variable}' to map in {looked}. {closest(str(self.variable), seen)} "
-            "Set it with processor.variable"
+            f"{some(files)} in {workspace.path} has no variable '{self.variable}' (processor.variable). "
+            f"{closest(str(self.variable), set(seen))}"
         )
 
-    def _check_colormap(self, workspace: Workspace) -> None:
+    def _check_colormap(self) -> None:
         try:
             from matplotlib import colormaps
         except ImportError as error:
             raise PostprocessError(
-                f"a map of {workspace.path} needs matplotlib ({error}): "
-                "pip install 'rompy-hydra[analysis]'"
+                f"a map needs matplotlib ({error}): pip install 'rompy-hydra[analysis]'"
             ) from error
         if self.colormap is not None and self.colormap not in colormaps:
             near = difflib.get_close_matches(self.colormap, colormaps, n=3, cutoff=0.5)
@@ -124,35 +116,25 @@ class MapPostprocessor(BasePostprocessor):
                 f"Did you mean {' or '.join(near or ['viridis', 'RdBu_r'])}?"
             )
 
-    def _choose(self, dataset: xr.Dataset, file: str) -> tuple[str, Place] | None:
-        if self.variable is None:
-            ranked = sorted(mappable(dataset).items(), key=lambda item: cv.rank(dataset, item[0]))
-            return ranked[0] if ranked else None
-        if self.variable not in dataset.variables:
-            return None
-        place = locate(dataset, self.variable)
-        if place is None:
-            dims = ", ".join(f"{dim}: {n}" for dim, n in dataset.variables[self.variable].sizes.items())
+    def _choose(self, dataset: xr.Dataset, file: str) -> str | None:
+        names = mappable(dataset)
+        if self.variable is None or self.variable in names:
+            return self.variable or next(iter(names), None)
+        if self.variable in dataset.variables:
+            sizes = dataset.variables[self.variable].sizes.items()
             raise PostprocessError(
-                f"the variable '{self.variable}' of {file} has no map: its dimensions are ({dims}), and "
-                "a map needs two of a grid, or one of a mesh, and perhaps time. "
-                f"Variables with a map: {some(mappable(dataset))}"
+                f"the variable '{self.variable}' of {file} ({', '.join(f'{d}: {n}' for d, n in sizes)}) "
+                "does not lie over the plane: on two dimensions of a grid, or on one of a mesh that the "
+                f"file describes, besides time. What does: {some(names)}"
             )
-        return self.variable, place
+        return None
 
     def _draw(
-        self,
-        run_id: str,
-        workspace: Workspace,
-        file: str,
-        dataset: xr.Dataset,
-        variable: str,
-        place: Place,
+        self, run_id: str, workspace: Workspace, file: str, dataset: xr.Dataset, variable: str
     ) -> Results:
-        stored = variable
-        if self.dry_depth is not None and cv.as_computed(dataset, variable) != variable:
-            stored = cv.as_computed(dataset, variable)
-            place = locate(dataset, stored) or place
+        stored = cv.as_computed(dataset, variable) if self.dry_depth is not None else variable
+        place = locate(dataset, stored)
+        assert place is not None
         field = load(dataset, stored, place, self.statistic, self.dry_depth)
         if not has_values(field):
             raise PostprocessError(
@@ -160,26 +142,49 @@ class MapPostprocessor(BasePostprocessor):
                 "missing or dry"
             )
         unit = self.units if self.units is not None else cv.units(dataset, variable)
+        facts = {"run_id": run_id, "variable": variable, "statistic": self.statistic, "units": unit}
         words = f"{_WORDS[self.statistic]} " if field.steps else ""
-        told = str(dataset.variables[variable].attrs.get("long_name", "")) or variable.replace("_", " ")
-        steps = f"{words}over {field.steps} time steps" if field.steps > 1 else ""
-        if self.statistic in {"first", "last"} and field.steps > 1:
-            steps = f"{words}of {field.steps} time steps"
+        told = str(dataset.variables[variable].attrs.get("long_name") or variable.replace("_", " "))
         style = Style(
             title=run_id,
-            subtitle=", ".join(filter(None, [f"{file}: {variable}", steps])),
+            subtitle=f"{file}: {words}{variable}" + (f", {field.steps} time steps" if words else ""),
             quantity=f"{words}{told}" + (f" ({superscripts(unit)})" if unit else ""),
-            **placed(field, dataset, place, workspace, file),
             **self.model_dump(include={"vmin", "vmax", "colormap", "width", "dpi"}),
         )
-        facts = {"run_id": run_id, "variable": variable, "statistic": self.statistic, "units": unit}
+        plane = lay_out(dataset, place, field, (workspace.path / file).parent)
         metadata = {"Title": f"{variable} of {run_id}", "Software": "rompy_hydra", "Source": file, **facts}
         target = workspace.path / picture_name(variable, self.statistic)
-        png = picture(style.field, style, metadata)
-        write_atomic(target, png)
-        return {
-            "success": True,
-            "message": f"map of the {words}{variable} of {file}: {target.name}",
-            **facts,
-            "plots": [str(target)],
-        }
+        write_atomic(target, picture(plane, style, metadata))
+        message = f"{target.name}: {words}{variable} of {file}"
+        return {"success": True, "message": message, **facts, "plots": [str(target)]}
+
+
+def mappable(dataset: xr.Dataset) -> list[str]:
+    """The variables that a map can be drawn of, the one that says most of a run first."""
+    places: dict[str, Place] = {}
+    for name in map(str, dataset.variables):
+        place = locate(dataset, name)
+        if place is not None:
+            places[name] = place
+
+    def order(name: str) -> tuple[int, bool, bool, bool]:
+        still = cv.time_dimension(dataset, dataset.variables[name]) is None
+        own = cv.as_computed(dataset, name.removesuffix("_c")) == name
+        return cv.rank(dataset, name), own, places[name].x is None, still
+
+    return sorted(places, key=order)
+
+
+def picture_name(variable: str, statistic: Statistic) -> str:
+    """The file name of a map."""
+    part = "" if statistic == "max" else f"-{statistic}"
+    return f"map-{variable.replace('/', '-')}{part}.png"
+
+
+def superscripts(units: str) -> str:
+    """Units with their exponents set as such.
+
+    >>> superscripts("m2 s-1")
+    'm² s⁻¹'
+    """
+    return re.sub(r"(?<=[A-Za-z])-?\d+(?!/?\d)", lambda found: found[0].translate(_SUPERSCRIPTS), units)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +16,16 @@ from rompy_hydra.postprocess.field import Field, Place
 if TYPE_CHECKING:
     import xarray as xr
 
+    from rompy_hydra.postprocess.netcdf import Floats
+
+_METRE = {"m", "meter", "metre", "meters", "metres"}
 _KM_FROM = 20_000.0  # m; a map wider than that has its axes in km
 _MOST_MARKS = 30  # more would cover the map
-_ORIGIN = ("origin_longitude_degrees_east", "origin_latitude_degrees_north")
-_METRES = ("metres_per_degree_longitude", "metres_per_degree_latitude")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Plane:
-    """A field with its coordinates as the axes show them: in degrees, or in units told by the labels."""
+    """A field with its coordinates as the axes show them: in degrees, or in what the labels tell."""
 
     field: Field
     x_label: str
@@ -37,38 +38,75 @@ class Plane:
 def lay_out(dataset: xr.Dataset, place: Place, field: Field, directory: Path) -> Plane:
     """Longitude and latitude where they are known, else metres, kilometres or what the file says.
 
-    Two optional files in `directory` add what ANUGA's files cannot tell. `grid.json` says how metres
+    Two optional files in `directory` add what ANUGA's own cannot tell. `grid.json` says how metres
     map to degrees: `origin_longitude_degrees_east`, `origin_latitude_degrees_north`,
     `metres_per_degree_longitude`, `metres_per_degree_latitude`. `*_places.csv` names places to mark in
     the column `place`, with `x_m` and `y_m`, or `longitude_degrees_east` and `latitude_degrees_north`.
     """
     if place.x is None or place.y is None:
-        return Plane(field, *reversed(place.dims))
-    names = place.x, place.y
-    kinds = [cv.axis(name, dataset.variables[name].attrs) for name in names]
-    if kinds == ["lon", "lat"]:
-        field = dataclasses.replace(field, x=_unwrapped(field))
+        return Plane(field, place.dims[1], place.dims[0])
+    x, y = dataset.variables[place.x], dataset.variables[place.y]
+    if (cv.axis(place.x, x.attrs), cv.axis(place.y, y.attrs)) == ("lon", "lat"):
         marks = _places(directory, "longitude_degrees_east", "latitude_degrees_north")
-        return Plane(field, "longitude", "latitude", True, marks)
-    units = [cv.units(dataset, name) for name in names]
+        return Plane(replace(field, x=_unwrapped(field.x)), "longitude", "latitude", True, marks)
+    units = [cv.units(dataset, place.x), cv.units(dataset, place.y)]
     if cv.is_anuga(dataset):
-        units = ["m", "m"]
-        corner = [float(dataset.attrs.get(key, 0.0)) for key in ("xllcorner", "yllcorner")]
-        field = dataclasses.replace(field, x=field.x + corner[0], y=field.y + corner[1])
-    if units not in (["m", "m"], ["meter", "meter"], ["metre", "metre"]):
-        labels = [f"{name} ({unit})" if unit else name for name, unit in zip(names, units, strict=True)]
-        return Plane(field, *labels)
-    begin, per_unit = _degrees(directory) or ((0.0, 0.0), (1.0, 1.0))
-    in_degrees = per_unit != (1.0, 1.0)
-    if not in_degrees and max(float(v.max() - v.min()) for v in (field.x, field.y)) > _KM_FROM:
-        per_unit = (1000.0, 1000.0)
-    labels = ["x (km)", "y (km)"] if per_unit[0] == 1000.0 else ["x (m)", "y (m)"]
+        east, north = (float(dataset.attrs.get(key, 0.0)) for key in ("xllcorner", "yllcorner"))
+        return _in_metres(replace(field, x=field.x + east, y=field.y + north), directory)
+    if set(units) <= _METRE:
+        return _in_metres(field, directory)
+    names = (place.x, place.y)
+    labels = [f"{name} ({unit})" if unit else name for name, unit in zip(names, units, strict=True)]
+    return Plane(field, labels[0], labels[1])
+
+
+def _in_metres(field: Field, directory: Path) -> Plane:
+    earth = _degrees(directory)
+    begin, per_unit, labels = (0.0, 0.0), (1.0, 1.0), ("x (m)", "y (m)")
+    if earth is not None:
+        begin, per_unit, labels = earth[:2], earth[2:], ("longitude", "latitude")
+    elif max(float(each.max() - each.min()) for each in (field.x, field.y)) > _KM_FROM:
+        per_unit, labels = (1000.0, 1000.0), ("x (km)", "y (km)")
     marks = [
         (name, begin[0] + x / per_unit[0], begin[1] + y / per_unit[1])
         for name, x, y in _places(directory, "x_m", "y_m")
     ]
     x, y = begin[0] + field.x / per_unit[0], begin[1] + field.y / per_unit[1]
-    field = dataclasses.replace(field, x=x, y=y)
-    if in_degrees:
-        labels = ["longitude", "latitude"]
-    return Plane(field, *labels, in_degrees, marks)
+    return Plane(replace(field, x=x, y=y), *labels, earth is not None, marks)
+
+
+def _unwrapped(longitudes: Floats) -> Floats:
+    """Longitudes of a grid without the jump from 180 to -180."""
+    import numpy as np
+
+    return np.unwrap(longitudes, period=360.0) if longitudes.ndim == 1 else longitudes
+
+
+def _degrees(directory: Path) -> tuple[float, float, float, float] | None:
+    """Longitude and latitude of the origin, and the metres that a degree of each has."""
+    try:
+        told = json.loads((directory / "grid.json").read_text(encoding="utf-8"))
+        earth = (
+            float(told["origin_longitude_degrees_east"]),
+            float(told["origin_latitude_degrees_north"]),
+            float(told["metres_per_degree_longitude"]),
+            float(told["metres_per_degree_latitude"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # another file of this name
+    return earth if all(map(math.isfinite, earth)) and min(earth[2:]) > 0.0 else None
+
+
+def _places(directory: Path, x: str, y: str) -> list[tuple[str, float, float]]:
+    """The places with their columns `x` and `y`, of each `*_places.csv` that has these."""
+    found = []
+    for path in sorted(directory.glob("*_places.csv")):
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                for row in csv.DictReader(file):
+                    name = row["place"].replace("_", " ")
+                    name = name.title() if name.islower() else name
+                    found.append((name, float(row[x]), float(row[y])))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+            continue  # another file of this name
+    return found[:_MOST_MARKS]

@@ -6,24 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from loguru import logger
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rompy_hydra.errors import ConfigError, ModelTimedOut, RompyHydraError, RunError
 from rompy_hydra.process import StopSignal
 from rompy_hydra.provenance import Json
 from rompy_hydra.run.judging import CheckLike, Outcome, SuccessLike, failure, judge
 from rompy_hydra.run.programs import missing_program
-from rompy_hydra.workspace import (
-    Command,
-    Workspace,
-    check_env_names,
-    is_secret,
-    script_text,
-    write_atomic,
-)
+from rompy_hydra.workspace import Command, Env, Workspace, is_secret, script_text, write_atomic
 
 __all__ = [
     "BackendConfig",
@@ -67,7 +60,7 @@ class BackendConfig(BaseModel):
     transient: ClassVar[frozenset[str]] = frozenset({"timeout"})
 
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    env_vars: Annotated[dict[str, str], AfterValidator(check_env_names)] = {}
+    env_vars: Env = {}
     working_dir: str | None = None
 
     def get_backend_class(self) -> type[BaseRunBackend]:

@@ -1,0 +1,145 @@
+"""What all tests share: conditions to wait for, drivers in processes of their own, small file systems."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from rompy_hydra.workspace import RUN_MARK
+
+T = TypeVar("T")
+
+# A hang is told by this; no test depends on how quick anything is.
+LIMIT = 60.0
+
+DRIVER_PRELUDE = """
+import sys
+from pathlib import Path
+from loguru import logger
+from rompy_hydra import BaseConfig, LocalConfig, LocalPipelineBackend, ModelRun, SuccessChecks, TemplateModel
+
+def say(text):
+    print(text, flush=True)
+"""
+
+
+def wait_until(condition: Callable[[], T], timeout: float = LIMIT) -> T:
+    """The first true value of a condition; the test fails if there is none before the limit."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+    return value
+
+
+def living(text: str) -> list[int]:
+    """Processes with `text` in their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if text.encode() in (entry / "cmdline").read_bytes().replace(b"\0", b" "):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+class Driver:
+    """A Python program in a process of its own, with its output in a file."""
+
+    def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
+        self.process = process
+        self.pid = process.pid
+        self._output = output
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(errors="replace")
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL: the driver has no chance to tidy up."""
+        self.send(signal.SIGKILL)
+        self.process.wait(LIMIT)
+
+    def wait(self) -> int:
+        """Its exit code."""
+        return self.process.wait(LIMIT)
+
+
+@pytest.fixture
+def start_driver(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
+    """Start Python code that has the public names; `arguments` are its `sys.argv[1:]`."""
+    drivers: list[Driver] = []
+
+    def start(code: str, *arguments: object, **environment: str) -> Driver:
+        script = tmp_path / f"driver{len(drivers)}.py"
+        script.write_text(DRIVER_PRELUDE + code)
+        output = script.with_suffix(".out")
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, str(script), *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=tmp_path,
+                env=os.environ | environment,
+            )
+        drivers.append(Driver(process, output))
+        return drivers[-1]
+
+    yield start
+    for driver in drivers:
+        if driver.process.poll() is None:
+            driver.kill()
+    _end_what_runs_below(tmp_path)
+
+
+def _end_what_runs_below(directory: Path) -> None:
+    """Models that a killed driver left, so that a failed test leaves nothing behind."""
+    needle = f"{RUN_MARK}={directory}".encode()
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and needle in (entry / "environ").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
+        except OSError:
+            continue
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with one megabyte."""
+    yield from _mounted(tmp_path / "small disk", "size=1m")
+
+
+@pytest.fixture
+def read_only_directory(tmp_path: Path) -> Iterator[Path]:
+    """A directory in which not even root can write."""
+    yield from _mounted(tmp_path / "read only", "ro,size=1m")
+
+
+def _mounted(target: Path, options: str) -> Iterator[Path]:
+    if os.getuid() != 0:
+        pytest.skip("mounting a file system needs root")
+    target.mkdir()
+    answer = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(target)], capture_output=True, text=True
+    )
+    if answer.returncode:
+        pytest.skip(f"no file system can be mounted here: {answer.stderr.strip()}")
+    try:
+        yield target
+    finally:
+        subprocess.run(["umount", "--lazy", str(target)], check=True)

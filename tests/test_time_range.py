@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import pytest
+from pydantic import ValidationError
+
+from rompy_hydra import TimeRange
+from rompy_hydra.time_range import parse_duration, parse_time
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1h", 3600),
+        ("15M", 900),
+        ("15m", 900),
+        ("15min", 900),
+        ("2d", 172800),
+        ("30s", 30),
+        ("1w", 604800),
+        ("1.5H", 5400),
+        (" 2 D ", 172800),
+        ("PT1H", 3600),
+        ("PT30S", 30),
+        ("P1DT12H", 129600),
+        ("P2W", 1209600),
+        ("PT0.5S", 0.5),
+    ],
+)
+def test_short_and_iso_durations_are_understood(text, seconds):
+    assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "1", "h", "1y", "1 month", "P", "PT", "P1Y", "PT1.2.3S", "-1h", "1h30", "x"])
+def test_what_is_no_duration_is_refused_with_the_forms_that_are(text):
+    with pytest.raises(ValueError, match="is not a duration; write '1h'"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("number", [90, 5400, 1.5, True, 0])
+def test_a_bare_number_is_no_duration_since_yaml_makes_numbers_of_unquoted_times(number):
+    with pytest.raises(ValueError, match="has no unit.*put it in quotes"):
+        parse_duration(number)
+
+
+@pytest.mark.parametrize("value", [None, [1], {"hours": 1}])
+def test_other_types_are_no_duration(value):
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2024-01-31T06:00:00", datetime(2024, 1, 31, 6)),
+        ("2024-01-31", datetime(2024, 1, 31)),
+        ("2024-01-31 06:00", datetime(2024, 1, 31, 6)),
+        ("2024-01-31T06:00:00Z", datetime(2024, 1, 31, 6)),
+        ("2024-01-31T06:00:00+02:00", datetime(2024, 1, 31, 4)),
+        ("20240131T0600", datetime(2024, 1, 31, 6)),
+        (date(2024, 1, 31), datetime(2024, 1, 31)),
+        (datetime(2024, 1, 31, 6), datetime(2024, 1, 31, 6)),
+        (datetime(2024, 1, 31, 6, tzinfo=UTC), datetime(2024, 1, 31, 6)),
+        (datetime(2024, 1, 31, 6, tzinfo=timezone(timedelta(hours=-3))), datetime(2024, 1, 31, 9)),
+    ],
+)
+def test_times_are_understood_and_moved_to_utc(value, expected):
+    assert parse_time(value) == expected
+
+
+@pytest.mark.parametrize("value", ["yesterday", "2024-13-01", "2024-02-30", "", "31.1.2024"])
+def test_what_is_no_time_is_refused(value):
+    with pytest.raises(ValueError, match="is not a time; write"):
+        parse_time(value)
+
+
+@pytest.mark.parametrize("value", [20240131, 1.5, None])
+def test_a_number_is_no_time_and_the_message_tells_why_it_became_one(value):
+    with pytest.raises(ValueError, match="in quotes"):
+        parse_time(value)
+
+
+def test_any_two_of_start_end_and_duration_give_the_third():
+    whole = TimeRange(start="2024-01-01", end="2024-01-02", duration="1d")
+    assert TimeRange(start="2024-01-01", end="2024-01-02") == whole
+    assert TimeRange(start="2024-01-01", duration="24h") == whole
+    assert TimeRange(end="2024-01-02", duration="P1D") == whole
+    assert whole.interval == timedelta(hours=1)
+
+
+def test_null_counts_as_not_given_as_in_a_yaml_file_with_all_fields():
+    period = TimeRange(start="2024-01-01", end=None, duration="6h", interval="30M")
+    assert period.end == datetime(2024, 1, 1, 6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"start": "2024-01-01", "end": "2024-01-02", "duration": "2d"}, "contradict each other"),
+        ({"start": "2024-01-02", "end": "2024-01-01"}, "before it starts"),
+        ({"start": "2024-01-01", "end": "2024-01-01"}, "starts and ends at the same time"),
+        ({"start": "2024-01-01", "duration": "0h"}, "starts and ends at the same time"),
+        ({"start": "2024-01-01", "duration": timedelta(hours=-1)}, "before it starts"),
+        ({"start": "2024-01-01", "duration": "1h", "interval": "0s"}, "interval must be positive"),
+        ({"start": "2024-01-01"}, "needs two of"),
+        ({"duration": "1h"}, "needs two of"),
+        ({}, "needs two of"),
+        ({"start": "2024-01-01", "duration": 90}, "has no unit"),
+        ({"start": 20240101, "duration": "1h"}, "is not a time"),
+        ({"start": "2024-01-01", "duration": "1h", "step": "1h"}, "step"),
+        # Beyond what a date can be: a message, not an OverflowError.
+        ({"start": "2024-01-01", "duration": "9999999d"}, "beyond the years"),
+        ({"end": "2024-01-01", "duration": "9999999d"}, "beyond the years"),
+        ({"start": "2024-01-01", "duration": "99999999999999d"}, "longer than any"),
+        ({"start": "2024-01-01", "end": "2024-01-02", "duration": "9999999d"}, "contradict"),
+        ({"start": "0001-01-01T00:00+05:00", "duration": "1h"}, "outside of the years"),
+    ],
+)
+def test_a_period_that_makes_no_sense_is_refused_with_the_reason(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        TimeRange(**fields)
+
+
+def test_output_times_go_from_the_start_in_steps_to_the_end():
+    period = TimeRange(start="2024-01-01", duration="3h")
+    assert [time.hour for time in period.times] == [0, 1, 2, 3]
+    uneven = TimeRange(start="2024-01-01", duration="5h", interval="2h")
+    assert [time.hour for time in uneven.times] == [0, 2, 4]
+
+
+def test_output_times_are_exact_for_intervals_that_binary_fractions_cannot_express():
+    period = TimeRange(start="2024-01-01", duration="0.3s", interval="0.1s")
+    assert len(period.times) == 4
+    assert period.times[-1] == period.end
+
+
+def test_a_period_survives_the_way_to_json_and_back():
+    period = TimeRange(start="2024-01-01T06:00", duration="90M", interval="PT10M")
+    assert TimeRange.model_validate(period.model_dump(mode="json")) == period
+    assert TimeRange.model_validate_json(period.model_dump_json()) == period
+
+
+def test_a_period_cannot_be_changed():
+    period = TimeRange(start="2024-01-01", duration="1h")
+    with pytest.raises(ValidationError, match="frozen"):
+        period.start = datetime(2025, 1, 1)
