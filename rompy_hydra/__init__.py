@@ -19,7 +19,14 @@ if TYPE_CHECKING:
         SummaryPostprocessor,
     )
     from rompy_hydra.record import RunRecord
-    from rompy_hydra.run import BackendConfig, BaseRunBackend, LocalConfig, LocalRunBackend
+    from rompy_hydra.run import (
+        BackendConfig,
+        BaseRunBackend,
+        DockerConfig,
+        DockerRunBackend,
+        LocalConfig,
+        LocalRunBackend,
+    )
     from rompy_hydra.time_range import TimeRange
 
 _HOMES = {
@@ -33,7 +40,14 @@ _HOMES = {
         "SummaryPostprocessor",
     ),
     "record": ("RunRecord",),
-    "run": ("BackendConfig", "BaseRunBackend", "LocalConfig", "LocalRunBackend"),
+    "run": (
+        "BackendConfig",
+        "BaseRunBackend",
+        "DockerConfig",
+        "DockerRunBackend",
+        "LocalConfig",
+        "LocalRunBackend",
+    ),
     "time_range": ("TimeRange",),
 }
 
@@ -44,6 +58,8 @@ __all__ = [
     "BasePostprocessor",
     "BaseRunBackend",
     "Beach",
+    "DockerConfig",
+    "DockerRunBackend",
     "LocalConfig",
     "LocalPipelineBackend",
     "LocalRunBackend",

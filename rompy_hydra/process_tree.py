@@ -44,16 +44,15 @@ def end_tree(pid: int | None, mark: str, grace: float, reap: subprocess.Popen[by
     for process in found.values():
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    alive = list(found.values())
     with contextlib.suppress(KeyboardInterrupt):
-        alive = psutil.wait_procs(alive, timeout=grace)[1]
+        _wait_for_end(list(found.values()), grace)
     deadline = time.monotonic() + _KILL_SECONDS
-    while alive := [p for p in alive if _alive(p)] + _tree(pid, mark):
+    while alive := [p for p in found.values() if _alive(p)] + _tree(pid, mark):
         for process in alive:
             found[process.pid] = process
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        alive = psutil.wait_procs(alive, timeout=1)[1]
+        _wait_for_end(alive, 1.0)
         if time.monotonic() > deadline:
             logger.error("these processes cannot be ended: {}", sorted({p.pid for p in alive}))
             return len(found)
@@ -99,6 +98,18 @@ def _tree(pid: int | None, mark: str) -> list[psutil.Process]:
                 for process in [leader, *leader.children(recursive=True)]:
                     found[process.pid] = process
     return [p for p in found.values() if p.pid != os.getpid() and _alive(p)]
+
+
+def _wait_for_end(processes: list[psutil.Process], seconds: float) -> None:
+    """Wait until none of them runs any more, be it waited for by its parent or not."""
+    deadline = time.monotonic() + seconds
+    pause = 0.001
+    while any(_alive(process) for process in processes):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, 0.05)
 
 
 def _alive(process: psutil.Process) -> bool:

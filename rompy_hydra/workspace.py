@@ -171,7 +171,7 @@ class Workspace:
         try:
             with self.log.open("rb") as log:
                 log.seek(0, os.SEEK_END)
-                log.seek(max(0, log.tell() - 200 * count - 1000))
+                log.seek(max(0, log.tell() - 65536))
                 text = log.read().decode(errors="replace")
         except OSError:
             return []

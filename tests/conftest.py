@@ -24,7 +24,8 @@ DRIVER_PRELUDE = """
 import sys
 from pathlib import Path
 from loguru import logger
-from rompy_hydra import BaseConfig, LocalConfig, LocalPipelineBackend, ModelRun, SuccessChecks, TemplateModel
+from rompy_hydra import BaseConfig, LocalConfig, LocalPipelineBackend, ModelRun, SuccessChecks
+from rompy_hydra import TemplateModel
 
 def say(text):
     print(text, flush=True)

@@ -32,7 +32,9 @@ def test_short_and_iso_durations_are_understood(text, seconds):
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "1", "h", "1y", "1 month", "P", "PT", "P1Y", "PT1.2.3S", "-1h", "1h30", "x"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "h", "1y", "1 month", "P", "PT", "P1Y", "PT1.2.3S", "-1h", "1h30", "x"]
+)
 def test_what_is_no_duration_is_refused_with_the_forms_that_are(text):
     with pytest.raises(ValueError, match="is not a duration; write '1h'"):
         parse_duration(text)
@@ -40,7 +42,7 @@ def test_what_is_no_duration_is_refused_with_the_forms_that_are(text):
 
 @pytest.mark.parametrize("number", [90, 5400, 1.5, True, 0])
 def test_a_bare_number_is_no_duration_since_yaml_makes_numbers_of_unquoted_times(number):
-    with pytest.raises(ValueError, match="has no unit.*put it in quotes"):
+    with pytest.raises(ValueError, match=r"has no unit.*put it in quotes"):
         parse_duration(number)
 
 

@@ -65,7 +65,7 @@ def _axis(override: Override) -> Axis:
     key = override.get_key_element()
     if not override.is_sweep_override():
         text = f"{key}={override.get_value_element_as_str()}"
-        return [(Assignment(key, json_value(override.value()), text),)]
+        return [(Assignment(key, json_value(override.value()), text, fixed=True),)]
     # Values are converted here once, so that no point needs the parser again.
     return [
         (Assignment(key, json_value(Override._convert_value(value)), f"{key}={_text(value)}"),)

@@ -17,7 +17,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from rompy_hydra.compose.build import Built, Parts, origin_of
 from rompy_hydra.compose.composer import Composed, Composer
@@ -73,12 +73,13 @@ class PointComposer:
         plain, changed = template.plain, set()
         for assignment in values:
             replaced = None
+            sign, keys = _sign_and_path(assignment.key)
             if _is_simple(assignment):
-                replaced = _replaced(plain, assignment.key.split("."), assignment.value)
+                replaced = _replaced(plain, keys, assignment.value, sign)
             if replaced is None:
                 return template, self._by_omegaconf(template, point, values), set(template.plain)
             plain = replaced
-            changed.add(assignment.key.split(".")[0])
+            changed.add(keys[0])
         return template, plain, changed
 
     def _by_omegaconf(
@@ -88,30 +89,36 @@ class PointComposer:
         config = pickle.loads(template.pickled)
         try:
             for each in values:
-                OmegaConf.update(config, each.key, each.value, merge=True)
+                sign, keys = _sign_and_path(each.key)
+                if sign == "+" and OmegaConf.select(config, ".".join(keys)) is not None:
+                    raise ConfigKeyError(f"{each.key} is there already")
+                OmegaConf.update(config, ".".join(keys), each.value, merge=True, force_add=bool(sign))
         except OmegaConfBaseException:
             # Hydra says what is wrong with such an override.
             config = self._composer.compose([*self._hydra_overrides, *point.overrides]).config
+        OmegaConf.set_readonly(config.hydra, False)
         config.hydra.overrides.task = point.overrides
         # Known only to the sweep, and a node of the user's may point to them.
         config.run_id, config.output_dir = point.label, str(self._sweep.path)
-        HydraConfig.instance().set_config(config)
+        # As set_config does it, less the deep copy that takes most of a point's time.
+        HydraConfig.instance().cfg = config
         return Composed(config, tuple(point.overrides)).plain()
 
     def _split(self, assignments: Sequence[Assignment]) -> tuple[list[Assignment], list[Assignment]]:
         """What a template is composed of, and the values that are put in afterwards.
 
         Hydra applies values in their order and groups before them all, so only the values after the
-        last addition or deletion may wait.
+        last deletion may wait.
         """
-        shared: list[Assignment] = []
+        groups = [a for a in assignments if "@" in a.key or self._is_group(a.key.lstrip("+~"))]
+        rest = [a for a in assignments if a not in groups]
+        shared: list[Assignment] = groups
         values: list[Assignment] = []
-        for assignment in assignments:
-            key = assignment.key
-            if key[0] in "+~":
+        for assignment in rest:
+            if assignment.key[0] == "~":
                 shared += [*values, assignment]
                 values = []
-            elif "@" in key or self._is_group(key):
+            elif assignment.fixed and not _is_simple(assignment) and _is_apart(assignment, rest):
                 shared.append(assignment)
             else:
                 values.append(assignment)
@@ -141,21 +148,35 @@ def _is_simple(assignment: Assignment) -> bool:
     return value is None or isinstance(value, bool | int | float)
 
 
-def _replaced(plain: dict[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any] | None:
-    """A copy of `plain` with one value replaced; None if no plain value is there to be replaced.
+def _is_apart(assignment: Assignment, others: Sequence[Assignment]) -> bool:
+    """Whether the order of an assignment among the others does not matter: no key is part of another."""
+    key = assignment.key.lstrip("+~") + "."
+    keys = [other.key.lstrip("+~") + "." for other in others if other is not assignment]
+    return not any(key.startswith(other) or other.startswith(key) for other in keys)
+
+
+def _sign_and_path(key: str) -> tuple[str, list[str]]:
+    """`+`, `++` or nothing, and the path: `++a.b` is `("++", ["a", "b"])`."""
+    path = key.lstrip("+")
+    return key[: len(key) - len(path)], path.split(".")
+
+
+def _replaced(plain: dict[str, Any], keys: Sequence[str], value: Any, sign: str) -> dict[str, Any] | None:
+    """A copy of `plain` with one value replaced, or added if `sign` says so; None if it is not that simple.
 
     Only the dictionaries on the way are copied, so points share all the rest.
     """
-    if keys[0] not in plain:
+    there = keys[0] in plain
+    old = plain.get(keys[0])
+    if not there and not sign:
         return None
-    old = plain[keys[0]]
     if len(keys) == 1:
-        if isinstance(old, dict | list):
+        if isinstance(old, dict | list) or (sign == "+" and old is not None):
             return None
         return {**plain, keys[0]: value}
-    if not isinstance(old, dict):
+    if there and not isinstance(old, dict):
         return None
-    inner = _replaced(old, keys[1:], value)
+    inner = _replaced(old or {}, keys[1:], value, sign)
     return None if inner is None else {**plain, keys[0]: inner}
 
 

@@ -22,6 +22,10 @@ from rompy_hydra.workspace import Env
 
 
 def _command(value: object) -> object:
+    if isinstance(value, bool) or (
+        isinstance(value, list | tuple) and any(isinstance(p, bool) for p in value)
+    ):
+        raise ValueError("a word such as true or no is no text in YAML: put it in quotes ('true')")
     if isinstance(value, str) and not value.strip():
         raise ValueError("a command must not be empty")
     if isinstance(value, list | tuple):

@@ -22,13 +22,13 @@ class Beach(BaseConfig):
     kind: ClassVar[str] = "beach"
 
     # Offshore significant wave height Hs, m.
-    wave_height: float = Field(default=2.0, gt=0, le=10)
+    wave_height: float = Field(default=2.0, ge=0.01, le=15)
     # Peak period, s.
-    wave_period: float = Field(default=8.0, ge=3, le=20)
+    wave_period: float = Field(default=8.0, ge=2, le=25)
     # Ratio of wave height to depth at breaking, -.
-    breaker_index: float = Field(default=0.42, ge=0.3, le=1.2)
+    breaker_index: float = Field(default=0.65, ge=0.2, le=1.5)
     # Wave friction factor fw of the bed, -.
-    friction: float = Field(default=0.01, ge=0, le=0.5)
+    friction: float = Field(default=0.01, ge=0, le=1)
     # Still water level above datum, m.
     water_level: float = Field(default=0.0, ge=-1, le=3)
 

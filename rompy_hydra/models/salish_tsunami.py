@@ -25,13 +25,13 @@ class SalishTsunami(BaseConfig):
     # Manning's n of the bed, s m^-1/3.
     friction: float = Field(default=0.025, ge=0, le=0.2)
     # Amplitude of the incoming waves at the western boundary, m.
-    source_amplitude: float = Field(default=1.0, ge=0, le=20)
+    source_amplitude: float = Field(default=1.0, ge=0, le=5)
     # Period of the incoming waves, s.
-    source_period: float = Field(default=1200.0, ge=120, le=7200)
+    source_period: float = Field(default=1800.0, ge=300, le=7200)
     # Side of a mesh cell, m.
-    mesh_size: float = Field(default=4000.0, ge=500, le=20000)
+    mesh_size: float = Field(default=3500.0, ge=1000, le=8000)
     # Simulated time, s.
-    duration: float = Field(default=10800.0, gt=0, le=172800)
+    duration: float = Field(default=10800.0, ge=60, le=172800)
 
     commands: tuple[CommandField, ...] = (["python3", "tsunami.py"],)
     env: Env = {"OMP_NUM_THREADS": "1"}

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rompy_hydra.postprocess.field import Field, at_nodes
+from rompy_hydra.postprocess.colours import limits, scale
+from rompy_hydra.postprocess.field import Field, at_nodes, edges, rim, thinned
 from rompy_hydra.postprocess.plane import Plane
 
 if TYPE_CHECKING:
@@ -19,13 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    from rompy_hydra.postprocess.field import Ints
-    from rompy_hydra.postprocess.netcdf import Floats
 
 _LAND = "#d9d6cf"
 _COAST = "#3d3a36"
 _INK = "#222222"
-_DIVERGING, _SEQUENTIAL = "RdBu_r", "viridis"
 _MOST_CELLS = 1600  # along a side of a grid; more are not seen, and take long to draw
 _NARROWEST = 5.0  # length over width beyond which a map is not drawn to scale
 
@@ -59,58 +57,21 @@ def picture(plane: Plane, style: Style, metadata: Mapping[str, str]) -> bytes:
         # The height that the map takes at this width, with its words.
         figure.draw_without_rendering()
         figure.set_figheight(min(1.2 * style.width, figure.get_tightbbox().height + 0.15))
+        facts = {key: text.encode(errors="replace").decode() for key, text in metadata.items()}
         png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=style.dpi, facecolor="white", metadata=dict(metadata))
+        figure.savefig(png, format="png", dpi=style.dpi, facecolor="white", metadata=facts)
         return png.getvalue()
-
-
-def limits(values: Floats, vmin: float | None, vmax: float | None) -> tuple[float, float]:
-    """The ends of the colour bar: those given, else robust ones around the finite values.
-
-    Two hundredths of the values at either end are left out where they would stretch the range by a
-    fifth or more. Values of both signs get a range that is symmetric about 0; positive ones begin at 0 if they
-    come close to it.
-    """
-    import numpy as np
-
-    finite = values[np.isfinite(values)]
-    lowest, low, high, highest = (float(v) for v in np.percentile(finite, [0, 2, 98, 100]))
-    spread = high - low
-    low = lowest if low - lowest <= 0.2 * spread else low
-    high = highest if highest - high <= 0.2 * spread else high
-    if 0.0 < low < 0.15 * high:
-        low = 0.0
-    if 0.0 < -high < 0.15 * -low:
-        high = 0.0
-    if low < 0.0 < high and min(-low, high) > 0.1 * max(-low, high):
-        low, high = (-max(-low, high), max(-low, high))
-        low = -vmax if vmin is None and vmax is not None and vmax > 0 else low
-        high = -vmin if vmax is None and vmin is not None and vmin < 0 else high
-    low, high = low if vmin is None else vmin, high if vmax is None else vmax
-    if low >= high:
-        room = 0.05 * max(abs(low), abs(high)) or 1.0
-        low, high = low if vmin is not None else high - room, high if vmax is not None else low + room
-    return low, high
-
-
-def _colours(low: float, high: float, colormap: str | None) -> tuple[str, Normalize]:
-    from matplotlib.colors import Normalize, TwoSlopeNorm
-
-    signed = low < 0.0 < high and min(-low, high) > 0.1 * max(-low, high)
-    if signed and colormap is None:
-        return _DIVERGING, TwoSlopeNorm(0.0, low, high)
-    return colormap or _SEQUENTIAL, Normalize(low, high)
 
 
 def _draw(figure: Figure, plane: Plane, style: Style) -> None:
     import numpy as np
 
-    axes, field = figure.add_subplot(), _thinned(plane.field)
+    axes, field = figure.add_subplot(), thinned(plane.field, _MOST_CELLS)
     axes.set_facecolor(_LAND)
-    low, high = limits(field.values, style.vmin, style.vmax)
-    colours, norm = _colours(low, high, style.colormap)
+    low, high = limits(plane.field.values, style.vmin, style.vmax)
+    colours, norm = scale(low, high, style.colormap)
     if field.triangles is None:
-        x, y = _edges(field.x), _edges(field.y)
+        x, y = edges(field.x), edges(field.y)
         shown: ScalarMappable = axes.pcolormesh(x, y, field.values, cmap=colours, norm=norm)
     else:
         x, y = field.x[field.triangles], field.y[field.triangles]
@@ -121,7 +82,7 @@ def _draw(figure: Figure, plane: Plane, style: Style) -> None:
     _set_scale(axes, plane.degrees)
     _label(axes, plane, style)
     _mark(axes, plane.marks)
-    below, above = np.nanmin(field.values) < low, np.nanmax(field.values) > high
+    below, above = np.nanmin(plane.field.values) < low, np.nanmax(plane.field.values) > high
     # An inset is exactly as high as the map, whatever shape that has.
     inset = axes.inset_axes((1.03, 0.0, 0.035, 1.0))
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}
@@ -135,17 +96,15 @@ def _draw_mesh(axes: Axes, field: Field, colours: str, norm: Normalize) -> Scala
     from matplotlib.tri import Triangulation
 
     assert field.triangles is not None
-    triangles = field.triangles
+    triangles, nodes = field.triangles, field.values
     if field.on_triangles:
-        wet = np.isfinite(field.values)
-        nodes = at_nodes(field.values[wet], triangles[wet], len(field.x))
-    else:
-        nodes = field.values
-        wet = np.isfinite(nodes[triangles]).any(axis=1)
-    corners = nodes[triangles[wet]]
+        triangles = triangles[np.isfinite(field.values)]
+        nodes = at_nodes(field.values[np.isfinite(field.values)], triangles, len(field.x))
+    triangles = triangles[np.isfinite(nodes[triangles]).any(axis=1)]
+    corners = nodes[triangles]
     # A corner on dry land has the mean of the wet ones, so that the water reaches its edge.
     corners = np.where(np.isfinite(corners), corners, np.nanmean(corners, axis=1, keepdims=True))
-    x, y = field.x[triangles[wet]], field.y[triangles[wet]]
+    x, y = field.x[triangles], field.y[triangles]
     mesh = Triangulation(x.ravel(), y.ravel(), np.arange(x.size).reshape(-1, 3))
     return axes.tripcolor(mesh, corners.ravel(), shading="gouraud", cmap=colours, norm=norm)
 
@@ -165,21 +124,11 @@ def _draw_coast(axes: Axes, field: Field) -> None:
             axes.contour(field.x, field.y, land, [0.0], colors=[_COAST], linewidths=[0.7])
     elif crosses:
         mesh = Triangulation(field.x, field.y, field.triangles[known[field.triangles].all(axis=1)])
-        land = np.nan_to_num(bed)
-        axes.tricontour(mesh, land, [0.0], colors=[_COAST], linewidths=[0.7])
+        axes.tricontour(mesh, np.nan_to_num(bed), [0.0], colors=[_COAST], linewidths=[0.7])
     else:
-        rim = _rim(field.triangles)
-        lines = np.stack([field.x[rim], field.y[rim]], axis=-1)
+        border = rim(field.triangles)
+        lines = np.stack([field.x[border], field.y[border]], axis=-1)
         axes.add_collection(LineCollection(list(lines), colors=[_COAST], linewidths=[0.7]))
-
-
-def _rim(triangles: Ints) -> Ints:
-    """The edges, as two nodes each, that belong to one triangle only."""
-    import numpy as np
-
-    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]))
-    found, count = np.unique(edges, axis=0, return_counts=True)
-    return found[count == 1]
 
 
 def _set_scale(axes: Axes, degrees: bool) -> None:
@@ -195,7 +144,8 @@ def _set_scale(axes: Axes, degrees: bool) -> None:
     else:
         axes.set_box_aspect(0.5)
     for line, letters in ((axes.xaxis, "EW"), (axes.yaxis, "NS")):
-        line.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        wide = degrees and max(east - west, north - south) > 45.0
+        line.set_major_locator(MaxNLocator(6, steps=[1, 1.5, 3, 6, 9, 10] if wide else [1, 2, 5, 10]))
         line.set_major_formatter(FuncFormatter(_degrees(letters) if degrees else _plain))
     axes.tick_params(labelsize=9, width=0.6, labelcolor=_INK)
 
@@ -257,26 +207,3 @@ def _printable(text: str) -> str:
 
     known = get_font(findfont(FontProperties())).get_charmap()
     return "".join(char if ord(char) in known or char == "\n" else "?" for char in text)
-
-
-def _thinned(field: Field) -> Field:
-    """A grid with not more cells than can be seen."""
-    if field.triangles is not None:
-        return field
-    rows, columns = (slice(None, None, math.ceil(n / _MOST_CELLS)) for n in field.values.shape)
-    x = field.x[columns] if field.x.ndim == 1 else field.x[rows, columns]
-    y = field.y[rows] if field.y.ndim == 1 else field.y[rows, columns]
-    bed = None if field.bed is None else field.bed[rows, columns]
-    return Field(x, y, field.values[rows, columns], bed, steps=field.steps)
-
-
-def _edges(centres: Floats) -> Floats:
-    """The corners of cells from their centres, along each dimension."""
-    import numpy as np
-
-    for axis in range(centres.ndim):
-        along = np.moveaxis(centres, axis, 0)
-        middle = 0.5 * (along[1:] + along[:-1])
-        ends = along[:1] - (middle[:1] - along[:1]), along[-1:] + (along[-1:] - middle[-1:])
-        centres = np.moveaxis(np.concatenate([ends[0], middle, ends[1]]), 0, axis)
-    return centres

@@ -11,12 +11,14 @@ from pydantic import FiniteFloat, model_validator
 
 from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess import conventions as cv
+from rompy_hydra.postprocess import water
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
 from rompy_hydra.postprocess.drawing import Style, picture
-from rompy_hydra.postprocess.field import Place, Statistic, has_values, load, locate
+from rompy_hydra.postprocess.field import has_values
 from rompy_hydra.postprocess.netcdf import opened
 from rompy_hydra.postprocess.outputs import NETCDF, Glob, output_names, some, suffix
 from rompy_hydra.postprocess.plane import lay_out
+from rompy_hydra.postprocess.reading import Place, Statistic, load, locate
 from rompy_hydra.workspace import Workspace, write_atomic
 
 if TYPE_CHECKING:
@@ -132,9 +134,9 @@ class MapPostprocessor(BasePostprocessor):
     def _draw(
         self, run_id: str, workspace: Workspace, file: str, dataset: xr.Dataset, variable: str
     ) -> Results:
-        stored = cv.as_computed(dataset, variable) if self.dry_depth is not None else variable
+        stored = variable if self.dry_depth is None else cv.as_computed(dataset, variable)
         place = locate(dataset, stored)
-        assert place is not None
+        assert place is not None, stored
         field = load(dataset, stored, place, self.statistic, self.dry_depth)
         if not has_values(field):
             raise PostprocessError(
@@ -170,7 +172,7 @@ def mappable(dataset: xr.Dataset) -> list[str]:
     def order(name: str) -> tuple[int, bool, bool, bool]:
         still = cv.time_dimension(dataset, dataset.variables[name]) is None
         own = cv.as_computed(dataset, name.removesuffix("_c")) == name
-        return cv.rank(dataset, name), own, places[name].x is None, still
+        return water.rank(dataset, name), own, places[name].x is None, still
 
     return sorted(places, key=order)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rompy_hydra.postprocess import conventions as cv
-from rompy_hydra.postprocess.field import Field, Place
+from rompy_hydra.postprocess.field import Field
+from rompy_hydra.postprocess.reading import Place
 
 if TYPE_CHECKING:
     import xarray as xr

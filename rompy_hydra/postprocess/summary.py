@@ -12,10 +12,11 @@ from pydantic import FiniteFloat
 
 from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess import conventions as cv
+from rompy_hydra.postprocess import water
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
-from rompy_hydra.postprocess.field import wet_parts
 from rompy_hydra.postprocess.netcdf import blocks, is_numeric, opened, read
 from rompy_hydra.postprocess.outputs import NETCDF, TABLES, Glob, output_names, some, suffix
+from rompy_hydra.postprocess.reading import wet_parts
 from rompy_hydra.postprocess.tally import Tally, table_tallies
 from rompy_hydra.workspace import Workspace
 
@@ -131,7 +132,7 @@ class SummaryPostprocessor(BasePostprocessor):
 
     def _parts(self, dataset: xr.Dataset, name: str) -> Iterator[Floats]:
         variable = dataset.variables[name]
-        if self.dry_depth is not None and cv.is_level(dataset, name):
+        if self.dry_depth is not None and water.is_level(dataset, name):
             dims = cv.space(dataset, variable)
             yield from (values for _, values in wet_parts(dataset, name, dims, self.dry_depth))
         else:

@@ -15,11 +15,15 @@ from rompy_hydra.sweep.label import label
 
 @dataclass(frozen=True)
 class Assignment:
-    """One override with one value: its key, its value as Python has it, and its text as typed."""
+    """One override with one value: its key, its value as Python has it, and its text as typed.
+
+    `fixed` says that the key has this one value in all points.
+    """
 
     key: str
     value: Json
     text: str
+    fixed: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,15 @@ Projection: equirectangular on a sphere, true to scale along 49 N. East-west len
 short at the southern and 2 % too long at the northern edge. Good enough for travel times; not a
 survey's.
 
-Mesh: squares of `mesh_size` cut into four triangles, wherever the water is at least 10 m deep and
-connected with the sea. Its rim is a reflecting wall, so nothing is flooded: the topography marks
-much of the shallow coast with a depth of 1 m, which is no sounding. The same wall closes the sea at
-the southern edge. The waves come in along it, so it acts as a mirror and takes nothing from them,
+Mesh: squares of `mesh_size` cut into four triangles, wherever the water is at least 2 m deep and
+connected with the sea. Its rim is a reflecting wall, so no land is flooded: the topography marks
+much of the coast with a depth of 1 m, which is no sounding. The same wall closes the sea at the
+southern edge. The waves come in along it, so it acts as a mirror and takes nothing from them,
 whereas an open edge would let them leak out sideways.
 
-Friction: Manning's. In water this deep it takes little, a few per cent of the waves between n = 0.02
-and 0.04, and more from higher waves.
+Friction: Manning's. In water this deep it takes little: from n = 0.02 to 0.04, on the default mesh,
+the highest water at the inner places falls by less than 1 % under waves of 1 m, and by 1 to 2 %
+under waves of 3 m.
 
 Waves: three of them come in through the western edge where it is deeper than 20 m, by ANUGA's
 non-linear characteristic condition, which lets what comes back leave.
@@ -51,7 +52,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    sys.exit("salish_tsunami: numpy is missing; install rompy-hydra[anuga]")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,13 +67,13 @@ EARTH_RADIUS = 6371008.8  # m, mean of the WGS 84 ellipsoid
 TRUE_LATITUDE = 49.0  # degrees north, where the projection keeps lengths
 WESTERN_EDGE = -125.6  # degrees east
 
-SHALLOWEST_WATER = 10.0  # m; where there is less, the mesh ends
+SHALLOWEST_WATER = 2.0  # m; where there is less, the mesh ends
 SHALLOWEST_ENTRANCE = 20.0  # m of water that the western edge needs for the waves to come in
 SHALLOWEST_GAUGE = 20.0  # m of water; in less, one cell does not tell much about a harbour
 WAVES_IN_THE_TRAIN = 3
 GAUGE_STEP = 60.0  # s
 STORED_STEPS = 5  # the .sww gets every fifth gauge step
-# Shoaling and reflection raise the waves some four times in the worst corner. Far more than that
+# Shoaling and reflection raise the waves about five times in the worst corner. Far more than that
 # means that the computation has gone wrong.
 MOST_AMPLIFIED = 30.0
 
@@ -101,7 +105,7 @@ class Parameters(NamedTuple):
     friction: float = 0.025  # Manning's n, s m^-1/3
     source_amplitude: float = 1.0  # of the incoming waves at the western edge, m
     source_period: float = 1800.0  # s
-    mesh_size: float = 3000.0  # side of the squares that are cut into four triangles, m
+    mesh_size: float = 3500.0  # side of the squares that are cut into four triangles, m
     duration: float = 10800.0  # simulated, s
 
 
@@ -328,7 +332,7 @@ def simulate(
     ):
         levels = stage[triangles]
         rows.append([float(time), *(float(level) for level in levels)])
-        if time % 1800.0 == 0.0 or time == given.duration:
+        if time % 1800.0 == 0.0 or time >= given.duration:
             check_water(domain, given, first_volume)
             named = zip(gauges, levels, strict=True)
             places = ", ".join(f"{gauge.place} {level:+.2f} m" for gauge, level in named)
@@ -418,8 +422,8 @@ def main() -> int:
     def say(line: str) -> None:
         print(line, file=words, flush=True)
 
-    write_grid(here / "grid.json", load_topography())
     try:
+        write_grid(here / "grid.json", load_topography())
         gauges, levels = simulate(given, here, say)
     except ImportError as error:
         print(f"salish_tsunami: {error.name} is missing; install rompy-hydra[anuga]", file=sys.stderr)

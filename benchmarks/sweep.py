@@ -1,0 +1,177 @@
+"""Sweeps side by side: this engine, Hydra's launchers, Snakemake, a loop over rompy, xargs.
+
+    python benchmarks/sweep.py [--rounds 5] [--quick]
+
+Each in its own virtual environment, the same models, interleaved rounds, medians. Prints the tables
+and writes them to docs/benchmarks.md (not with --quick).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from contestants import CONTESTANTS, ROOT, Contestant, environment
+
+OURS = CONTESTANTS[0]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measurement: wall seconds and the driver's peak memory in bytes."""
+
+    seconds: float
+    memory: int
+
+
+@contextmanager
+def workplace(contestant: Contestant, command: str) -> Iterator[Path]:
+    """A fresh directory, prepared for a contestant."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        contestant.prepare(directory, command)
+        yield directory
+
+
+def measured(contestant: Contestant, directory: Path, count: int, command: str) -> Measured:
+    """Run a contestant to its end; it must succeed."""
+    argv = contestant.command(contestant.python, count, command)
+    begin = time.perf_counter()
+    with open(directory / "out.txt", "wb") as output:
+        process = subprocess.Popen(
+            argv, cwd=directory, env=environment(), stdout=output, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - begin
+    if process.returncode:
+        sys.exit(f"{contestant.name} failed:\n{(directory / 'out.txt').read_text()[-3000:]}")
+    return Measured(seconds, usage.ru_maxrss * 1024)
+
+
+def compared(command: str, rounds: int, runs: dict[str, int]) -> dict[str, float]:
+    """Median seconds of a run for each contestant, rounds interleaved."""
+    times: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for contestant in CONTESTANTS:
+            count = runs[contestant.name]
+            with workplace(contestant, command) as directory:
+                found = measured(contestant, directory, count, command)
+            times.setdefault(contestant.name, []).append(found.seconds / count)
+            print(f"  {contestant.name:<14} {found.seconds / count * 1000:8.1f} ms a run", flush=True)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def scaling(rounds: int, large: int) -> list[tuple[str, float, str]]:
+    """The cost of a run in small and large sweeps, memory, and the time to find a sweep complete."""
+    start, small_cost, large_cost, memory, again = [], [], [], [], []
+    for number in range(rounds):
+        with workplace(OURS, "true") as directory:
+            start.append(measured(OURS, directory, 1, "true").seconds)
+        with workplace(OURS, "true") as directory:
+            small_cost.append((measured(OURS, directory, 100, "true").seconds - start[-1]) / 99)
+        with workplace(OURS, "true") as directory:
+            measured(OURS, directory, 1000, "true")
+            again.append(measured(OURS, directory, 1000, "true").seconds)
+        if number < 3:
+            with workplace(OURS, "true") as directory:
+                found = measured(OURS, directory, large, "true")
+            large_cost.append((found.seconds - start[-1]) / (large - 1))
+            memory.append(found.memory)
+    small, much = statistics.median(small_cost), statistics.median(large_cost)
+    return [
+        ("one run, start to end", statistics.median(start), "s"),
+        ("a run more, in a sweep of 100", small * 1000, "ms"),
+        (f"a run more, in a sweep of {large}", much * 1000, "ms"),
+        ("the second over the first", much / small, ""),
+        (f"the driver's peak memory at {large} runs", max(memory) / 1e6, "MB"),
+        ("finding 1,000 completed runs complete", statistics.median(again), "s"),
+    ]
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{len(os.sched_getaffinity(0))} cores of {model}, {memory:.0f} GiB, {platform.system()} "
+        f"{platform.release().split('-')[0]}, Python {platform.python_version()}"
+    )
+
+
+def page(trivial: dict[str, float], second: dict[str, float], scale: list[tuple[str, float, str]]) -> str:
+    """The page of the documentation."""
+    ours, best = trivial[OURS.name], second["xargs -P2"]
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Measured on {date.today().isoformat()} with `make bench`: {machine()}. Each program in its own",
+        "virtual environment, two runs at once where it can, medians of interleaved rounds. A run makes its",
+        "directory, writes an input file and starts the model; this engine also checks the result and keeps",
+        "a record. The wall time is that of the whole command, its start included, divided by the runs.",
+        "",
+        "| program | trivial model, ms a run | times this engine | one-second model, s a run "
+        "| share of xargs' throughput |",
+        "|---|---|---|---|---|",
+    ]
+    for contestant in CONTESTANTS:
+        name = contestant.name
+        lines.append(
+            f"| {name} | {trivial[name] * 1000:.1f} | {trivial[name] / ours:.1f} "
+            f"| {second[name]:.3f} | {best / second[name]:.0%} |"
+        )
+    counts = ", ".join(f"{c.name} {c.trivial_runs} and {c.one_second_runs}" for c in CONTESTANTS)
+    lines += [
+        "",
+        f"Runs of the trivial and of the one-second model: {counts}.",
+        "Hydra's basic launcher and the loop over rompy's Python API run one model at a time.",
+        "",
+        "| this engine | |",
+        "|---|---|",
+        *(f"| {what} | {value:.3g} {unit} |" for what, value, unit in scale),
+        "",
+        "`benchmarks/startup.py` measures the start of one run beside a bare Hydra program, and",
+        "`benchmarks/docker.py` a run in a container beside `docker run`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--quick", action="store_true", help="few runs, nothing written")
+    options = arguments.parse_args()
+    rounds, shrink = (1, 10) if options.quick else (options.rounds, 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for contestant in CONTESTANTS:
+        print(f"environment of {contestant.name}: {contestant.python}", flush=True)
+    print("trivial model", flush=True)
+    trivial = compared("true", rounds, {c.name: c.trivial_runs // shrink for c in CONTESTANTS})
+    print("one-second model", flush=True)
+    second = compared("sleep 1", rounds, {c.name: c.one_second_runs // shrink for c in CONTESTANTS})
+    print("scaling", flush=True)
+    text = page(trivial, second, scaling(rounds, 10_000 // shrink))
+    print(text)
+    if not options.quick:
+        (ROOT / "docs" / "benchmarks.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

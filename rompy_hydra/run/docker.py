@@ -1,0 +1,207 @@
+"""Run a model in a container."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from loguru import logger
+
+from rompy_hydra.errors import ConfigError, ModelTimedOut, RunError
+from rompy_hydra.provenance import Json
+from rompy_hydra.run import docker_image
+from rompy_hydra.run.base import BaseRunBackend, Job, Outcome, failure, missing_program
+from rompy_hydra.run.docker_config import DockerConfig
+from rompy_hydra.run.docker_container import SCRIPT_LABEL, Container, script_hash
+from rompy_hydra.run.docker_create import create, refused
+from rompy_hydra.run.docker_engine import Engine, EngineAway, answers_lost, engine, said
+from rompy_hydra.run.docker_outcome import outcome_of, ran_seconds
+from rompy_hydra.workspace import BUILD_LOG, Command, Workspace
+
+__all__ = ["DockerConfig", "DockerRunBackend"]
+
+# Networks that every engine has.
+_NETWORKS = {"none", "host", "bridge", "default"}
+
+
+class DockerRunBackend(BaseRunBackend):
+    """Runs `run.sh` in a container that sees the run directory at its own place, and little else."""
+
+    name: ClassVar[str] = "docker"
+    config_class: ClassVar[type[DockerConfig]] = DockerConfig
+    config: DockerConfig
+
+    def commands(self, model_config: object) -> tuple[Command, ...]:
+        config = self.config
+        if config.executable is None:
+            return super().commands(model_config)
+        if config.mpiexec is None:
+            return (config.executable,)
+        return (f"{config.mpiexec} -n {config.cpu:.0f} {config.executable}",)
+
+    def image_key(self, image: str | None) -> str | None:
+        """What stands for the image in the memory of a run; asking for it needs no network."""
+        return docker_image.key(self.config, image)
+
+    def preflight(self, commands: tuple[Command, ...], files: set[str], image: str | None) -> None:
+        try:
+            here = engine()
+            here.ping()
+            problems = [*self._absent_programs(commands, files), *self._unfit_settings(here)]
+            try:
+                docker_image.check(here, self.config, image)
+            except ConfigError as error:
+                problems.append(str(error))
+        except EngineAway as error:
+            raise ConfigError(str(error)) from error
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+    def _absent_programs(self, commands: tuple[Command, ...], files: set[str]) -> list[str]:
+        """Programs that should be among the run's files and are not; those of the image are unknown."""
+        found = []
+        for command in commands if self.config.working_dir is None else ():
+            program = missing_program(command, files, "")
+            if program and "/" in program and not program.startswith("/"):
+                found.append(
+                    f"the program '{program}' is not among the run's files (command: {command}). Give "
+                    "its full path in the image, or add it to model.files"
+                )
+        return found
+
+    def _unfit_settings(self, here: Engine) -> list[str]:
+        from docker.errors import NotFound
+
+        config = self.config
+        found = []
+        for volume in config.mounts:
+            path = Path(volume.host).expanduser().absolute()
+            if here.is_here and not os.path.exists(path):
+                found.append(
+                    f"run_backend.volumes: the host path {path} does not exist; make it, or correct "
+                    "the volume"
+                )
+        cores = int(here.facts.get("NCPU") or 0)
+        if config.cpu and cores and config.cpu > cores:
+            found.append(f"run_backend.cpu={config.cpu:g}: the engine has {cores} cores; ask for fewer")
+        name = config.network
+        if name not in _NETWORKS and not name.startswith("container:"):
+            try:
+                here.known(("network", name), lambda: here.api.inspect_network(name))
+            except NotFound:
+                found.append(
+                    f"run_backend.network={name}: the engine has no such network. Take none or host, or "
+                    f"make it (docker network create {name})"
+                )
+        return found
+
+    def execute(self, job: Job) -> Outcome:
+        if not job.commands:
+            raise RunError(
+                f"nothing to execute for {job.run_id}: the model has no commands. Give "
+                "model.commands or run_backend.executable, or say model.needs_execution=false"
+            )
+        here = engine()
+        here.ping()
+        if problems := self._unfit_settings(here):
+            raise RunError("\n".join(problems))
+        log = job.workspace.path / BUILD_LOG
+        image = docker_image.ready(here, self.config, job.image, log, job.stop)
+        job.workspace.forget_exit_code()
+        facts: dict[str, Json] = {
+            "image": image.name,
+            "image_id": image.id,
+            "image_digest": image.digest,
+            "engine": here.version,
+        }
+        container = create(here, job, self.config, image)
+        try:
+            facts["container"] = container.id
+            job.report(facts)
+            begin = time.monotonic()
+            try:
+                container.start()
+            except answers_lost() as error:
+                raise refused(job, self.config, image.name, said(error)) from error
+            deadline = None if job.timeout is None else begin + job.timeout
+            outcome = self._attended(job, container, deadline, facts)
+            return replace(outcome, seconds=time.monotonic() - begin)
+        finally:
+            self._let_go(container)
+
+    def adopt(self, job: Job) -> Outcome | None:
+        """The outcome of a container that a dead driver of this same job left, None if there is none.
+
+        It is waited for if it still runs. One that was killed, and so has no result, is taken away.
+        """
+        here = engine()
+        for container in Container.left_in(here, job.workspace):
+            seen = container.facts()
+            state, labels = seen["State"], seen["Config"]["Labels"] or {}
+            over = state["Status"] in ("created", "exited", "dead", "removing")
+            result = not over or state.get("OOMKilled") or job.workspace.exit_code() is not None
+            if not result or labels.get(SCRIPT_LABEL) != script_hash(job.workspace):
+                logger.warning("removing the container {}: it has no result of this run", container.id[:12])
+                container.end(self.config.kill_grace)
+                container.remove()
+                continue
+            logger.info("taking over the container {} ({})", container.id[:12], state["Status"])
+            facts: dict[str, Json] = {
+                "image": str(labels.get("rompy_hydra.image", seen["Image"])),
+                "image_id": str(seen["Image"]),
+                "container": container.id,
+                "engine": here.version,
+                "adopted": True,
+            }
+            try:
+                job.report(facts)
+                deadline = None
+                if job.timeout is not None:
+                    deadline = time.monotonic() + job.timeout - (ran_seconds(state) or 0.0)
+                return self._attended(job, container, deadline, facts)
+            finally:
+                self._let_go(container)
+        return None
+
+    def clean_up(self, workspace: Workspace) -> None:
+        """End and remove what a dead driver left of a run directory.
+
+        EngineAway if the engine does not answer, so that nobody knows what is left.
+        """
+        for container in Container.left_in(engine(), workspace):
+            logger.warning("removing the container {} of a dead driver", container.id[:12])
+            container.end(self.config.kill_grace)
+            container.remove()
+
+    def _attended(
+        self, job: Job, container: Container, deadline: float | None, facts: Mapping[str, Json]
+    ) -> Outcome:
+        """Wait for a container's end and tell how it was; end it when its time is up, or on Ctrl-C."""
+        try:
+            ended = container.wait(deadline, job.stop)
+        except TimeoutError:
+            container.end(self.config.kill_grace)
+            raise failure(
+                ModelTimedOut,
+                job.workspace,
+                f"the model did not end within {job.timeout:g} s (run_backend.timeout) and was ended",
+            ) from None
+        except KeyboardInterrupt:
+            container.end(self.config.kill_grace)
+            raise
+        outcome = outcome_of(container, ended, job, self.config)
+        return replace(outcome, facts={**facts, **outcome.facts})
+
+    def _let_go(self, container: Container) -> None:
+        """Remove a container, or keep it if that is asked for."""
+        if self.config.remove_container:
+            container.remove()
+            return
+        try:
+            container.keep()
+        except answers_lost() as error:
+            logger.warning("the container {} keeps its name: {}", container.id[:12], said(error))

@@ -1,0 +1,202 @@
+"""From a job and a configuration to a container that is ready to start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rompy_hydra.errors import RunError
+from rompy_hydra.run.base import Job
+from rompy_hydra.run.docker_config import DockerConfig, Volume, parse_size
+from rompy_hydra.run.docker_container import (
+    SCRIPT_LABEL,
+    STARTER,
+    WORKSPACE_LABEL,
+    Container,
+    name_of,
+    script_hash,
+)
+from rompy_hydra.run.docker_engine import Engine, answers_lost, said
+from rompy_hydra.run.docker_image import Image
+from rompy_hydra.workspace import ATTEMPTS, Workspace
+
+if TYPE_CHECKING:
+    from docker.types import DeviceRequest, HostConfig
+
+# A name for the container that it can look up without a network, as MPI does.
+_HOST_NAME = "model"
+
+# What the engine says of a wrong setting, and what to do about it.
+_ADVICE = {
+    r"no matching entries|unable to find (user|group)": (
+        "the image {image} does not know run_backend.user={config.user}. Give numbers, as in '1000:1000', "
+        "or leave it null"
+    ),
+    r"could not select device driver|nvidia": (
+        "the engine cannot hand out GPUs (run_backend.gpus={config.gpus}). Install its GPU support "
+        "(nvidia-container-toolkit), or leave it null"
+    ),
+    r"bind source path does not exist": (
+        "the engine does not see a path that is to be mounted. It must run on this machine, or share "
+        "its file system"
+    ),
+    r"Range of CPUs": "run_backend.cpu={config.cpu} is more than the engine has; ask for fewer",
+    r"capabilit": "run_backend.cap_add={config.cap_add}: name Linux capabilities, as in SYS_PTRACE",
+    r"network": "run_backend.network={config.network} cannot be used; take none or host",
+    r"/bin/sh|exec format": (
+        "the image {image} has no /bin/sh that can run here, and every run needs one. Take another "
+        "image, or add a shell to this one (busybox)"
+    ),
+    r"docker-init|catatonit|init binary": (
+        "the engine has no init process for its containers; install it, or say run_backend.init=false"
+    ),
+    r"No such image": "the image {image} was removed meanwhile; run the same command again",
+    r"no space left": "the engine's disk is full; free space (docker system prune)",
+}
+
+
+def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Container:
+    """The container of a job, not yet started; RunError says why the engine refuses it."""
+    from docker.errors import APIError
+
+    name = name_of(job.workspace, job.run_id)
+    user, groups = _user(engine, config, job.workspace)
+    environment = dict(job.secrets)
+    number = re.fullmatch(r"([1-9]\d*)(:.*)?", user)
+    if number and "HOME" not in image.env:
+        environment["HOME"] = "/tmp"  # a user whom the image does not know has / for a home
+    alone = config.network == "none"
+    try:
+        made = engine.ask(
+            lambda: engine.api.create_container(
+                image.id,
+                name=name,
+                entrypoint=["/bin/sh", "-c", STARTER, str(job.workspace.script), str(job.workspace.log)],
+                hostname=_HOST_NAME if alone else None,
+                user=user,
+                environment=environment,
+                working_dir=str(job.workspace.path),
+                labels={
+                    WORKSPACE_LABEL: str(job.workspace.path),
+                    SCRIPT_LABEL: script_hash(job.workspace),
+                    "rompy_hydra.run_id": job.run_id,
+                    "rompy_hydra.image": image.name,
+                },
+                stop_signal="SIGTERM",
+                healthcheck={"test": ["NONE"]},
+                host_config=_host_config(engine, config, job.workspace, groups, alone),
+            )
+        )
+    except APIError as error:
+        if error.status_code == 409 and "name" in said(error):
+            raise RunError(
+                f"another container already works in {job.workspace.path}: {name}. Wait for its end, or "
+                f"end it (docker rm -f {name}) if its driver is dead"
+            ) from error
+        raise refused(job, config, image.name, said(error)) from error
+    except BaseException:
+        # It may be there although its id never came.
+        with contextlib.suppress(*answers_lost()):
+            engine.api.remove_container(name, v=True, force=True)
+        raise
+    return Container(engine, str(made["Id"]))
+
+
+def refused(job: Job, config: DockerConfig, image: str, text: str) -> RunError:
+    """The engine's refusal of a container, with what to do about it."""
+    for pattern, advice in _ADVICE.items():
+        if re.search(pattern, text):
+            advice = advice.format(config=config, image=image)
+            return RunError(f"cannot start {job.run_id} in a container: {advice} ({text})")
+    return RunError(
+        f"cannot start {job.run_id} in a container of {image}: {text}. Look at the settings of run_backend"
+    )
+
+
+def _host_config(
+    engine: Engine, config: DockerConfig, workspace: Workspace, groups: list[str], alone: bool
+) -> HostConfig:
+    labelled = [volume for volume in config.mounts if volume.label]
+    memory = None if config.memory is None else parse_size(config.memory)
+    return engine.api.create_host_config(
+        mounts=_mounts(config, workspace),
+        # Only this older way can ask for a label.
+        binds=[
+            f"{_absolute(v.host)}:{v.container}:{'ro' if v.read_only else 'rw'},{v.label}" for v in labelled
+        ],
+        network_mode=config.network,
+        extra_hosts={_HOST_NAME: "127.0.0.1"} if alone else None,
+        group_add=groups,
+        nano_cpus=None if config.cpu is None else round(config.cpu * 1e9),
+        mem_limit=memory,
+        memswap_limit=memory,
+        shm_size=None if config.shm_size is None else parse_size(config.shm_size),
+        device_requests=None if config.gpus is None else [_gpus(config.gpus)],
+        cap_drop=["ALL"],
+        cap_add=list(config.cap_add),
+        security_opt=["no-new-privileges"] if config.no_new_privileges else None,
+        init=config.init,
+        pids_limit=config.pids_limit,
+    )
+
+
+def _mounts(config: DockerConfig, workspace: Workspace) -> list[Any]:
+    from docker.types import Mount
+
+    # The run directory has the same path inside, so that whatever is written down there is right.
+    wanted = [Volume(str(workspace.path), str(workspace.path))]
+    wanted += [volume for volume in config.mounts if not volume.label]
+    places = [Path(volume.container) for volume in config.mounts]
+    for target in sorted(_linked(workspace)):
+        if not any(place in (target, *target.parents) for place in places):
+            wanted.append(Volume(str(target), str(target), read_only=True))
+    return [Mount(v.container, _absolute(v.host), type="bind", read_only=v.read_only) for v in wanted]
+
+
+def _linked(workspace: Workspace) -> Iterator[Path]:
+    """What symbolic links of the run directory point to outside of it, and what those point to."""
+    seen: set[Path] = set()
+    links = [
+        Path(folder) / name
+        for folder, folders, names in os.walk(workspace.path)
+        for name in [*folders, *names]
+        if ATTEMPTS not in Path(folder).relative_to(workspace.path).parts[:1]
+        and os.path.islink(os.path.join(folder, name))
+    ]
+    for link in links:
+        target = Path(os.path.normpath(link.parent / os.readlink(link)))
+        outside = target != workspace.path and workspace.path not in target.parents
+        if outside and target not in seen and target.exists():
+            seen.add(target)
+            yield target
+
+
+def _user(engine: Engine, config: DockerConfig, workspace: Workspace) -> tuple[str, list[str]]:
+    """The user of the container, and further groups: by default whoever is to own the outputs."""
+    if config.user is not None:
+        return str(config.user), []
+    if engine.rootless:
+        return "0:0", []  # there, it stands for the caller
+    user, group = os.getuid(), os.getgid()
+    facts = workspace.path.stat()
+    if user == 0 and facts.st_uid != 0:
+        # Without capabilities root may not write in another user's directory.
+        return f"{facts.st_uid}:{facts.st_gid}", []
+    return f"{user}:{group}", [str(other) for other in os.getgroups() if other != group]
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def _gpus(value: str | int) -> DeviceRequest:
+    from docker.types import DeviceRequest
+
+    if isinstance(value, str) and value.startswith("device="):
+        ids = value.removeprefix("device=").split(",")
+        return DeviceRequest(device_ids=ids, capabilities=[["gpu"]])
+    return DeviceRequest(count=-1 if value == "all" else int(value), capabilities=[["gpu"]])

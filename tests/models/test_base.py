@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from rompy_hydra import BaseConfig, ModelRun, TemplateModel
+from rompy_hydra.errors import GenerateError
+from rompy_hydra.models.base import StagedFile
+from rompy_hydra.task import planned_inputs
+
+
+def planned(config, tmp_path):
+    run = ModelRun(run_id="shoal", output_dir=tmp_path / "runs", config=config)
+    return planned_inputs(run)
+
+
+def test_the_empty_configuration_renders_nothing_and_runs_nothing(tmp_path):
+    assert planned(BaseConfig(), tmp_path) == ()
+    assert BaseConfig().commands == ()
+    assert BaseConfig().needs_execution
+
+
+@pytest.mark.parametrize(
+    ("given", "commands"),
+    [
+        ("swan.exe < INPUT", ("swan.exe < INPUT",)),
+        (["ww3_grid", "ww3_strt"], ("ww3_grid", "ww3_strt")),
+        (
+            [["mpirun", "-n", 4, "swan.exe"], "echo 'done'"],
+            (["mpirun", "-n", "4", "swan.exe"], "echo 'done'"),
+        ),
+        ([], ()),
+    ],
+)
+def test_commands_are_lines_of_the_shell_or_lists_of_arguments(given, commands):
+    assert BaseConfig(commands=given).commands == commands
+
+
+@pytest.mark.parametrize("given", ["", "  \n", [""], [[]], [["", "x"]], [" "], [None], 5])
+def test_an_empty_command_is_refused(given):
+    with pytest.raises(ValidationError):
+        BaseConfig(commands=given)
+
+
+@pytest.mark.parametrize("field", ["directories", "outputs"])
+@pytest.mark.parametrize("name", ["/abs", "../up", ".", ""])
+def test_directories_and_outputs_lie_inside_the_run_directory(field, name):
+    with pytest.raises(ValidationError, match="inside the run directory"):
+        BaseConfig(**{field: [name]})
+
+
+def test_a_configuration_cannot_be_changed_and_knows_its_fields():
+    with pytest.raises(ValidationError, match="frozen"):
+        BaseConfig().commands = ("x",)
+    with pytest.raises(ValidationError, match="comands"):
+        BaseConfig(comands=["x"])
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_a_template_model_needs_a_directory(value):
+    with pytest.raises(ValidationError, match="needs the directory with the template files"):
+        TemplateModel(template=value)
+
+
+def test_staged_files_come_under_their_own_name_or_another(tmp_path):
+    source = tmp_path / "bathymetry 2024.nc"
+    source.write_text("data")
+    config = BaseConfig(
+        files=[str(source), {"source": str(source), "target": "in/bottom.nc", "link": True}]
+    )
+    first, second = planned(config, tmp_path)
+    assert (first.path, first.source, first.link, first.size) == ("bathymetry 2024.nc", source, False, 4)
+    assert (second.path, second.source, second.link) == ("in/bottom.nc", source, True)
+
+
+def test_a_staged_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(GenerateError, match=r"missing.nc does not exist \(model.files\)"):
+        StagedFile(source=str(tmp_path / "missing.nc")).as_input()
+    with pytest.raises(GenerateError, match="is a directory"):
+        StagedFile(source=str(tmp_path)).as_input()
+
+
+@pytest.mark.parametrize(
+    "target", ["run.json", "./run.sh", "attempts/1.claim", "x/../run.log", ".hydra/a", "exit_code"]
+)
+def test_an_input_cannot_take_the_name_of_a_file_of_the_engine(tmp_path, target):
+    (tmp_path / target.replace("/", "_")).write_text("x")
+    (tmp_path / "template").mkdir()
+    name = tmp_path / "template" / "{{ model.target }}"
+    name.write_text("x")
+    config = TemplateModel(template=str(tmp_path / "template"), parameters={"target": target})
+    with pytest.raises(GenerateError, match="has the name of a file of the engine; rename it"):
+        planned(config, tmp_path)
+
+
+@pytest.mark.parametrize("target", ["../x", "/etc/x", "", "a/../.."])
+def test_a_rendered_name_cannot_lead_out_of_the_run_directory(tmp_path, target):
+    (tmp_path / "template").mkdir()
+    (tmp_path / "template" / "{{ model.target }}").write_text("x")
+    config = TemplateModel(template=str(tmp_path / "template"), parameters={"target": target})
+    with pytest.raises(GenerateError, match="lies outside the run directory"):
+        planned(config, tmp_path)
+
+
+def test_two_inputs_with_one_path_are_told_however_it_is_written(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    config = BaseConfig(
+        files=[str(tmp_path / "a.txt"), {"source": str(tmp_path / "a.txt"), "target": "./a.txt"}]
+    )
+    with pytest.raises(GenerateError, match=r"two inputs have the same path 'a.txt'"):
+        planned(config, tmp_path)

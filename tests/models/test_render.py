@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rompy_hydra import TimeRange
+from rompy_hydra.errors import GenerateError
+from rompy_hydra.models.base import RunFacts
+from rompy_hydra.models.render import render_directory
+
+FACTS = RunFacts("shoal", TimeRange(start="2024-01-01", duration="6h"), "/runs/shoal")
+PARAMETERS = {"friction": 0.02, "name": "it's 1 > 0 & größe", "wave": {"height": 2.0}, "list": [1, 2]}
+
+
+@pytest.fixture
+def template(tmp_path):
+    directory = tmp_path / "my template"
+    directory.mkdir()
+    return directory
+
+
+def rendered(template: Path, **model) -> dict[str, bytes | Path]:
+    """Names with contents, or with the source of what is copied."""
+    inputs = render_directory(template, {"run": FACTS, "model": PARAMETERS | model})
+    return {item.path: item.source if item.content is None else item.content for item in inputs}
+
+
+def refusal(template: Path) -> str:
+    with pytest.raises(GenerateError) as error:
+        rendered(template)
+    return str(error.value)
+
+
+def test_contents_are_rendered_with_the_run_and_the_parameters(template):
+    (template / "INPUT").write_text(
+        "f={{ model.friction }} H={{ model.wave.height }} {{ model.name }}\n"
+        "{{ run.run_id }} {{ run.workspace }} {{ run.period.start.strftime('%Y%m%d.%H%M') }}\n"
+        "{% for n in model.list %}{{ n }};{% endfor %} {{ run.period.duration.total_seconds() | int }}\n"
+    )
+    assert rendered(template)["INPUT"].decode() == (
+        "f=0.02 H=2.0 it's 1 > 0 & größe\nshoal /runs/shoal 20240101.0000\n1;2; 21600\n"
+    )
+
+
+def test_names_of_files_and_directories_are_rendered_and_lose_their_suffix(template):
+    (template / "{{ run.run_id }}").mkdir()
+    (template / "{{ run.run_id }}" / "f{{ model.friction }}.nml.j2").write_text("x")
+    (template / "plain.j2").write_text("y")
+    assert sorted(rendered(template)) == ["plain", "shoal/f0.02.nml"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"no line end",
+        b"two\n\n\n",
+        b"dos\r\nlines\r\n",
+        b"old\rmac\r",
+        b"\xef\xbb\xbfmark",
+        b"{ } % #\n",
+    ],
+)
+def test_a_text_without_anything_to_render_stays_as_it_is_to_the_last_byte(template, content):
+    (template / "file").write_bytes(content)
+    assert rendered(template)["file"] == content
+
+
+def test_a_rendered_text_keeps_its_kind_of_line_ends_and_its_last_one(template):
+    (template / "dos").write_bytes(b"{{ model.friction }}\r\nend\r\n")
+    (template / "unix").write_bytes(b"{{ model.friction }}\nend\n\n")
+    (template / "none").write_bytes(b"{{ model.friction }}")
+    assert rendered(template) == {"dos": b"0.02\r\nend\r\n", "unix": b"0.02\nend\n\n", "none": b"0.02"}
+
+
+@pytest.mark.parametrize("content", [b"CDF\x01\0\0{{ x }}", b"\xff\xfe{{ x }}", bytes(range(256))])
+def test_a_binary_file_is_copied_and_not_rendered(template, content):
+    (template / "grid{{ model.friction }}.nc").write_bytes(content)
+    assert rendered(template) == {"grid0.02.nc": template / "grid{{ model.friction }}.nc"}
+
+
+def test_permission_to_execute_is_kept(template):
+    for name, mode, content in [("tool", 0o755, "x"), ("data", 0o644, "x"), ("binary", 0o755, "\0")]:
+        (template / name).write_text(content)
+        (template / name).chmod(mode)
+    inputs = render_directory(template, {"run": FACTS, "model": {}})
+    assert {item.path: item.executable for item in inputs} == {"tool": True, "data": False, "binary": True}
+
+
+def test_what_tools_leave_in_a_directory_is_no_input(template):
+    for name in (
+        "__pycache__/a.pyc",
+        ".git/config",
+        ".ipynb_checkpoints/x",
+        "sub/.pytest_cache/x",
+        "sub/input",
+    ):
+        (template / name).parent.mkdir(parents=True, exist_ok=True)
+        (template / name).write_text("x")
+    assert list(rendered(template)) == ["sub/input"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("a\nb\n{{ model.frction }}\n", 3, "Did you mean 'model.friction'?"),
+        ("{{ model.wave.hight }}", 1, "Did you mean 'model.wave.height'?"),
+        ("\n{{ run.runid }}", 2, "Did you mean 'run.run_id'?"),
+        ("{{ run.period.begin }}", 1, "run.period.start"),
+        ("\n\n\n{{ frction }}", 4, "Choices: model, run."),
+        ("{{ modell.friction }}", 1, "Did you mean 'model'?"),
+        ("a\n{% if x %}\n", 3, "Unexpected end of template"),
+        ("a\n{{ 1 + }}", 2, "Expected an expression"),
+        ("a\n\n{{ model.friction | nofilter }}", 3, "No filter named 'nofilter'"),
+        ("a\n{{ 1 / 0 }}", 2, "ZeroDivisionError: division by zero"),
+        ("{{ model.friction + 'x' }}", 1, "TypeError"),
+        ("{% include 'other' %}", 1, "no loader"),
+        ("{% for i in [1] %}\n{{ i.nothing.more }}{% endfor %}", 2, "nothing"),
+    ],
+)
+def test_a_fault_is_told_with_file_line_and_the_closest_name(template, text, line, told):
+    (template / "INPUT.j2").write_text(text)
+    message = refusal(template)
+    assert f"{template}/INPUT.j2, line {line}: " in message
+    assert told in message
+
+
+def test_a_fault_in_a_name_is_told_with_the_file(template):
+    (template / "{{ model.frction }}.txt").write_text("x")
+    message = refusal(template)
+    assert "{{ model.frction }}.txt, line 1: " in message
+    assert "Did you mean 'model.friction'?" in message
+
+
+def test_a_missing_template_directory_is_told(template):
+    assert "does not exist (model.template)" in refusal(template / "missing")
+    (template / "file").write_text("x")
+    assert "does not exist (model.template)" in refusal(template / "file")
+
+
+def test_a_dangling_link_and_a_pipe_in_a_template_are_told(template):
+    (template / "dangling").symlink_to("nowhere")
+    assert "cannot read the template" in refusal(template)
+    (template / "dangling").unlink()
+    os.mkfifo(template / "pipe")
+    assert "it is no regular file" in refusal(template)
+
+
+def test_links_to_files_and_directories_are_followed_but_not_in_circles(template, tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "grid").write_text("{{ model.friction }}")
+    (template / "common").symlink_to(tmp_path / "shared")
+    (template / "alias").symlink_to(tmp_path / "shared" / "grid")
+    assert rendered(template) == {"common/grid": b"0.02", "alias": b"0.02"}
+    (template / "circle").symlink_to(template)
+    assert "is a link to a directory that it lies in" in refusal(template)
+
+
+def test_an_edited_template_is_rendered_anew(template):
+    path = template / "INPUT"
+    path.write_text("{{ model.friction }} one")
+    assert rendered(template)["INPUT"] == b"0.02 one"
+    path.write_text("{{ model.friction }} two")
+    assert rendered(template)["INPUT"] == b"0.02 two"
+    assert rendered(template, friction=0.5)["INPUT"] == b"0.5 two"

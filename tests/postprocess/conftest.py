@@ -1,0 +1,47 @@
+"""What the tests of the postprocessors share: run directories, and a Python without the extras."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pydantic
+import pytest
+
+import rompy_hydra
+from rompy_hydra import ModelRun
+
+EXTRAS = ("numpy", "xarray", "netCDF4", "cftime", "pandas", "matplotlib", "mpl_toolkits", "scipy")
+
+
+@pytest.fixture
+def model_run(tmp_path: Path) -> ModelRun:
+    """A run whose directory exists, is empty and has no record, below a path that is awkward to type."""
+    run = ModelRun(run_id="wave run #1 [é]", output_dir=tmp_path / "my runs ü")
+    run.workspace.path.mkdir(parents=True)
+    return run
+
+
+@pytest.fixture
+def bare_python(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Runs Python code where this package is installed without its extras."""
+    packages = tmp_path / "bare packages"
+    packages.mkdir()
+    for entry in Path(pydantic.__file__).parents[1].iterdir():
+        if not entry.name.startswith((*EXTRAS, "__editable__", "_rompy", "rompy")):
+            (packages / entry.name).symlink_to(entry)
+    home = Path(rompy_hydra.__file__).parents[1]
+
+    def run(code: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-S", "-W", "error", "-c", code],
+            env=os.environ | {"PYTHONPATH": f"{packages}{os.pathsep}{home}"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
+    return run

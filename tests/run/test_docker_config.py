@@ -1,0 +1,163 @@
+"""What a container run's configuration accepts, without any engine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from rompy_hydra import BaseConfig, DockerConfig, DockerRunBackend, LocalConfig
+from rompy_hydra.errors import ConfigError
+from rompy_hydra.run.docker_config import Volume, parse_size, parse_volume
+
+CONF = Path(__file__).parents[2] / "conf" / "run_backend" / "docker.yaml"
+
+
+@pytest.mark.parametrize(
+    ("text", "volume"),
+    [
+        ("/data:/in", Volume("/data", "/in")),
+        ("/data:/in:rw", Volume("/data", "/in")),
+        ("/data:/in:ro,Z", Volume("/data", "/in", True, "Z")),
+        ("/data:/in:z", Volume("/data", "/in", False, "z")),
+        ("/my data/é:/in put:ro", Volume("/my data/é", "/in put", True)),
+        ("/a:b/c:/in:ro", Volume("/a:b/c", "/in", True)),
+        ("./data:/in", Volume("./data", "/in")),
+        ("~/data:/in/", Volume("~/data", "/in")),
+    ],
+)
+def test_a_volume_is_read_as_it_is_written(text: str, volume: Volume) -> None:
+    assert parse_volume(text) == volume
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("/data", "no volume"),
+        ("", "no volume"),
+        ("/data:in", "absolute path in the container"),
+        ("data:/in", "host path 'data' must be absolute"),
+        ("/data:/", "hide all files"),
+        ("/data:/in:rx", "options are ro or rw"),
+        ("/data:/in:ro,rw", "options are ro or rw"),
+        ("/a:b:/in:Z", "colon"),
+    ],
+)
+def test_a_wrong_volume_is_refused_with_what_is_wrong(text: str, told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        DockerConfig(image="model", volumes=(text,))
+
+
+def test_two_volumes_may_share_a_host_path_but_not_a_place() -> None:
+    DockerConfig(image="model", volumes=("/data:/a:ro", "/data:/b"))
+    with pytest.raises(ValidationError, match="same place"):
+        DockerConfig(image="model", volumes=("/a:/in", "/b:/in/"))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("512m", 512 * 2**20), ("4g", 4 * 2**30), ("4GB", 4 * 2**30), (2**24, 2**24), ("1.5k", 1536)],
+)
+def test_sizes_are_in_steps_of_1024(text: str | int, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("memory", ["12q", "4Gi", "", "-1g", "lots", "5m", 100])
+def test_a_bad_memory_size_is_refused(memory: str | int) -> None:
+    with pytest.raises(ValidationError, match="as in 512m or 4g"):
+        DockerConfig(image="model", memory=memory)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["swan", "swan:41.45", "rompy/schism:latest", "localhost:5000/a/b:1", "Host.org/model@sha256:" + "a" * 64]
+    + ["swan:1@sha256:" + "0" * 64, "sha256:" + "f" * 64, "a__b-c.d"],
+)
+def test_images_may_have_a_registry_a_tag_and_a_digest(name: str) -> None:
+    assert DockerConfig(image=name).image == name
+
+
+@pytest.mark.parametrize("name", ["", "Swan", "swan:", "swan:a b", "-swan", "swan@sha256:12", "a//b"])
+def test_what_cannot_be_an_image_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="no name of an image"):
+        DockerConfig(image=name)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"image": "a", "dockerfile": "Dockerfile"}, "exclude each other"),
+        ({"image": "a", "build_args": {"A": "1"}}, "goes with dockerfile"),
+        ({"image": "a", "build_context": "."}, "goes with dockerfile"),
+        ({"image": "a", "mpiexec": "mpirun", "cpu": 2}, "needs executable"),
+        ({"image": "a", "mpiexec": "mpirun", "executable": "swan"}, "needs cpu"),
+        ({"image": "a", "mpiexec": "mpirun", "executable": "swan", "cpu": 1.5}, "whole number"),
+        ({"image": "a", "cpu": 0}, "greater than or equal"),
+        ({"image": "a", "user": "no one"}, "user:group"),
+        ({"image": "a", "gpus": "two"}, "device=0,1"),
+        ({"image": "a", "shm_size": "0"}, "more than 0"),
+        ({"image": "a", "cap_add": ("sys ptrace",)}, "Linux capability"),
+        ({"image": "a", "pull": "sometimes"}, "missing"),
+        ({"image": "a", "executable": " "}, "must not be empty"),
+        ({"image": "a", "imagee": "b"}, "imagee"),
+        ({"image": "a", "env_vars": {"A-B": "1"}}, "A-B"),
+    ],
+)
+def test_fields_that_cannot_work_are_refused_at_once(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        DockerConfig(**fields)
+    with pytest.raises(ConfigError, match=told):
+        DockerRunBackend(**fields)
+
+
+def test_a_config_may_name_what_only_another_machine_has() -> None:
+    DockerConfig(dockerfile="/nowhere/Dockerfile", volumes=("/nowhere/data:/in",), network="there", user="swan")
+
+
+def test_the_calls_of_the_reference_are_accepted() -> None:
+    config = DockerConfig(
+        image="rompy/schism:latest",
+        executable="/usr/local/bin/schism",
+        cpu=4,
+        volumes=["./data:/data:ro"],  # type: ignore[arg-type]
+        env_vars={"MODEL_CONFIG": "production"},
+    )
+    assert config.get_backend_class() is DockerRunBackend
+    config = DockerConfig(
+        dockerfile="./docker/Dockerfile",
+        build_args={"MODEL_VERSION": "1.0.0"},
+        executable="/usr/local/bin/model",
+        mpiexec="mpiexec",
+        cpu=8,
+    )
+    assert DockerRunBackend(config).commands(None) == ("mpiexec -n 8 /usr/local/bin/model",)
+
+
+def test_the_executable_replaces_the_commands_of_the_model() -> None:
+    model = BaseConfig(commands=("./own",))
+    assert DockerRunBackend(image="a").commands(model) == ("./own",)
+    assert DockerRunBackend(image="a", executable="swan -x").commands(model) == ("swan -x",)
+
+
+def test_a_higher_limit_is_no_other_configuration() -> None:
+    told = {"cpu", "memory", "timeout", "network", "user", "dockerfile", "build_args"}
+    assert told <= DockerConfig.transient
+    assert not {"image", "executable", "volumes", "env_vars", "gpus"} & DockerConfig.transient
+
+
+def test_the_yaml_lists_every_field_with_its_default() -> None:
+    node = yaml.safe_load(CONF.read_text())
+    assert node.pop("_target_") == "rompy_hydra.run.DockerRunBackend"
+    defaults = DockerConfig().model_dump(mode="json")
+    assert node == defaults
+    assert LocalConfig.model_fields.keys() & node.keys() >= {"timeout", "env_vars", "working_dir", "kill_grace"}
+
+
+def test_importing_the_backends_does_not_import_the_docker_package() -> None:
+    code = "import sys, rompy_hydra.run; sys.exit('docker' in sys.modules or 'requests' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

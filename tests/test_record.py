@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+import pytest
+
+from rompy_hydra import record as rec
+from rompy_hydra.errors import RunError
+from rompy_hydra.record import DamagedRecord, RunRecord, StageRecord, file_fact, plain
+from rompy_hydra.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    workspace = Workspace(tmp_path / "run")
+    workspace.create()
+    return workspace
+
+
+def fill(disk):
+    """Leave not a single byte on a small disk."""
+    with open(disk / "filler", "wb", 0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            return
+
+
+def test_a_record_is_read_back_as_it_was_written(workspace):
+    (workspace.path / "größe.nc").write_text("data")
+    record = RunRecord(
+        "shoal",
+        state=rec.FAILED,
+        stages={
+            name: StageRecord(rec.COMPLETED, rec.now(), rec.now(), 0.5, "key", "why") for name in rec.STAGES
+        },
+        outputs=[file_fact(workspace, "größe.nc")],
+        metrics={"height": 1.5, "missing": None},
+        error=rec.error_facts("run", RunError("it broke"), ["last line"]),
+    )
+    record.save(workspace)
+    assert RunRecord.load(workspace) == record
+    stored = json.loads(workspace.record.read_text())
+    assert stored["schema_version"] == 1
+    assert stored["outputs"][0]["size"] == 4
+    assert stored["error"] == {
+        "stage": "run",
+        "type": "RunError",
+        "message": "it broke",
+        "log": ["last line"],
+    }
+
+
+def test_there_is_no_record_where_nothing_was_run(workspace):
+    assert RunRecord.load(workspace) is None
+    assert RunRecord.load(Workspace(workspace.path / "missing" / "deeper")) is None
+
+
+def test_a_field_that_an_older_version_did_not_write_gets_its_default(workspace):
+    RunRecord("a").save(workspace)
+    data = json.loads(workspace.record.read_text())
+    del data["resources"]
+    workspace.record.write_text(json.dumps(data))
+    assert RunRecord.load(workspace).resources == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe\x00",
+        b"{}",
+        b'{"schema_version": 2, "run_id": "a"}',
+        b'{"schema_version": 1}',
+        b'{"schema_version": 1, "run_id": "a", "stages": {}}',
+        b'{"schema_version": 1, "run_id": "a", "stages": null}',
+        b'{"schema_version": 1, "run_id": "a", "identity": []}',
+        b'{"schema_version": 1, "run_id": "a", "inputs": [{}], "outputs": [], "products": []}',
+        b'{"schema_version": 1, "run_id": 5}',
+    ],
+)
+def test_a_damaged_record_is_told_and_left_as_it_is(workspace, content):
+    workspace.record.write_bytes(content)
+    with pytest.raises(DamagedRecord, match=r"is damaged .* overwrite=true"):
+        RunRecord.load(workspace)
+    assert workspace.record.read_bytes() == content
+
+
+def test_every_single_missing_or_mistyped_field_is_either_filled_or_told(workspace):
+    RunRecord("a").save(workspace)
+    whole = json.loads(workspace.record.read_text())
+    for name in whole:
+        for changed in (
+            {k: v for k, v in whole.items() if k != name},
+            {**whole, name: {"odd": 1}},
+            {**whole, name: "odd"},
+        ):
+            workspace.record.write_text(json.dumps(changed))
+            try:
+                record = RunRecord.load(workspace)
+            except DamagedRecord:
+                continue
+            assert set(record.stages) == set(rec.STAGES)
+            record.save(workspace)
+
+
+def test_a_record_that_is_no_file_is_told(workspace):
+    workspace.record.mkdir()
+    with pytest.raises(DamagedRecord, match="cannot be read: Is a directory"):
+        RunRecord.load(workspace)
+
+
+def test_a_reader_never_sees_half_a_record(workspace):
+    record = RunRecord("a", overrides=["x" * 50_000])
+    record.save(workspace)
+    seen, done = [], threading.Event()
+
+    def read():
+        while not done.is_set():
+            seen.append(RunRecord.load(workspace).overrides[0][0])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(300):
+        record.overrides = [str(number % 10) * (50_000 if number % 2 else 10)]
+        record.save(workspace)
+    done.set()
+    reader.join()
+    assert len(seen) > 10
+
+
+def test_a_record_of_a_run_in_flight_leaves_room_for_its_failure_on_a_full_disk(small_disk):
+    workspace = Workspace(small_disk)
+    record = RunRecord("a", state=rec.RUNNING)
+    record.save(workspace)
+    fill(small_disk)
+    record.state = rec.FAILED
+    record.error = rec.error_facts("run", OSError(28, "No space left on device"), ["a line"])
+    record.save(workspace)
+    told = RunRecord.load(workspace)
+    assert told == record
+    assert told.error["message"] == "[Errno 28] No space left on device"
+
+
+def test_on_a_full_disk_an_error_that_is_too_long_for_the_room_is_cut_short(small_disk):
+    workspace = Workspace(small_disk)
+    record = RunRecord("a", state=rec.RUNNING)
+    record.save(workspace)
+    fill(small_disk)
+    record.state = rec.FAILED
+    record.error = rec.error_facts("run", RunError("e" * 20_000), ["l" * 500] * 15)
+    record.save(workspace)
+    told = RunRecord.load(workspace)
+    assert told.state == rec.FAILED
+    assert told.error["message"] == "e" * 1000
+
+
+def test_on_a_full_disk_success_is_not_told_short_but_refused(small_disk):
+    workspace = Workspace(small_disk)
+    RunRecord("a", state=rec.RUNNING).save(workspace)
+    before = workspace.record.read_text()
+    fill(small_disk)
+    with pytest.raises(OSError, match="No space left"):
+        RunRecord("a", state=rec.COMPLETED, overrides=["x" * 20_000]).save(workspace)
+    assert workspace.record.read_text() == before
+
+
+def test_a_final_record_is_strict_json_without_padding(workspace):
+    record = RunRecord("a", state=rec.RUNNING)
+    record.save(workspace)
+    assert workspace.record.stat().st_size > len(record.to_json())
+    record.state = rec.COMPLETED
+    record.save(workspace)
+    assert workspace.record.read_text() == record.to_json()
+
+
+def test_numbers_of_numpy_stay_numbers_and_nan_is_no_json():
+    numpy = pytest.importorskip("numpy")
+    values = {"a": numpy.float32(0.5), "b": numpy.int64(3), "c": float("nan"), "d": numpy.float64("inf")}
+    values |= {"e": numpy.bool_(True), "f": [numpy.float32(1.5)], "g": numpy.array([1, 2])}
+    found = plain(values, constant=lambda _name: None)
+    assert found == {"a": 0.5, "b": 3, "c": None, "d": None, "e": True, "f": [1.5], "g": "[1 2]"}
+    json.dumps(found, allow_nan=False)
+    assert plain({"x": float("inf"), "y": float("-inf")}) == {"x": "Infinity", "y": "-Infinity"}
+
+
+def test_a_file_is_intact_by_its_content_and_not_by_its_time(workspace):
+    path = workspace.path / "out.nc"
+    path.write_text("data")
+    fact = file_fact(workspace, "out.nc")
+    assert fact.is_intact(workspace)
+    os.utime(path, (1, 1))
+    assert fact.is_intact(workspace)
+    path.write_text("atad")
+    assert not fact.is_intact(workspace)
+    path.write_text("longer data")
+    assert not fact.is_intact(workspace)
+    path.unlink()
+    assert not fact.is_intact(workspace)

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from rompy_hydra.errors import ConfigError, GenerateError
+from rompy_hydra.workspace import Workspace, check_run_id, copy_atomic, link_atomic, write_atomic
+from tests.conftest import wait_until
+
+
+@pytest.mark.parametrize(
+    "run_id", ["a", "shoal 2", "größe=1,5", "-x", ".hidden", "it's", '"quoted"', "x" * 200]
+)
+def test_run_ids_that_name_one_directory_are_taken(run_id):
+    assert check_run_id(run_id) == run_id
+
+
+@pytest.mark.parametrize(
+    "run_id",
+    [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "../a",
+        "/a",
+        "a\\b",
+        "a\nb",
+        "a\0b",
+        " a",
+        "a ",
+        "\t",
+        "x" * 201,
+        "é" * 101,
+        "a\udcff",
+    ],
+)
+def test_run_ids_that_lead_out_of_the_directory_or_cannot_be_one_are_refused(run_id):
+    with pytest.raises(ValueError, match="must be the name of one directory"):
+        check_run_id(run_id)
+
+
+def test_making_the_object_touches_nothing_on_disk(tmp_path):
+    workspace = Workspace(tmp_path / "run")
+    assert not workspace.is_taken()
+    assert workspace.exit_code() is None
+    assert workspace.last_log_lines() == []
+    assert list(workspace.files()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_the_directory_should_be_is_told(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    workspace = Workspace(tmp_path / "run")
+    with pytest.raises(ConfigError, match="is a file, and a run needs a directory"):
+        workspace.is_taken()
+    with pytest.raises(GenerateError, match="cannot make the run directory"):
+        workspace.create()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "/etc/passwd", "a/../../x", "a/.."])
+def test_paths_outside_the_run_directory_are_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="lies outside"):
+        Workspace(tmp_path).inside(name)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [("0\n", 0), ("137\n", 137), ("0", None), ("", None), ("zero\n", None), ("-1\n", None)],
+)
+def test_an_exit_code_counts_only_when_its_line_is_whole(tmp_path, content, code):
+    (tmp_path / "exit_code").write_text(content)
+    assert Workspace(tmp_path).exit_code() == code
+
+
+def test_an_exit_code_is_left_and_forgotten(tmp_path):
+    workspace = Workspace(tmp_path)
+    workspace.forget_exit_code()
+    workspace.leave_exit_code(3)
+    assert workspace.exit_code() == 3
+    workspace.forget_exit_code()
+    assert workspace.exit_code() is None
+
+
+def _strange_files(directory: Path) -> None:
+    """What models leave besides files: links to directories, pipes, sockets, dangling links."""
+    (directory / "results").mkdir()
+    (directory / "results" / "out.nc").write_text("data")
+    (directory / "latest").symlink_to("results")
+    (directory / "alias.nc").symlink_to("results/out.nc")
+    (directory / "dangling").symlink_to("nowhere")
+    os.mkfifo(directory / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.open(directory, os.O_RDONLY)
+        try:  # by way of the descriptor: the path of a socket must be short
+            server.bind(f"/proc/self/fd/{here}/socket")
+        finally:
+            os.close(here)
+
+
+def test_only_regular_files_and_links_to_them_are_files_of_a_run(tmp_path):
+    _strange_files(tmp_path)
+    assert [name for name, _ in Workspace(tmp_path).files()] == ["alias.nc", "results/out.nc"]
+
+
+def test_the_engines_own_files_and_half_written_ones_are_not_the_models(tmp_path):
+    for name in (
+        "run.json",
+        "run.sh",
+        "run.log",
+        "exit_code",
+        "build.log",
+        ".exit_code.part",
+        ".a.12-34.part",
+    ):
+        (tmp_path / name).write_text("x")
+    for name in (
+        "attempts/1/out.nc",
+        ".hydra/config.yaml",
+        "results/.b.12-34.part",
+        "results/run.log",
+        ".mine.part",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert [name for name, _ in Workspace(tmp_path).files()] == [".mine.part", "results/run.log"]
+
+
+def test_an_archived_attempt_takes_everything_but_what_is_kept(tmp_path):
+    workspace = Workspace(tmp_path)
+    _strange_files(tmp_path)
+    for name in ("input.txt", "run.log", "exit_code", "run.json", "run.sh"):
+        (tmp_path / name).write_text(name)
+    workspace.archive_attempt(2, keep={"input.txt"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "attempts",
+        "input.txt",
+        "results",
+        "run.json",
+        "run.sh",
+    ]
+    assert sorted(path.name for path in (tmp_path / "attempts/2").iterdir()) == [
+        *("alias.nc", "dangling", "exit_code", "latest", "pipe", "results", "run.log", "socket")
+    ]
+    assert (tmp_path / "attempts/2/results/out.nc").read_text() == "data"
+    assert list((tmp_path / "results").iterdir()) == []
+
+
+def test_a_directory_is_set_aside_under_the_first_free_name(tmp_path):
+    (tmp_path / "run.old-1").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "out.nc").write_text("data")
+    aside = Workspace(tmp_path / "run").set_aside()
+    assert aside == tmp_path / "run.old-2"
+    assert (aside / "out.nc").read_text() == "data"
+    assert not (tmp_path / "run").exists()
+
+
+def test_removing_files_takes_the_directories_along_that_it_empties(tmp_path):
+    for name in ("a/b/one", "a/two", "three"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    Workspace(tmp_path).remove_files(["a/b/one", "three", "was gone"])
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["a", "a/two"]
+
+
+def test_the_last_lines_of_a_log_are_readable_whatever_the_model_printed(tmp_path):
+    log = b"first\n\xff\xfe\x00binary\x1b[2J\n" + "Wellenhöhe\ttotal\r\n".encode() + b"x" * 5000
+    (tmp_path / "run.log").write_bytes(log)
+    lines = Workspace(tmp_path).last_log_lines(3)
+    assert lines[1] == "Wellenhöhe\ttotal"
+    assert lines[2] == "x" * 500
+    assert all(char.isprintable() or char == "\t" for line in lines for char in line)
+    assert "binary" in lines[0]
+
+
+def test_the_end_of_a_huge_log_costs_nothing(tmp_path):
+    with (tmp_path / "run.log").open("wb") as log:
+        log.truncate(2**32)
+        log.seek(0, os.SEEK_END)
+        log.write(b"\nthe end\n")
+    tracemalloc.start()
+    try:
+        lines = Workspace(tmp_path).last_log_lines()
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert lines[-1] == "the end"
+    assert peak < 2**20
+
+
+def test_an_atomic_write_replaces_the_whole_and_leaves_nothing_beside_it(tmp_path):
+    target = tmp_path / ("n" * 250)
+    write_atomic(target, "a long first content")
+    write_atomic(target, "größe\n", mode=0o755)
+    assert target.read_bytes() == "größe\n".encode()
+    assert target.stat().st_mode & 0o777 == 0o755
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failed_atomic_write_leaves_the_old_content_and_nothing_beside_it(small_disk):
+    target = small_disk / "file"
+    write_atomic(target, "old")
+    with pytest.raises(OSError, match="No space left"):
+        write_atomic(target, b"x" * 2**21)
+    assert target.read_text() == "old"
+    assert list(small_disk.iterdir()) == [target]
+
+
+def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path):
+    target = tmp_path / "data.bin"
+    target.write_text("old")
+    code = "import sys; from pathlib import Path; from rompy_hydra.workspace import write_atomic\n"
+    code += "while True: write_atomic(Path(sys.argv[1]), b'n' * 2**26)"
+    writer = subprocess.Popen([sys.executable, "-c", code, target])
+    wait_until(lambda: any(part.stat().st_size for part in tmp_path.glob(".*.part")))
+    writer.kill()
+    writer.wait()
+    content = target.read_bytes()
+    assert content == b"old" or (len(content) == 2**26 and not content.strip(b"n"))
+    assert [name for name, _ in Workspace(tmp_path).files()] == ["data.bin"]
+
+
+def test_a_copy_keeps_the_permissions_and_a_link_replaces_what_is_there(tmp_path):
+    source = tmp_path / "tool.sh"
+    source.write_text("#!/bin/sh\n")
+    source.chmod(0o750)
+    copy_atomic(source, tmp_path / "copy")
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o750
+    link_atomic(source, tmp_path / "copy")
+    assert (tmp_path / "copy").readlink() == source
+    link_atomic(tmp_path / "other", tmp_path / "copy")
+    assert (tmp_path / "copy").readlink() == tmp_path / "other"
