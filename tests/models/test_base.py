@@ -84,7 +84,6 @@ def test_a_staged_file_that_is_not_there_is_told(tmp_path):
     "target", ["run.json", "./run.sh", "attempts/1.claim", "x/../run.log", ".hydra/a", "exit_code"]
 )
 def test_an_input_cannot_take_the_name_of_a_file_of_the_engine(tmp_path, target):
-    (tmp_path / target.replace("/", "_")).write_text("x")
     (tmp_path / "template").mkdir()
     name = tmp_path / "template" / "{{ model.target }}"
     name.write_text("x")

@@ -75,7 +75,13 @@ def test_a_bad_memory_size_is_refused(memory: str | int) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["swan", "swan:41.45", "rompy/schism:latest", "localhost:5000/a/b:1", "Host.org/model@sha256:" + "a" * 64]
+    [
+        "swan",
+        "swan:41.45",
+        "rompy/schism:latest",
+        "localhost:5000/a/b:1",
+        "Host.org/model@sha256:" + "a" * 64,
+    ]
     + ["swan:1@sha256:" + "0" * 64, "sha256:" + "f" * 64, "a__b-c.d"],
 )
 def test_images_may_have_a_registry_a_tag_and_a_digest(name: str) -> None:
@@ -116,7 +122,9 @@ def test_fields_that_cannot_work_are_refused_at_once(fields: dict[str, Any], tol
 
 
 def test_a_config_may_name_what_only_another_machine_has() -> None:
-    DockerConfig(dockerfile="/nowhere/Dockerfile", volumes=("/nowhere/data:/in",), network="there", user="swan")
+    DockerConfig(
+        dockerfile="/nowhere/Dockerfile", volumes=("/nowhere/data:/in",), network="there", user="swan"
+    )
 
 
 def test_the_calls_of_the_reference_are_accepted() -> None:
@@ -155,7 +163,12 @@ def test_the_yaml_lists_every_field_with_its_default() -> None:
     assert node.pop("_target_") == "rompy_hydra.run.DockerRunBackend"
     defaults = DockerConfig().model_dump(mode="json")
     assert node == defaults
-    assert LocalConfig.model_fields.keys() & node.keys() >= {"timeout", "env_vars", "working_dir", "kill_grace"}
+    assert LocalConfig.model_fields.keys() & node.keys() >= {
+        "timeout",
+        "env_vars",
+        "working_dir",
+        "kill_grace",
+    }
 
 
 def test_importing_the_backends_does_not_import_the_docker_package() -> None:

@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from rompy_hydra import BaseConfig, LocalConfig, LocalRunBackend, ModelRun
+from rompy_hydra.choose import chosen_backend
+from rompy_hydra.errors import ConfigError
+from rompy_hydra.record import RunRecord
+from rompy_hydra.stages import preflight
+from rompy_hydra.task import Task
+from tests.conftest import living, wait_until
+from tests.run.contract import Place, RunBackendContract
+
+
+class TestTheLocalBackendKeepsTheContract(RunBackendContract):
+    @pytest.fixture
+    def place(self):
+        return Place("local", LocalConfig)
+
+
+@pytest.fixture
+def model(tmp_path):
+    def model(*commands, run_id="local", **fields):
+        return ModelRun(
+            run_id=run_id, output_dir=tmp_path / "runs", config=BaseConfig(commands=commands, **fields)
+        )
+
+    return model
+
+
+def refusal(run, **settings) -> str:
+    task = Task(run, backend=chosen_backend("local", settings))
+    with pytest.raises(ConfigError) as error:
+        preflight(task)
+    assert not run.workspace.path.exists()
+    return str(error.value)
+
+
+def test_a_command_of_the_backend_takes_the_place_of_the_models(model):
+    run = model("echo of the model")
+    assert run.run("local", command="echo 'of the backend' | tr a-z A-Z")
+    assert run.workspace.log.read_text() == "OF THE BACKEND\n"
+    assert RunRecord.load(run.workspace).commands == ["echo 'of the backend' | tr a-z A-Z"]
+
+
+@pytest.mark.parametrize("command", ["", "  ", "\n"])
+def test_an_empty_command_is_refused(command):
+    with pytest.raises(ValueError, match="a command must not be empty"):
+        LocalConfig(command=command)
+
+
+def test_a_working_directory_is_where_the_commands_run(model, tmp_path, monkeypatch):
+    (tmp_path / "my work").mkdir()
+    run = model("pwd; pwd > here.txt")
+    assert run.run("local", working_dir=str(tmp_path / "my work"))
+    assert (tmp_path / "my work" / "here.txt").read_text() == f"{tmp_path}/my work\n"
+    assert run.workspace.exit_code() == 0
+    # A relative one means the same for the user who gives it, whoever uses it.
+    monkeypatch.chdir(tmp_path)
+    again = model("pwd", run_id="relative")
+    preflight(Task(again, backend=chosen_backend("local", {"working_dir": "my work"})))
+    assert again.run("local", working_dir="my work")
+    assert again.workspace.log.read_text() == f"{tmp_path}/my work\n"
+
+
+def test_a_working_directory_that_is_missing_is_told_before_anything_is_done(model, tmp_path):
+    message = refusal(model("true"), working_dir=str(tmp_path / "missing"))
+    assert "run_backend.working_dir:" in message
+    assert "is no directory on this machine" in message
+
+
+def test_a_working_directory_that_went_away_is_a_failure(model, tmp_path):
+    run = model("touch wrong")
+    assert run.run("local", working_dir=str(tmp_path / "missing")) is False
+    assert RunRecord.load(run.workspace).exit_code == 126
+
+
+@pytest.mark.parametrize(
+    "command", ["pyhton3 model.py", ["pyhton3", "model.py"], "pyhton3;true", "pyhton3 & wait"]
+)
+def test_a_missing_program_is_told_with_the_closest_one_before_anything_is_done(model, command):
+    message = refusal(model(command))
+    assert "the program 'pyhton3' was not found on PATH nor among the run's files" in message
+    assert "Did you mean 'python3" in message
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "A=1 no-such-program", "cd /tmp && ls", "if true; then ls; fi", "[ -e x ] || true", "(true)", "$SHELL -c true",
+        "'quoted program' x", "export A=1; ls", ": > file", "sh -c true", ["sh", "-c", "true"], "python3 -c 'x'",
+        "/bin/sh -c true", "\n\n  ls", "test -e x", "{ ls; }", "! true",
+    ],
+)  # fmt: skip
+def test_no_command_is_called_missing_that_may_well_run(model, command):
+    preflight(Task(model(command), backend=chosen_backend("local", {})))
+
+
+def test_a_program_may_be_among_the_files_of_the_run(tmp_path, model):
+    tool = tmp_path / "swan run.sh"
+    tool.write_text("#!/bin/sh\necho from the tool\n")
+    tool.chmod(0o755)
+    run = model(["./bin/swan run.sh"], files=[{"source": str(tool), "target": "bin/swan run.sh"}])
+    preflight(Task(run, backend=chosen_backend("local", {})))
+    assert run.run()
+    assert run.workspace.log.read_text() == "from the tool\n"
+    assert "the program './bin/other' was not found" in refusal(model("./bin/other", run_id="b"))
+
+
+@pytest.mark.parametrize("where", ["model", "backend"])
+def test_a_program_may_be_on_the_path_that_the_configuration_sets(tmp_path, model, where):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "myswan").write_text("#!/bin/sh\necho mine\n")
+    (tmp_path / "bin" / "myswan").chmod(0o755)
+    path = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    run = model(["myswan"], env=path if where == "model" else {})
+    settings = {"env_vars": path} if where == "backend" else {}
+    preflight(Task(run, backend=chosen_backend("local", settings)))
+    assert run.run("local", **settings)
+    assert "myswan" in refusal(model(["myswan"], run_id="without"))
+
+
+def test_nothing_to_execute_is_told_before_anything_is_done(model):
+    message = refusal(model())
+    assert (
+        "nothing to execute: the model has no commands. Give model.commands or run_backend.command"
+        in message
+    )
+
+
+def test_output_is_streamed_on_demand_and_in_the_log_in_any_case(model, capfd):
+    quiet, loud = model("echo hello", run_id="quiet"), model("echo hello", run_id="loud")
+    assert quiet.run("local")
+    assert capfd.readouterr().out == ""
+    assert loud.run("local", stream_output=True)
+    assert capfd.readouterr().out == "hello\n"
+    assert quiet.workspace.log.read_text() == loud.workspace.log.read_text() == "hello\n"
+
+
+def test_the_grace_period_is_for_tidying_up(model):
+    run = model("trap 'echo tidied > tidy.txt; exit' TERM; while :; do sleep 0.01; done")
+    with pytest.raises(TimeoutError):
+        run.run("local", timeout=0.5, kill_grace=60)
+    assert (run.workspace.path / "tidy.txt").exists()
+
+
+def test_time_memory_and_what_was_left_running_are_recorded(model, tmp_path):
+    code = "x = bytearray(200_000_000); sum(range(3_000_000))"
+    seconds = f"3600.{os.getpid()}"
+    run = model([sys.executable, "-c", code], f"setsid sleep {seconds} &")
+    assert run.run()
+    record = RunRecord.load(run.workspace)
+    assert record.resources["peak_memory_bytes"] > 200_000_000
+    assert record.resources["cpu_seconds"] > 0.01
+    assert record.resources["seconds"] > 0
+    assert record.backend_facts["left_processes"] == 1
+    assert record.backend_facts["pid"] > 1
+    assert living(f"sleep {seconds}") == []
+
+
+def test_run_sh_is_executable_and_there_after_generating(model):
+    run = model("echo data > out.nc")
+    run.generate()
+    assert run.workspace.script.stat().st_mode & stat.S_IXUSR
+    assert subprocess.run([run.workspace.script], cwd="/").returncode == 0
+    assert (run.workspace.path / "out.nc").exists()
+
+
+def test_a_damaged_run_sh_is_written_anew(model):
+    run = model("echo right")
+    run.generate()
+    run.workspace.script.write_bytes(b"\xff\xfe echo wrong")
+    assert run.run()
+    assert run.workspace.log.read_text() == "right\n"
+
+
+def test_this_process_keeps_its_directory_and_its_environment(model):
+    before = os.getcwd(), dict(os.environ)
+    run = model("cd /; export NEW=1", env={"FROM_MODEL": "1"})
+    assert run.run("local", env_vars={"FROM_BACKEND": "1"}, working_dir="/")
+    assert (os.getcwd(), dict(os.environ)) == before
+
+
+# What `config.run(model_run)` does in the reference, as a user's module has it.
+HOOKS = """
+    import os, sys, time
+    from pathlib import Path
+
+    class Hook:
+        def __init__(self, answer=True, **facts):
+            self.answer = answer
+            self.facts = facts
+
+    class Answers(Hook):
+        def run(self, model_run):
+            print("running", model_run.run_id)
+            Path("out.nc").write_text(os.environ.get("FROM_BACKEND", ""))
+            os.environ["LEAK"] = "1"
+            os.chdir("/")
+            return self.answer
+
+    class Raises(Hook):
+        def run(self, model_run):
+            raise RuntimeError("no bathymetry")
+
+    class Hangs(Hook):
+        def run(self, model_run):
+            Path("hangs").touch()
+            time.sleep(3600)
+
+    class Exits(Hook):
+        def run(self, model_run):
+            sys.exit(5)
+
+    class Dies(Hook):
+        def run(self, model_run):
+            os.abort()
+
+    class Generates(Hook):
+        def run(self, model_run):
+            return Path(model_run.generate()) == Path.cwd() == model_run.workspace.path
+"""
+
+
+@pytest.fixture
+def hooks(tmp_path, monkeypatch):
+    """The user's module; files of the run directory must not take the place of modules."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "user_hooks.py").write_text(textwrap.dedent(HOOKS))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    import user_hooks
+
+    yield user_hooks
+    sys.modules.pop("user_hooks")
+
+
+@pytest.fixture
+def hooked(hooks, tmp_path):
+    def hooked(kind, *args, run_id="hooked", **facts):
+        return ModelRun(
+            run_id=run_id, output_dir=tmp_path / "runs", config=getattr(hooks, kind)(*args, **facts)
+        )
+
+    return hooked
+
+
+def test_the_hook_runs_in_the_workspace_with_the_environment_and_this_process_keeps_its_own(hooked):
+    before = os.getcwd(), dict(os.environ)
+    run = hooked("Answers")
+    assert run.run("local", env_vars={"FROM_BACKEND": "it's here"}) is True
+    assert (os.getcwd(), dict(os.environ)) == before
+    assert (run.workspace.path / "out.nc").read_text() == "it's here"
+    assert run.workspace.log.read_text() == "running hooked\n"
+    record = RunRecord.load(run.workspace)
+    assert (record.state, record.exit_code) == ("completed", 0)
+    assert [fact.path for fact in record.outputs] == ["out.nc"]
+    assert run.workspace.exit_code() == 0
+
+
+@pytest.mark.parametrize("answer", [None, 1, "yes", 0, {}])
+def test_an_answer_of_the_hook_that_is_not_true_or_false_is_a_failure(hooked, answer):
+    run = hooked("Answers", answer)
+    assert run.run() is False
+    assert f"returned {answer!r}, and not True or False" in run.workspace.log.read_text()
+
+
+def test_a_hook_that_answers_false_raises_exits_or_dies_is_a_failure(hooked):
+    codes = {}
+    for kind, args in [("Answers", (False,)), ("Raises", ()), ("Exits", ()), ("Dies", ())]:
+        run = hooked(kind, *args, run_id=kind)
+        assert run.run() is False
+        codes[kind] = RunRecord.load(run.workspace).exit_code
+    assert codes == {"Answers": 1, "Raises": 1, "Exits": 5, "Dies": 134}
+    assert "RuntimeError: no bathymetry" in hooked("Raises", run_id="Raises").workspace.log.read_text()
+
+
+def test_the_time_limit_holds_for_the_hook(hooked):
+    run = hooked("Hangs")
+    with pytest.raises(TimeoutError):
+        run.run("local", timeout=2)
+    assert RunRecord.load(run.workspace).state == "timed_out"
+    assert (run.workspace.path / "hangs").exists()
+
+
+def test_the_hook_may_call_generate_which_is_done_already(hooked):
+    assert hooked("Generates").run() is True
+
+
+def test_files_of_the_run_directory_are_no_modules_for_the_hook(hooked):
+    run = hooked("Answers")
+    run.workspace.create()
+    for name in ("pickle.py", "random.py", "pydantic.py", "user_hooks.py"):
+        (run.workspace.path / name).write_text("raise SystemExit('the wrong module')")
+    assert run.run() is True
+
+
+def test_a_commands_of_the_backend_goes_before_the_hook(hooked):
+    run = hooked("Raises")
+    assert run.run("local", command="echo instead") is True
+    assert run.workspace.log.read_text() == "instead\n"
+
+
+def test_the_backend_itself_calls_the_hook_as_in_the_reference(hooked):
+    run = hooked("Answers")
+    assert LocalRunBackend().run(run, LocalConfig(), workspace_dir=run.generate()) is True
+    assert (run.workspace.path / "out.nc").exists()
+
+
+def test_a_hook_that_cannot_be_sent_to_another_process_is_told(tmp_path):
+    class Local:
+        def run(self, model_run):
+            return True
+
+    run = ModelRun(run_id="local class", output_dir=tmp_path, config=Local())
+    assert run.run() is False
+    assert (
+        "Define the class of the configuration at the top level of a module"
+        in (RunRecord.load(run.workspace).error["message"])
+    )
+
+
+def test_the_hook_of_the_users_main_script_is_found_again(start_driver, tmp_path):
+    driver = start_driver(
+        "class Mine:\n"
+        "    def run(self, model_run):\n"
+        "        Path('out.nc').write_text('mine')\n"
+        "        return True\n"
+        "if __name__ == '__main__':\n"
+        "    print(ModelRun(run_id='main', output_dir='runs', config=Mine()).run())\n"
+    )
+    assert driver.wait() == 0
+    assert driver.output.endswith("True\n"), driver.output
+    assert (tmp_path / "runs" / "main" / "out.nc").read_text() == "mine"
+
+
+def test_no_copy_of_the_run_is_left_in_the_temporary_directory(hooked, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    hooked("Answers", password="hunter2").run()
+    with pytest.raises(TimeoutError):
+        hooked("Hangs", run_id="b").run("local", timeout=2)
+    wait_until(lambda: not list((tmp_path / "tmp").glob("rompy_hydra-*")))
