@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from loguru import logger
 
-from rompy_hydra import claim, process, verbs
+from rompy_hydra import claim, plugins, process, verbs
 from rompy_hydra import record as rec
 from rompy_hydra.errors import (
     GenerateError,
     ModelTimedOut,
+    PluginError,
     PostprocessError,
     RompyHydraError,
     RunError,
 )
-from rompy_hydra.provenance import provenance
+from rompy_hydra.provenance import Json, provenance
 from rompy_hydra.record import Clock, RunRecord, StageRecord
 from rompy_hydra.redaction import redacted, redacted_override
-from rompy_hydra.run.base import Outcome
+from rompy_hydra.run.base import BaseRunBackend, Outcome
 from rompy_hydra.task import Task
 from rompy_hydra.workspace import COMPOSED, write_atomic
 
@@ -40,8 +39,8 @@ class Attempt:
         self.fresh = old is None
         self.record.claim = number
         task.progress.record = self.record
-        # How to get the outcome of a model that a dead driver started, instead of starting it.
-        self.adopted: Callable[[], Outcome] | None = None
+        # The outcome of a model that a dead driver started.
+        self.adopted: Outcome | None = None
 
     def do(self) -> RunRecord:
         """The needed stages in order; the record is final when this returns or raises."""
@@ -93,11 +92,12 @@ class Attempt:
             or stages["run"].state == rec.COMPLETED
         )
         if again:
-            self._end_or_adopt()
+            self._adopt_or_end()
             if "run" in self.reasons and self.adopted is None:
                 self._archive()
             # What comes after a stage that is done again has not been done.
             first = min(rec.STAGES.index(stage) for stage in self.reasons)
+            first += self.adopted is not None
             stages |= {name: StageRecord() for name in rec.STAGES[first:]}
             if record.error and record.error["stage"] in rec.STAGES[first:]:
                 record.error = None
@@ -131,7 +131,7 @@ class Attempt:
         record.metrics, record.exit_code, record.resources = {}, None, {}
         record.backend_facts = {}
 
-    def _end_or_adopt(self) -> None:
+    def _adopt_or_end(self) -> None:
         """Deal with a model that a dead driver left: take its result, wait for it, or end it."""
         record, task, workspace = self.record, self.task, self.workspace
         backend = task.backend.backend if task.backend else None
@@ -142,12 +142,21 @@ class Attempt:
             and "generate" not in self.reasons
             and record.stages["run"].key == task.run_key
         ):
-            job = backend.job(task.model_run, workspace, task.stop)
-            self.adopted = backend.left_running(job, record.backend_facts)
+            logger.info("looking for the model that an earlier driver started")
+            task.watch(rec.RUNNING)
+            job = backend.job(task.model_run, workspace, task.stop, reported=record.backend_facts)
+            self.adopted = backend.adopt(job)
         if self.adopted is not None:
-            logger.info("taking over the model that an earlier driver started")
-        elif process.end_tree(None, str(workspace.path), grace=5.0):
+            logger.info("took over the model that an earlier driver started")
+            return
+        if process.end_tree(None, str(workspace.path), grace=5.0):
             logger.warning("ended what an earlier driver left running")
+        if not record.ended:
+            old = _backend_named(record.run_backend.get("name"))
+            if backend is not None:
+                backend.clean_up(workspace)
+            if old is not None and not isinstance(backend, old):
+                old().clean_up(workspace)
 
     def _failed(self, stage: str, error: BaseException, seconds: float) -> None:
         """Write down a failure, also on a full disk; the error itself is told by whoever catches it."""
@@ -170,6 +179,15 @@ class Attempt:
         except OSError as disk:
             logger.error("cannot write {}: {}", self.workspace.record, disk.strerror)
         self.task.watch(state)
+
+
+def _backend_named(name: Json) -> type[BaseRunBackend] | None:
+    """The backend that an earlier attempt used, if it is one of this package's kind."""
+    try:
+        found = plugins.load("run", name) if isinstance(name, str) else None
+    except PluginError:
+        return None
+    return found if isinstance(found, type) and issubclass(found, BaseRunBackend) else None
 
 
 def _told(stage: str, error: BaseException) -> BaseException:

@@ -104,9 +104,9 @@ def run(attempt: Attempt) -> None:
             record.commands = [c if isinstance(c, str) else list(c) for c in commands]
         if attempt.adopted is None:
             workspace.forget_exit_code()
-        # With its key, so that a later driver can tell whether the model's result is its own.
-        attempt.begin("run", rec.RUNNING, key=task.run_key)
-        outcome = attempt.adopted() if attempt.adopted else _execute(attempt, chosen)
+            # With its key, so that a later driver can tell whether the model's result is its own.
+            attempt.begin("run", rec.RUNNING, key=task.run_key)
+        outcome = attempt.adopted or _execute(attempt, chosen)
         record.exit_code = outcome.exit_code
         record.resources = {
             "seconds": round(outcome.seconds, 4),

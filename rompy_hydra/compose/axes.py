@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import decimal
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+)
 from hydra.errors import HydraException
 
 from rompy_hydra.compose.composer import json_value, parse
@@ -16,27 +26,38 @@ from rompy_hydra.sweep.cases import read_cases
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.design import samples
 from rompy_hydra.sweep.filter import compiled
-from rompy_hydra.sweep.points import Assignment, Axis, Grid, zipped
+from rompy_hydra.sweep.points import Assignment, Axis, Grid, Lazy, zipped
+
+# Texts that Hydra's grammar reads as themselves.
+_WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_-]*", re.IGNORECASE)
 
 
 def grid(
     arguments: Sequence[str], params: Mapping[str, Any], sweep: SweepConfig, config_loader: Any
 ) -> Grid:
-    """The grid of a command line; its own overrides win over `hydra.sweeper.params`."""
+    """The grid of a command line; its own overrides win over `hydra.sweeper.params`.
+
+    Nothing is enumerated here, so that a huge grid can be counted.
+    """
     typed = parse(list(arguments))
-    given = {override.get_key_element() for override in typed}
-    defaults = parse([f"{key}={value}" for key, value in params.items() if key not in given])
+    given = {_path(override) for override in typed}
+    defaults = parse([f"{key}={value}" for key, value in params.items()])
     axes: dict[str, Axis] = {}
     intervals: dict[str, tuple[float, float, bool]] = {}
-    for override in [*defaults, *typed]:
+    for override in [*(each for each in defaults if _path(each) not in given), *typed]:
         override.config_loader = config_loader
         key = override.get_key_element()
         if override.is_interval_sweep():
+            _refuse_both(key, {*axes, *intervals})
             intervals[key] = _interval(override)
-        else:
-            axes[key] = _axis(override)
-            if not axes[key]:
-                raise ConfigError(f"{override.input_line}: there is nothing to sweep over")
+            continue
+        if override.is_sweep_override() or len(axes.get(key, ())) > 1:
+            _refuse_both(key, {*axes, *intervals})
+        # As in Hydra the last of two counts, also where its place matters.
+        axes.pop(key, None)
+        axes[key] = _axis(override)
+        if not axes[key]:
+            raise ConfigError(f"{override.input_line}: there is nothing to sweep over")
     if intervals and sweep.design is None:
         raise ConfigError(
             f"{next(iter(intervals))}=interval(...) needs a design: sweep.design=latin_hypercube "
@@ -44,18 +65,42 @@ def grid(
         )
     joined = list(zipped(axes, sweep.zip))
     if sweep.design is not None:
-        assert sweep.samples is not None
-        rows = samples(sweep.design, intervals, sweep.samples, sweep.seed)
-        joined.append([tuple(_assignment(k, v) for k, v in row.items()) for row in rows])
+        joined.append(_design(sweep, intervals))
     if sweep.cases is not None:
-        joined.append(_cases(sweep, axes))
+        joined.append(_cases(sweep, {*axes, *intervals}))
     return Grid(tuple(joined), compiled(sweep.filter) if sweep.filter else None)
 
 
-def _cases(sweep: SweepConfig, axes: Mapping[str, Axis]) -> Axis:
+def batch(lines: Sequence[Sequence[str]]) -> Grid:
+    """The points that another sweeper made, as its overrides tell them."""
+    return Grid(([tuple(_fixed(each) for each in parse(list(line))) for line in lines],))
+
+
+def _path(override: Override) -> str:
+    return str(override.get_key_element()).lstrip("+~")
+
+
+def _refuse_both(key: str, others: set[str]) -> None:
+    if key.lstrip("+") in {other.lstrip("+") for other in others}:
+        raise ConfigError(f"'{key}' is given twice: put all its values into one override")
+
+
+def _design(sweep: SweepConfig, intervals: Mapping[str, tuple[float, float, bool]]) -> Axis:
+    design, count = sweep.design, sweep.samples
+    assert design is not None and count is not None
+
+    def make() -> Iterator[tuple[Assignment, ...]]:
+        for row in samples(design, intervals, count, sweep.seed):
+            yield tuple(assignment(key, value) for key, value in row.items())
+
+    return Lazy(count, make)
+
+
+def _cases(sweep: SweepConfig, given: set[str]) -> Axis:
     assert sweep.cases is not None
-    cases = read_cases(sweep.cases, _from_file)
-    both = sorted({a.key for a in cases[0]} & set(axes))
+    cases = read_cases(sweep.cases, assignment, _typed)
+    elsewhere = {key.lstrip("+~") for key in given}
+    both = sorted(a.key for a in cases[0] if a.key.lstrip("+") in elsewhere)
     if both:
         raise ConfigError(f"'{both[0]}' is given on the command line and in {sweep.cases}")
     return cases
@@ -64,17 +109,41 @@ def _cases(sweep: SweepConfig, axes: Mapping[str, Axis]) -> Axis:
 def _axis(override: Override) -> Axis:
     key = override.get_key_element()
     if not override.is_sweep_override():
-        text = f"{key}={override.get_value_element_as_str()}"
-        return [(Assignment(key, json_value(override.value()), text, fixed=True),)]
-    # Values are converted here once, so that no point needs the parser again.
-    return [
-        (Assignment(key, json_value(Override._convert_value(value)), f"{key}={_text(value)}"),)
-        for value in override.sweep_iterator()
-    ]
+        return [(_fixed(override),)]
+
+    def make() -> Iterator[tuple[Assignment, ...]]:
+        # Values are converted here once, so that no point needs the parser again.
+        for value in override.sweep_iterator():
+            plain = json_value(Override._convert_value(value))
+            yield (Assignment(key, plain, f"{key}={_text(value)}"),)
+
+    values = override.value()
+    if isinstance(values, RangeSweep) and not values.shuffle:
+        return Lazy(_length(override, values), make)
+    if isinstance(values, ChoiceSweep) and not values.shuffle:
+        return Lazy(len(values.list), make)
+    return list(make())  # shuffled but once, or the options of a group
 
 
-def _text(value: Any) -> str:
-    return Override._get_value_element_as_str(value)
+def _length(override: Override, sweep: RangeSweep) -> int:
+    assert sweep.start is not None and sweep.stop is not None
+    if sweep.step == 0:
+        raise ConfigError(f"{override.input_line}: the step must not be 0")
+    numbers = sweep.range()
+    if isinstance(numbers, range):
+        return len(numbers)
+    start, stop, step = (decimal.Decimal(x) for x in (sweep.start, sweep.stop, sweep.step))
+    if not all(number.is_finite() for number in (start, stop, step)):
+        raise ConfigError(f"{override.input_line}: a range needs finite numbers")
+    return max(0, math.ceil((stop - start) / step))
+
+
+def _fixed(override: Override) -> Assignment:
+    key = override.get_key_element()
+    if override.is_delete():
+        return Assignment(key, None, str(override.input_line), fixed=True)
+    value = json_value(override.value())
+    return Assignment(key, value, f"{key}={_text(override._value)}", fixed=True)
 
 
 def _interval(override: Override) -> tuple[float, float, bool]:
@@ -85,20 +154,43 @@ def _interval(override: Override) -> tuple[float, float, bool]:
     return float(low), float(high), isinstance(low, int) and isinstance(high, int)
 
 
-def _assignment(key: str, value: Json) -> Assignment:
-    return Assignment(key, value, f"{key}={_text(value)}")
+def assignment(key: str, value: Json) -> Assignment:
+    """An override of a value that does not come from Hydra's grammar."""
+    return Assignment(key, value, f"{key}={_text(_quoted(value))}")
 
 
-def _from_file(key: str, value: Json) -> Assignment:
-    """A cell of a file: what Hydra's grammar reads in it, or else the text itself."""
-    if not isinstance(value, str):
-        return _assignment(key, value)
+def _typed(key: str, text: str) -> Assignment:
+    """A cell of a table: what Hydra's grammar reads in it, or else the text itself."""
     try:
-        parsed = OverridesParser.create().parse_override(f"{key}={value}")
+        parsed = OverridesParser.create().parse_override(f"{key}={text}")
         if not parsed.is_sweep_override():
-            text = f"{key}={parsed.get_value_element_as_str()}"
-            return Assignment(key, json_value(parsed.value()), text)
+            return Assignment(key, json_value(parsed.value()), f"{key}={_text(parsed._value)}")
     except HydraException:
         pass  # such as 'a, b (c)': a text that the grammar knows only in quotes
-    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-    return Assignment(key, value, f"{key}='{quoted}'")
+    return assignment(key, text)
+
+
+def _quoted(value: Json) -> Any:
+    """A value as the grammar's parser would have it, every text in quotes."""
+    if isinstance(value, str):
+        return QuotedString(value, Quote.single)
+    if isinstance(value, list):
+        return [_quoted(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _quoted(each) for name, each in value.items()}
+    return value
+
+
+def _text(element: Any) -> str:
+    """A value as it can be typed, the same text for the same value."""
+    if isinstance(element, str):
+        element = QuotedString(element, Quote.single)
+    if isinstance(element, QuotedString):
+        return element.text if _WORD.fullmatch(element.text) else _single(element)
+    if isinstance(element, bool):
+        return str(element).lower()
+    return str(Override._get_value_element_as_str(element))
+
+
+def _single(text: QuotedString) -> str:
+    return QuotedString(text.text, Quote.single).with_quotes()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import ClassVar
 
 from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rompy_hydra.errors import ConfigError, ModelTimedOut, RompyHydraError, RunError
 from rompy_hydra.process import StopSignal
 from rompy_hydra.provenance import Json
+from rompy_hydra.run.job import Job, RunLike, check_model_run, nothing
 from rompy_hydra.run.judging import CheckLike, Outcome, SuccessLike, failure, judge
 from rompy_hydra.run.programs import missing_program
-from rompy_hydra.workspace import Command, Env, Workspace, is_secret, script_text, write_atomic
+from rompy_hydra.workspace import Command, Env, Workspace, script_text, write_atomic
 
 __all__ = [
     "BackendConfig",
@@ -32,23 +33,6 @@ __all__ = [
     "missing_program",
     "validated",
 ]
-
-_NO_COMMANDS = (
-    "the model has no commands. Give model.commands or run_backend.command, or say "
-    "model.needs_execution=false"
-)
-
-
-@runtime_checkable
-class RunLike(Protocol):
-    """What a backend needs of a model run; rompy's `ModelRun` has it as well."""
-
-    run_id: str
-    output_dir: Path
-    config: object
-
-    def generate(self) -> object:
-        """Make the workspace and return its path."""
 
 
 class BackendConfig(BaseModel):
@@ -66,30 +50,6 @@ class BackendConfig(BaseModel):
     def get_backend_class(self) -> type[BaseRunBackend]:
         """The backend that this configuration is for."""
         raise NotImplementedError(f"{type(self).__name__} names no backend")
-
-
-def _nothing(_facts: Mapping[str, Json]) -> None:
-    return None
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of one script: everything that a backend needs to start it, and no more."""
-
-    run_id: str
-    workspace: Workspace
-    commands: tuple[Command, ...]
-    env: Mapping[str, str]
-    timeout: float | None
-    image: str | None = None
-    stop: StopSignal | None = None
-    # Called with facts (process, container, batch job) as soon as the backend has them.
-    report: Callable[[Mapping[str, Json]], None] = field(default=_nothing)
-
-    @property
-    def secrets(self) -> dict[str, str]:
-        """The variables whose values `run.sh` does not hold: they go with the process."""
-        return {name: value for name, value in self.env.items() if is_secret(name)}
 
 
 class BaseRunBackend(ABC):
@@ -121,7 +81,7 @@ class BaseRunBackend(ABC):
         """
         commands = self.commands(model_config)
         if not commands and not callable(getattr(model_config, "run", None)):
-            raise ConfigError(f"nothing to execute: {_NO_COMMANDS}")
+            raise ConfigError(self._nothing_to_execute())
         self.preflight(commands, files, getattr(model_config, "image", None))
 
     def preflight(self, commands: tuple[Command, ...], files: set[str], image: str | None) -> None:
@@ -164,7 +124,7 @@ class BaseRunBackend(ABC):
             return self.execute(job)
         if callable(getattr(model_run.config, "run", None)):
             return self.call(job, model_run)
-        raise RunError(f"nothing to execute for {job.run_id}: {_NO_COMMANDS}")
+        raise RunError(self._nothing_to_execute())
 
     def call(self, job: Job, model_run: RunLike) -> Outcome:
         """Call `model_run.config.run(model_run)`, if that is possible where this backend executes."""
@@ -173,20 +133,25 @@ class BaseRunBackend(ABC):
             f"the {self.name} backend cannot call; choose run_backend=local"
         )
 
-    def left_running(self, job: Job, facts: Mapping[str, Json]) -> Callable[[], Outcome] | None:
-        """How to get the outcome of a job that a dead driver started; None if it must be started anew.
+    def adopt(self, job: Job) -> Outcome | None:
+        """The outcome of this same job, started by a driver that died; None if there is nothing of it.
 
-        `facts` are those that the job reported. Here: the exit code that an ended `run.sh` left.
+        It is waited for if it still runs. Here: the exit code that an ended `run.sh` left.
         """
         code = job.workspace.exit_code()
-        return None if code is None else lambda: Outcome(code, 0.0, facts={"adopted": True})
+        return None if code is None else Outcome(code, 0.0, facts={"adopted": True})
+
+    def clean_up(self, workspace: Workspace) -> None:
+        """End and remove what a dead driver left of a run directory, besides processes on this machine."""
+        return
 
     def job(
         self,
         model_run: RunLike,
         workspace: Workspace,
         stop: StopSignal | None = None,
-        report: Callable[[Mapping[str, Json]], None] = _nothing,
+        report: Callable[[Mapping[str, Json]], None] = nothing,
+        reported: Mapping[str, Json] = MappingProxyType({}),
     ) -> Job:
         """The job of a model run here, with its `run.sh` written into the workspace."""
         if not workspace.path.is_dir():
@@ -208,6 +173,7 @@ class BaseRunBackend(ABC):
             image=image,
             stop=stop,
             report=report,
+            reported=reported,
         )
 
     def commands(self, model_config: object) -> tuple[Command, ...]:
@@ -217,6 +183,13 @@ class BaseRunBackend(ABC):
             return (command,)
         return tuple(getattr(model_config, "commands", ()))
 
+    def _nothing_to_execute(self) -> str:
+        own = "executable" if "executable" in self.config_class.model_fields else "command"
+        return (
+            f"nothing to execute: the model has no commands. Give model.commands or run_backend.{own}, "
+            "or say model.needs_execution=false"
+        )
+
     def working_dir(self) -> str | None:
         """The directory in which the commands run, as `run.sh` says it; None is the workspace."""
         return self.config.working_dir
@@ -224,14 +197,6 @@ class BaseRunBackend(ABC):
     def environment(self, model_config: object) -> dict[str, str]:
         """The variables of the script: the model's, then the backend's own."""
         return {**getattr(model_config, "env", {}), **self.config.env_vars}
-
-
-def check_model_run(model_run: object) -> None:
-    """ValueError, as the reference has it, for something that is no model run."""
-    if model_run is None:
-        raise ValueError("model_run cannot be None")
-    if not hasattr(model_run, "run_id"):
-        raise ValueError("model_run must have a run_id attribute")
 
 
 def validated(cls: type[BackendConfig], fields: Mapping[str, object], what: str) -> BackendConfig:

@@ -16,11 +16,12 @@ from rompy_hydra.provenance import Json
 from rompy_hydra.run import docker_image
 from rompy_hydra.run.base import BaseRunBackend, Job, Outcome, failure, missing_program
 from rompy_hydra.run.docker_config import DockerConfig
-from rompy_hydra.run.docker_container import SCRIPT_LABEL, Container, script_hash
+from rompy_hydra.run.docker_container import Container
 from rompy_hydra.run.docker_create import create, refused
 from rompy_hydra.run.docker_engine import Engine, EngineAway, answers_lost, engine, said
+from rompy_hydra.run.docker_labels import SCRIPT_LABEL, ours, script_hash
 from rompy_hydra.run.docker_outcome import outcome_of, ran_seconds
-from rompy_hydra.workspace import BUILD_LOG, Command, Workspace
+from rompy_hydra.workspace import Command, Workspace
 
 __all__ = ["DockerConfig", "DockerRunBackend"]
 
@@ -100,17 +101,11 @@ class DockerRunBackend(BaseRunBackend):
         return found
 
     def execute(self, job: Job) -> Outcome:
-        if not job.commands:
-            raise RunError(
-                f"nothing to execute for {job.run_id}: the model has no commands. Give "
-                "model.commands or run_backend.executable, or say model.needs_execution=false"
-            )
         here = engine()
         here.ping()
         if problems := self._unfit_settings(here):
             raise RunError("\n".join(problems))
-        log = job.workspace.path / BUILD_LOG
-        image = docker_image.ready(here, self.config, job.image, log, job.stop)
+        image = docker_image.ready(here, self.config, job)
         job.workspace.forget_exit_code()
         facts: dict[str, Json] = {
             "image": image.name,
@@ -134,7 +129,7 @@ class DockerRunBackend(BaseRunBackend):
             self._let_go(container)
 
     def adopt(self, job: Job) -> Outcome | None:
-        """The outcome of a container that a dead driver of this same job left, None if there is none.
+        """The outcome of a container that a dead driver of this same job left, None if there is nothing.
 
         It is waited for if it still runs. One that was killed, and so has no result, is taken away.
         """
@@ -150,6 +145,7 @@ class DockerRunBackend(BaseRunBackend):
                 container.remove()
                 continue
             logger.info("taking over the container {} ({})", container.id[:12], state["Status"])
+            ours.add(container.id)
             facts: dict[str, Json] = {
                 "image": str(labels.get("rompy_hydra.image", seen["Image"])),
                 "image_id": str(seen["Image"]),
@@ -165,14 +161,16 @@ class DockerRunBackend(BaseRunBackend):
                 return self._attended(job, container, deadline, facts)
             finally:
                 self._let_go(container)
-        return None
+        # Its driver may have died after it was gone, and before that was written down.
+        return super().adopt(job)
 
     def clean_up(self, workspace: Workspace) -> None:
-        """End and remove what a dead driver left of a run directory.
-
-        EngineAway if the engine does not answer, so that nobody knows what is left.
-        """
-        for container in Container.left_in(engine(), workspace):
+        """End and remove what a dead driver left of a run directory; RunError if nobody can know."""
+        try:
+            left = Container.left_in(engine(), workspace)
+        except EngineAway as error:
+            raise EngineAway(f"a container may still work in {workspace.path}: {error}") from error
+        for container in left:
             logger.warning("removing the container {} of a dead driver", container.id[:12])
             container.end(self.config.kill_grace)
             container.remove()

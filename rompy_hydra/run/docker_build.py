@@ -23,6 +23,7 @@ from rompy_hydra.process import StopSignal
 from rompy_hydra.provenance import hash_file
 from rompy_hydra.run.docker_config import DockerConfig
 from rompy_hydra.run.docker_engine import Engine, answers_lost, said
+from rompy_hydra.workspace import BUILD_LOG, Workspace
 
 REPOSITORY = "rompy_hydra/build"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -63,6 +64,16 @@ class Build:
         from docker.utils.build import exclude_paths
 
         return sorted(exclude_paths(str(self.context), self._ignored(), self._inside or "Dockerfile"))
+
+    def refuse(self, workspace: Workspace) -> None:
+        """RunError if the build would copy a run directory: each run would make another image."""
+        inside = os.path.relpath(workspace.path, self.context)
+        if any(name == inside or name.startswith(f"{inside}/") for name in self.files()):
+            raise RunError(
+                f"the run directory {workspace.path} lies in the build context {self.context}, so that "
+                f"every run would make another image. Add {inside.split('/')[0]} to "
+                f"{self.context / '.dockerignore'}, or give the Dockerfile a directory of its own"
+            )
 
     def _ignored(self) -> list[str]:
         try:
@@ -124,11 +135,13 @@ def _fact(path: Path) -> str:
     return "other"
 
 
-def built(engine: Engine, build: Build, log: Path, pull: bool, stop: StopSignal | None) -> str:
+def built(engine: Engine, build: Build, workspace: Workspace, pull: bool, stop: StopSignal | None) -> str:
     """The name of the built image; what is there is taken, and only one driver builds.
 
-    The output of a build goes to `log`. RunError shows its last lines if it fails.
+    The output of a build goes to `build.log`. RunError shows its last lines if it fails.
     """
+    build.check()
+    build.refuse(workspace)
     tag = build.tag()
     if engine.image(tag, fresh=True) is not None:
         return tag
@@ -137,7 +150,7 @@ def built(engine: Engine, build: Build, log: Path, pull: bool, stop: StopSignal 
             return tag
         begin = time.monotonic()
         logger.info("building the image of {}", build.dockerfile)
-        image = _build(engine, build, log, pull, stop)
+        image = _build(engine, build, workspace.path / BUILD_LOG, pull, stop)
         if build.tag() != tag:
             raise RunError(
                 f"the files in {build.context} changed while the image was built from them; run the "

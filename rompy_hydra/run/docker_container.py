@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,15 +13,13 @@ from rompy_hydra.errors import RunError
 from rompy_hydra.process import StopSignal
 from rompy_hydra.resource_use import PeakMemory
 from rompy_hydra.run.docker_engine import Engine, EngineAway, answers_lost, away, in_background, said
+from rompy_hydra.run.docker_labels import WORKSPACE_LABEL, name_of, ours
 from rompy_hydra.workspace import Workspace
 
 # How long to look for an engine that went away, seconds: one that is only restarted comes back.
 _RETURN_SECONDS = 5.0
 # How long the engine may take to tell that a container ended which it was told to end, seconds.
 _REMOVE_SECONDS = 30.0
-
-WORKSPACE_LABEL = "rompy_hydra.workspace"
-SCRIPT_LABEL = "rompy_hydra.script"
 
 # Starts `run.sh` ($0) with its output in `run.log` ($1). On SIGTERM all processes of the container get
 # it, and have until SIGKILL: the container would end with its first process. `times` tells the CPU time.
@@ -41,20 +36,6 @@ fi
 times
 exit "$code"
 """
-
-
-def name_of(workspace: Workspace, run_id: str) -> str:
-    """The name of the container that works in a run directory: there is never a second one."""
-    readable = re.sub(r"[^a-zA-Z0-9_.-]+", "-", run_id)[:40].strip("-.")
-    return f"rompy_hydra-{readable}-{hashlib.sha256(os.fsencode(workspace.path)).hexdigest()[:12]}"
-
-
-def script_hash(workspace: Workspace) -> str:
-    """What tells the container of this script from one of another: SHA-256 of `run.sh`."""
-    try:
-        return hashlib.sha256(workspace.script.read_bytes()).hexdigest()
-    except OSError:
-        return ""
 
 
 class Container:
@@ -84,6 +65,8 @@ class Container:
         return self._engine.ask(lambda: self._engine.api.inspect_container(self.id))
 
     def start(self) -> None:
+        """Start it; from now on, others leave it to this process."""
+        ours.add(self.id)
         self._engine.ask(lambda: self._engine.api.start(self.id))
 
     def wait(self, deadline: float | None, stop: StopSignal | None) -> Mapping[str, Any]:
@@ -183,6 +166,7 @@ class Container:
         """Take it away, running or not; what cannot be removed now is by the next start."""
         from docker.errors import APIError, NotFound
 
+        ours.discard(self.id)
         deadline = time.monotonic() + _REMOVE_SECONDS
         interrupts = 0
         while True:
@@ -209,6 +193,7 @@ class Container:
 
     def keep(self) -> None:
         """Leave it for whoever wants to look, under a name that no later run takes for its own."""
+        ours.discard(self.id)
         facts = self.facts()
         if facts["State"]["Status"] == "created":
             self.remove()

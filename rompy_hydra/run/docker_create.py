@@ -9,19 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loguru import logger
+
 from rompy_hydra.errors import RunError
 from rompy_hydra.run.base import Job
 from rompy_hydra.run.docker_config import DockerConfig, Volume, parse_size
-from rompy_hydra.run.docker_container import (
+from rompy_hydra.run.docker_container import STARTER, Container
+from rompy_hydra.run.docker_engine import Engine, answers_lost, said
+from rompy_hydra.run.docker_image import Image
+from rompy_hydra.run.docker_labels import (
+    DRIVER_LABEL,
     SCRIPT_LABEL,
-    STARTER,
     WORKSPACE_LABEL,
-    Container,
+    driver_label,
+    has_driver,
     name_of,
     script_hash,
 )
-from rompy_hydra.run.docker_engine import Engine, answers_lost, said
-from rompy_hydra.run.docker_image import Image
 from rompy_hydra.workspace import ATTEMPTS, Workspace
 
 if TYPE_CHECKING:
@@ -61,8 +65,6 @@ _ADVICE = {
 
 def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Container:
     """The container of a job, not yet started; RunError says why the engine refuses it."""
-    from docker.errors import APIError
-
     name = name_of(job.workspace, job.run_id)
     user, groups = _user(engine, config, job.workspace)
     environment = dict(job.secrets)
@@ -70,40 +72,64 @@ def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Cont
     if number and "HOME" not in image.env:
         environment["HOME"] = "/tmp"  # a user whom the image does not know has / for a home
     alone = config.network == "none"
+    options = {
+        "name": name,
+        "entrypoint": ["/bin/sh", "-c", STARTER, str(job.workspace.script), str(job.workspace.log)],
+        "hostname": _HOST_NAME if alone else None,
+        "user": user,
+        "environment": environment,
+        "working_dir": str(job.workspace.path),
+        "labels": {
+            WORKSPACE_LABEL: str(job.workspace.path),
+            SCRIPT_LABEL: script_hash(job.workspace),
+            DRIVER_LABEL: driver_label(),
+            "rompy_hydra.run_id": job.run_id,
+            "rompy_hydra.image": image.name,
+        },
+        "stop_signal": "SIGTERM",
+        "healthcheck": {"test": ["NONE"]},
+        "host_config": _host_config(engine, config, job.workspace, groups, alone),
+    }
     try:
-        made = engine.ask(
-            lambda: engine.api.create_container(
-                image.id,
-                name=name,
-                entrypoint=["/bin/sh", "-c", STARTER, str(job.workspace.script), str(job.workspace.log)],
-                hostname=_HOST_NAME if alone else None,
-                user=user,
-                environment=environment,
-                working_dir=str(job.workspace.path),
-                labels={
-                    WORKSPACE_LABEL: str(job.workspace.path),
-                    SCRIPT_LABEL: script_hash(job.workspace),
-                    "rompy_hydra.run_id": job.run_id,
-                    "rompy_hydra.image": image.name,
-                },
-                stop_signal="SIGTERM",
-                healthcheck={"test": ["NONE"]},
-                host_config=_host_config(engine, config, job.workspace, groups, alone),
-            )
-        )
-    except APIError as error:
-        if error.status_code == 409 and "name" in said(error):
-            raise RunError(
-                f"another container already works in {job.workspace.path}: {name}. Wait for its end, or "
-                f"end it (docker rm -f {name}) if its driver is dead"
-            ) from error
+        try:
+            return _made(engine, image, options)
+        except _NameTaken:
+            _take_away(engine, job.workspace, config)
+            return _made(engine, image, options)
+    except answers_lost() as error:
         raise refused(job, config, image.name, said(error)) from error
+
+
+class _NameTaken(Exception):
+    """There is a container of this name already."""
+
+
+def _made(engine: Engine, image: Image, options: dict[str, Any]) -> Container:
+    from docker.errors import APIError
+
+    try:
+        answer = engine.ask(lambda: engine.api.create_container(image.id, **options))
+    except APIError as error:
+        raise (_NameTaken() if error.status_code == 409 and "name" in said(error) else error) from error
     except BaseException:
         # It may be there although its id never came.
         with contextlib.suppress(*answers_lost()):
-            engine.api.remove_container(name, v=True, force=True)
+            engine.api.remove_container(options["name"], v=True, force=True)
         raise
-    return Container(engine, str(made["Id"]))
+    return Container(engine, str(answer["Id"]))
+
+
+def _take_away(engine: Engine, workspace: Workspace, config: DockerConfig) -> None:
+    """Remove the containers of a run directory that have no driver; RunError if one has."""
+    for container in Container.left_in(engine, workspace):
+        if has_driver(container.facts()):
+            raise RunError(
+                f"another driver works in {workspace.path}, in the container {container.id[:12]}; wait for "
+                "its end, or end it"
+            )
+        logger.warning("removing the container {} of an earlier start", container.id[:12])
+        container.end(config.kill_grace)
+        container.remove()
 
 
 def refused(job: Job, config: DockerConfig, image: str, text: str) -> RunError:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from loguru import logger
 
 from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.process import StopSignal
+from rompy_hydra.run.base import Job
 from rompy_hydra.run.docker_build import Build, built
 from rompy_hydra.run.docker_config import DockerConfig, check_image
 from rompy_hydra.run.docker_engine import Engine, answers_lost, engine, said
@@ -106,20 +106,16 @@ def _refusal(engine: Engine, name: str) -> str | None:
     return None
 
 
-def ready(
-    engine: Engine, config: DockerConfig, model_image: str | None, log: Path, stop: StopSignal | None
-) -> Image:
-    """The image, built or pulled if need be. The output of a build goes to `log`."""
+def ready(engine: Engine, config: DockerConfig, job: Job) -> Image:
+    """The image of a job, built or pulled if need be; RunError if that fails."""
     always = config.pull == "always"
     if config.dockerfile:
-        build = Build.of(config)
-        build.check()
-        name = built(engine, build, log, always, stop)
+        name = built(engine, Build.of(config), job.workspace, always, job.stop)
     else:
-        name = chosen(config, model_image)
+        name = chosen(config, job.image)
     found = engine.image(name, fresh=True)
     if not config.dockerfile and (found is None or always):
-        found = _pull(engine, name, config, stop)
+        found = _pull(engine, name, config, job.stop)
     if found is None:
         raise RunError(f"the engine lost the image {name} while the run began; run the same command again")
     digests = [str(digest) for digest in found.get("RepoDigests") or ()]

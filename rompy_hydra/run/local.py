@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +12,6 @@ from pydantic import Field, field_validator
 
 from rompy_hydra import process
 from rompy_hydra.errors import ConfigError, ModelTimedOut, RunError
-from rompy_hydra.provenance import Json
 from rompy_hydra.run.base import (
     BackendConfig,
     BaseRunBackend,
@@ -77,17 +76,13 @@ class LocalRunBackend(BaseRunBackend):
         # Secrets are not in the script: they come with the process.
         return self._run(job, ["/bin/sh", str(job.workspace.script)], job.workspace.path, job.secrets)
 
-    def left_running(self, job: Job, facts: Mapping[str, Json]) -> Callable[[], Outcome] | None:
-        known = facts.get("pid")
-        pid = process.find_leader(str(job.workspace.path), known if isinstance(known, int) else None)
-        if pid is None:
-            return super().left_running(job, facts)
-        return lambda: self.adopt(job, pid)
-
-    def adopt(self, job: Job, pid: int) -> Outcome:
-        """Wait for a model that a dead driver left running, and take its exit code."""
+    def adopt(self, job: Job) -> Outcome | None:
         begin = time.monotonic()
         mark = str(job.workspace.path)
+        known = job.reported.get("pid")
+        pid = process.find_leader(mark, known if isinstance(known, int) else None)
+        if pid is None:
+            return super().adopt(job)
         ended = process.wait_for(
             pid, mark, timeout=job.timeout, grace=self.config.kill_grace, stop=job.stop
         )

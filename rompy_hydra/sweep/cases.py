@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+import datetime
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import yaml
 
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.provenance import Json
-from rompy_hydra.sweep.points import Assignment, Axis
+from rompy_hydra.sweep.points import Assignment
 
-# Makes an assignment of a key and a value from a file; a string may still be a number.
-Assign = Callable[[str, Json], Assignment]
+Case = tuple[Assignment, ...]
+# A row and where it stands, for messages.
+Row = tuple[str, dict[str, Json]]
+
+_KEY = re.compile(r"\+{0,2}[\w$-]+([./@:][\w$-]+)*", re.ASCII)
 
 
-def read_cases(path: Path, assign: Assign) -> Axis:
-    """The cases of a `.csv`, `.yaml` or `.yml` file as one axis of a sweep.
+def read_cases(
+    path: Path,
+    assign: Callable[[str, Json], Assignment],
+    typed: Callable[[str, str], Assignment],
+) -> list[Case]:
+    """The cases of a `.csv`, `.yaml` or `.yml` file: one axis of a sweep.
 
-    ConfigError names the line of a ragged row, a duplicate, an empty file, a file that is not there.
+    `assign` makes an override of a key and a value; `typed` of a key and a text that may be a
+    number, which is all that a CSV file knows. ConfigError names the line of a ragged row, a
+    duplicate, a column that is no key, an empty file, a file that is not there.
     """
     try:
         if path.suffix.lower() == ".csv":
             rows = _csv_rows(path)
+            cases = [tuple(typed(key, str(value)) for key, value in row.items()) for _, row in rows]
         elif path.suffix.lower() in {".yaml", ".yml"}:
             rows = _yaml_rows(path)
+            cases = [tuple(assign(key, value) for key, value in row.items()) for _, row in rows]
         else:
             raise ConfigError(f"sweep.cases: {path} must end in .csv, .yaml or .yml")
     except (OSError, UnicodeDecodeError) as error:
@@ -33,57 +46,86 @@ def read_cases(path: Path, assign: Assign) -> Axis:
         raise ConfigError(f"sweep.cases: cannot read {path}: {reason}") from error
     if not rows:
         raise ConfigError(f"sweep.cases: {path} has no cases")
-    seen: dict[tuple[tuple[str, str], ...], str] = {}
-    axis: list[tuple[Assignment, ...]] = []
-    for place, row in rows:
-        assignments = tuple(assign(key, value) for key, value in row.items())
-        case = tuple(sorted((a.key, a.text) for a in assignments))
-        if case in seen:
-            raise ConfigError(f"sweep.cases: {path}, {place} repeats {seen[case]}")
-        seen[case] = place
-        axis.append(assignments)
-    return axis
+    seen: dict[tuple[str, ...], str] = {}
+    for (place, _), case in zip(rows, cases, strict=True):
+        key = tuple(sorted(assignment.text for assignment in case))
+        if key in seen:
+            raise ConfigError(f"sweep.cases: {path}, {place} repeats {seen[key]}")
+        seen[key] = place
+    return cases
 
 
-def _csv_rows(path: Path) -> list[tuple[str, Mapping[str, Json]]]:
+def _csv_rows(path: Path) -> list[Row]:
+    rows: list[Row] = []
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        header = [name.strip() for name in next(reader, [])]
-        _check_header(path, header)
-        rows: list[tuple[str, Mapping[str, Json]]] = []
-        for row in reader:
-            if not any(cell.strip() for cell in row):
-                continue
-            if len(row) != len(header):
-                raise ConfigError(
-                    f"sweep.cases: {path}, line {reader.line_num} has {len(row)} values, and the "
-                    f"header has {len(header)} columns"
-                )
-            values = (cell.strip() for cell in row)
-            rows.append((f"line {reader.line_num}", dict(zip(header, values, strict=True))))
+        reader = csv.reader(file, strict=True)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            _check_keys(path, header)
+            for row in reader:
+                if not any(cell.strip() for cell in row):
+                    continue
+                if len(row) != len(header):
+                    raise ConfigError(
+                        f"sweep.cases: {path}, line {reader.line_num} has {len(row)} values, and the "
+                        f"header has {len(header)} columns"
+                    )
+                values = (cell.strip() for cell in row)
+                rows.append((f"line {reader.line_num}", dict(zip(header, values, strict=True))))
+        except csv.Error as error:
+            raise ConfigError(f"sweep.cases: {path}, line {reader.line_num}: {error}") from error
     return rows
 
 
-def _check_header(path: Path, header: list[str]) -> None:
-    if not header or not all(header):
+def _check_keys(path: Path, keys: Sequence[object]) -> None:
+    if not keys or "" in keys:
         raise ConfigError(f"sweep.cases: {path} needs a first line with a configuration key a column")
-    doubled = {name for name in header if header.count(name) > 1}
-    if doubled:
-        raise ConfigError(f"sweep.cases: {path} has the column '{min(doubled)}' twice")
+    for key in keys:
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            raise ConfigError(
+                f"sweep.cases: {path}: the column '{key}' is no configuration key, such as "
+                "model.friction (columns are separated by commas)"
+            )
+        if keys.count(key) > 1:
+            raise ConfigError(f"sweep.cases: {path} has the column '{key}' twice")
 
 
-def _yaml_rows(path: Path) -> list[tuple[str, Mapping[str, Json]]]:
+def _yaml_rows(path: Path) -> list[Row]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"sweep.cases: {path} is no YAML: {error}") from error
+    if data is None:
+        return []
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
         raise ConfigError(f"sweep.cases: {path} must be a list of mappings from keys to values")
-    keys = list(data[0]) if data else []
+    if data:
+        _check_keys(path, list(data[0]))
     for number, item in enumerate(data, 1):
-        if set(item) != set(keys):
+        if item.keys() != data[0].keys():
             raise ConfigError(
-                f"sweep.cases: {path}, item {number} has the keys {sorted(item)}, and the first has "
-                f"{sorted(keys)}"
+                f"sweep.cases: {path}, item {number} has the keys {_listed(item)}, and the first has "
+                f"{_listed(data[0])}"
             )
-    return [(f"item {number}", item) for number, item in enumerate(data, 1)]
+    return [(f"item {number}", _json(path, item)) for number, item in enumerate(data, 1)]
+
+
+def _listed(keys: Iterable[object]) -> str:
+    return ", ".join(sorted(map(str, keys))) or "none"
+
+
+def _json(path: Path, item: dict[str, object]) -> dict[str, Json]:
+    return {key: _plain(path, key, value) for key, value in item.items()}
+
+
+def _plain(path: Path, key: str, value: object) -> Json:
+    """A value of YAML as JSON has it: a time is its text."""
+    if isinstance(value, datetime.datetime | datetime.date):
+        return value.isoformat()
+    if isinstance(value, list):
+        return [_plain(path, key, each) for each in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(path, key, each) for name, each in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ConfigError(f"sweep.cases: {path}: {key} has a value of the kind {type(value).__name__}")

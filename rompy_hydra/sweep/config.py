@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+Retry = Literal["failed", "lost", "none", "all"]
+
 
 class SweepConfig(BaseModel):
     """Settings of a sweep, besides its overrides. Plain data; `directory/name` is where it lives."""
@@ -26,7 +28,7 @@ class SweepConfig(BaseModel):
     samples: int | None = Field(default=None, gt=0)
     seed: int = 0
     # Which earlier runs are done again: failed and lost ones, lost ones only, none, or all.
-    retry: Literal["failed", "lost", "none", "all"] = "failed"
+    retry: Retry = "failed"
     # How often one command tries a run that fails.
     attempts: int = Field(default=1, gt=0)
     # Start no more runs after so many failures.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rompy_hydra import claim
-from rompy_hydra.errors import ConfigError, GenerateError, InvalidConfig, PluginError, Problem
+from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError
 from rompy_hydra.memory import existing, needed
-from rompy_hydra.record import COMPLETED, FAILED, PENDING, TIMED_OUT, RunRecord
+from rompy_hydra.record import COMPLETED, FAILED, LOST, PENDING, TIMED_OUT, RunRecord
 from rompy_hydra.stages import preflight
-from rompy_hydra.sweep.config import SweepConfig
+from rompy_hydra.sweep.config import Retry
+from rompy_hydra.sweep.label import named
 from rompy_hydra.sweep.points import Grid, Point
 from rompy_hydra.sweep.results import Row, row_of
 from rompy_hydra.task import Task
@@ -32,13 +34,17 @@ class Verdict:
     decision: str
     why: str
     row: Row | None = None
+    # The number of the newest claim that was seen: a later one means that another driver came.
+    claim: int = 0
 
 
 @dataclass
 class Forecast:
-    """What a look at all points found. Decisions are a byte a point."""
+    """What a look at all points found, in few bytes a point."""
 
     decisions: bytearray = field(default_factory=bytearray)
+    claims: array[int] = field(default_factory=lambda: array("L"))
+    # By place, kind of reason and hint: the label of the first point, its problem, how many have it.
     problems: dict[tuple[str, str, str], tuple[str, Problem, int]] = field(default_factory=dict)
     # Whether two points have one name: their names' hashes, since names alone would fill the memory.
     _seen: dict[int, None] = field(default_factory=dict)
@@ -55,47 +61,54 @@ class Forecast:
 
     def add(self, point: Point, verdict: Verdict) -> None:
         self.decisions.append(_CODES.index(verdict.decision))
+        self.claims.append(verdict.claim)
         key = hash(point.label)
         if key in self._seen:
-            self._problem(
-                point.label,
-                Problem(
-                    point.label,
-                    " ".join(point.overrides),
-                    "two points have the same label",
-                    "Remove the value that is there twice",
-                ),
-            )
+            self._problem(point.label, _same_label(point))
         self._seen[key] = None
 
     def fail(self, point: Point, error: Exception) -> None:
         self.decisions.append(_CODES.index(RUN))
-        found = error.problems if isinstance(error, InvalidConfig) else [_whole(error)]
-        for problem in found:
+        self.claims.append(0)
+        for problem in error.problems if isinstance(error, InvalidConfig) else [_whole(error)]:
             self._problem(point.label, problem)
 
     def _problem(self, label: str, problem: Problem) -> None:
-        key = (problem.path, _general(problem.reason), problem.hint)
+        key = (problem.path, general(problem.reason.replace(label, "#")), problem.hint)
         first, example, count = self.problems.get(key, (label, problem, 0))
         self.problems[key] = (first, example, count + 1)
 
 
+def _same_label(point: Point) -> Problem:
+    unnamed = [a for a in point.assignments if not a.fixed and not named(a.key)]
+    if unnamed:
+        path, value = unnamed[0].key, unnamed[0].value
+        hint = f"{path} is no part of a label: make a sweep of each of its values, with a sweep.name"
+        return Problem(path, value, "two points have the same label", hint)
+    hint = "Leave out one of two equal values (0.1 and 0.10 are equal)"
+    return Problem("", NO_VALUE, "two points have the same label", hint)
+
+
 def _whole(error: Exception) -> Problem:
-    text = str(error)
-    path, separator, reason = text.partition(": ")
-    if separator and re.fullmatch(r"[\w.@/\[\]]+", path):
-        return Problem(path, "", reason)
-    return Problem("", "", text)
+    """A problem from a message of the kind `PATH=VALUE: REASON. WHAT TO DO`."""
+    if not isinstance(error, RompyHydraError):
+        strerror, filename = getattr(error, "strerror", None), getattr(error, "filename", None)
+        return Problem("", NO_VALUE, f"{filename}: {strerror}" if filename else str(error))
+    text = " ".join(str(error).split())
+    found = re.match(r"([\w.@/+~-]+)(?:=(\S*))?: (.*)", text)
+    path, value, text = found.groups() if found else ("", None, text)
+    reason, _, hint = text.partition(". ")
+    return Problem(path, NO_VALUE if value is None else value, reason, hint)
 
 
-def _general(reason: str) -> str:
+def general(reason: str) -> str:
     """A reason without what differs from point to point, so that equal problems meet."""
     return re.sub(r"/\S+|\d+(\.\d+)?", "#", reason)
 
 
 def look(
     grid: Grid,
-    config: SweepConfig,
+    retry: Retry,
     task_of: Callable[[Point], Task],
     told: Callable[[Point, Verdict], None] = lambda _point, _verdict: None,
 ) -> Forecast:
@@ -105,8 +118,8 @@ def look(
         try:
             task = task_of(point)
             preflight(task)
-            verdict = judged(task, config)
-        except (ConfigError, GenerateError, PluginError) as error:
+            verdict = judged(task, retry)
+        except (RompyHydraError, OSError) as error:
             forecast.fail(point, error)
             continue
         forecast.add(point, verdict)
@@ -114,36 +127,34 @@ def look(
     return forecast
 
 
-def judged(task: Task, config: SweepConfig) -> Verdict:
+def judged(task: Task, retry: Retry) -> Verdict:
     """What a sweep does with a point, by its record and the policy of `sweep.retry`."""
+    number, owner = claim.latest(task.workspace)
     record = existing(task)
     if record is None:
-        return Verdict(RUN, "not done yet")
+        return Verdict(RUN, "not done yet", claim=number)
     label = task.model_run.run_id
-    state = true_state(task, record)
+    state = _state(task, record, number, owner)
     if state == "running":
-        return Verdict(ELSEWHERE, "another driver works on it")
+        return Verdict(ELSEWHERE, "another driver works on it", claim=number)
     reasons = needed(task, record)
     if record.state == COMPLETED or (record.state == PENDING and not reasons):
-        if not reasons and config.retry != "all":
-            return Verdict(SKIP, "done and unchanged", row_of(label, record))
-        return Verdict(AGAIN, next(iter(reasons.values()), "all are asked for"))
+        if not reasons and retry != "all":
+            return Verdict(SKIP, "done and unchanged", row_of(label, record), number)
+        return Verdict(AGAIN, next(iter(reasons.values()), "all are asked for"), claim=number)
     if state == PENDING:
-        return Verdict(RUN, "not finished yet")
-    wanted = config.retry in ("failed", "all") or (
-        config.retry == "lost" and state not in (FAILED, TIMED_OUT)
-    )
-    if wanted:
-        return Verdict(RETRY, f"{state} before")
-    return Verdict(LEAVE, f"{state} before", row_of(label, record, state))
+        return Verdict(RUN, "not finished yet", claim=number)
+    if retry in ("failed", "all") or (retry == "lost" and state not in (FAILED, TIMED_OUT)):
+        return Verdict(RETRY, f"{state} before", claim=number)
+    return Verdict(LEAVE, f"{state} before", row_of(label, record, state), number)
 
 
-def true_state(task: Task, record: RunRecord) -> str:
+def _state(task: Task, record: RunRecord, number: int, owner: claim.Owner | None) -> str:
     """A record's state; `running` if a living driver works on it, `lost` if its driver died."""
-    number, owner = claim.latest(task.workspace)
-    alive = owner is not None and claim.is_alive(owner, claim.claim_path(task.workspace, number))
-    if record.ended:
-        return "running" if alive and number > record.claim else record.state
-    if alive:
-        return "running"
-    return PENDING if record.state == PENDING else "lost"
+    claimed_later = number > record.claim
+    if (not record.ended or claimed_later) and owner is not None:
+        if claim.is_alive(owner, claim.claim_path(task.workspace, number)):
+            return "running"
+    if record.ended or record.state == PENDING:
+        return record.state
+    return LOST

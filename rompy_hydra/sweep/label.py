@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable
+
+from rompy_hydra.redaction import is_secret
 
 # What says where and how, and not what: it is no part of a run's name.
 NOT_IN_LABELS = {"pipeline", "site", "overwrite", "output_dir", "run_id", "log_level"}
 NOT_IN_LABELS |= {"allowed_targets", "hydra", "sweep"}
 _MAX_VALUE = 32
 _MAX_LABEL = 160
+_HASH = 10  # hexadecimal digits: ten thousand awkward values must not meet
 _AWKWARD = re.compile(r"[^\w.+-]+", re.UNICODE)
 
 
@@ -20,44 +24,50 @@ def label(overrides: Iterable[tuple[str, object]]) -> str:
     Keys are sorted, so the order of the overrides does not matter, and shortened to their last
     part where that is not ambiguous. Long or awkward values are cut and told apart by a hash.
 
-    >>> label([("model.friction", 0.03), ("model.depth", 10)])
+    >>> label([("model.friction", 0.03), ("+model.depth", 10)])
     'depth=10,friction=0.03'
     """
-    pairs = sorted((key, _text(value)) for key, value in overrides if named(key))
-    short = [key.rsplit(".", 1)[-1] for key, _ in pairs]
+    pairs = sorted((key.lstrip("+"), _text(value)) for key, value in overrides if named(key))
+    short = [_last(key) for key, _ in pairs]
     parts = [
-        f"{last if short.count(last) == 1 else key}={value}"
+        _part(last if short.count(last) == 1 else key, value)
         for (key, value), last in zip(pairs, short, strict=True)
     ]
-    text = ",".join(_safe_key(part) for part in parts)
+    text = ",".join(parts)
     if len(text.encode()) > _MAX_LABEL:
-        cut = text.encode()[: _MAX_LABEL - 9].decode(errors="ignore")
+        cut = text.encode()[: _MAX_LABEL - 1 - _HASH].decode(errors="ignore")
         text = f"{cut}~{_hash(text)}"
     return text
 
 
 def named(key: str) -> bool:
     """Whether an override of this key is part of a run's name."""
-    return key.lstrip("+~").split(".")[0].split("/")[0].split("@")[0] not in NOT_IN_LABELS
+    path = key.lstrip("+~")
+    return path.split(".")[0].split("/")[0].split("@")[0] not in NOT_IN_LABELS and not is_secret(path)
+
+
+def _last(key: str) -> str:
+    sign = "~" if key.startswith("~") else ""
+    return sign + key.removeprefix("~").rsplit(".", 1)[-1]
+
+
+def _part(key: str, value: str) -> str:
+    key = re.sub(r"[^\w.@~-]+", "_", key)
+    return key if key.startswith("~") else f"{key}={value}"
 
 
 def _text(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = str(value)
-    safe = _AWKWARD.sub("_", text).strip("_.") if not isinstance(value, int | float) else text
+    if value is None or isinstance(value, bool | dict | list):
+        text = json.dumps(value, sort_keys=True, default=str)
+    else:
+        text = str(value)
+    plain = isinstance(value, int | float)
+    safe = text if plain else _AWKWARD.sub("_", text).strip("_.")
     if safe == text and len(text.encode()) <= _MAX_VALUE and text:
         return text
-    cut = safe.encode()[: _MAX_VALUE - 7].decode(errors="ignore")
-    return f"{cut}~{_hash(text)[:6]}"
-
-
-def _safe_key(part: str) -> str:
-    key, _, value = part.partition("=")
-    return f"{re.sub(r'[^A-Za-z0-9_.@~+-]+', '_', key)}={value}"
+    cut = safe.encode()[: _MAX_VALUE - 1 - _HASH].decode(errors="ignore")
+    return f"{cut}~{_hash(text)}"
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:_HASH]

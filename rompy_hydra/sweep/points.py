@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.provenance import Json
-from rompy_hydra.sweep.label import label
+from rompy_hydra.sweep.label import label, named
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,33 @@ class Point:
 
     @property
     def parameters(self) -> dict[str, Json]:
-        """The values by key: the columns of the results."""
-        return {a.key.lstrip("+"): a.value for a in self.assignments}
+        """The values by key, of what is part of the label: the columns of the results."""
+        return {
+            a.key.lstrip("+"): a.value
+            for a in self.assignments
+            if named(a.key) and not a.key.startswith("~")
+        }
 
 
 # What varies together: each alternative sets one or several keys.
-Axis = Sequence[tuple[Assignment, ...]]
+Axis = Collection[tuple[Assignment, ...]]
+
+
+class Lazy(Collection[tuple[Assignment, ...]]):
+    """An axis that is counted at once, and made when it is stepped through."""
+
+    def __init__(self, length: int, make: Callable[[], Iterable[tuple[Assignment, ...]]]) -> None:
+        self._length = length
+        self._make = make
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[tuple[Assignment, ...]]:
+        return iter(self._make())
+
+    def __contains__(self, item: object) -> bool:
+        return any(item == each for each in self)
 
 
 @dataclass(frozen=True)
@@ -64,10 +85,21 @@ class Grid:
         return math.prod(len(axis) for axis in self.axes)
 
     def __iter__(self) -> Iterator[Point]:
-        for combination in itertools.product(*self.axes):
+        for combination in _product(self.axes):
             point = Point(tuple(itertools.chain.from_iterable(combination)))
             if self.keep is None or self.keep(point.parameters):
                 yield point
+
+
+def _product(axes: Sequence[Axis]) -> Iterator[tuple[tuple[Assignment, ...], ...]]:
+    """As itertools.product, which would hold the first axis as a whole."""
+    if not axes:
+        yield ()
+        return
+    others = [tuple(axis) for axis in axes[1:]]
+    for first in axes[0]:
+        for rest in itertools.product(*others):
+            yield first, *rest
 
 
 def zipped(axes: Mapping[str, Axis], groups: Sequence[Sequence[str]]) -> tuple[Axis, ...]:
@@ -76,19 +108,32 @@ def zipped(axes: Mapping[str, Axis], groups: Sequence[Sequence[str]]) -> tuple[A
     ConfigError names a key that is not swept, and a group whose lists have different lengths.
     """
     joined: dict[str, Axis] = {}
-    partner = {key: tuple(group) for group in groups for key in group}
-    for key in partner:
-        if key not in axes:
-            raise ConfigError(f"sweep.zip: '{key}' is not swept. {closest(key, axes)}")
+    partner: dict[str, list[str]] = {}
+    swept = {key.lstrip("+"): key for key in axes}
+    for group in groups:
+        names = [swept.get(name.lstrip("+"), "") for name in group]
+        for name, key in zip(group, names, strict=True):
+            if not key:
+                raise ConfigError(f"sweep.zip: '{name}' is not swept. {closest(name, swept)}")
+            if key in partner or names.count(key) > 1:
+                raise ConfigError(f"sweep.zip: '{name}' is there twice")
+        partner |= dict.fromkeys(names, names)
     for key, axis in axes.items():
-        group = partner.get(key)
-        if group is None:
+        together = partner.get(key)
+        if together is None:
             joined[key] = axis
-        elif group[0] not in joined:
-            lengths = {name: len(axes[name]) for name in group}
-            if len(set(lengths.values())) > 1:
-                told = ", ".join(f"{name} has {count}" for name, count in lengths.items())
-                raise ConfigError(f"sweep.zip: the lists differ in length: {told}")
-            rows = zip(*(axes[name] for name in group), strict=True)
-            joined[group[0]] = [tuple(itertools.chain.from_iterable(row)) for row in rows]
+        elif together[0] not in joined:
+            joined[together[0]] = _together({name: axes[name] for name in together})
     return tuple(joined.values())
+
+
+def _together(axes: Mapping[str, Axis]) -> Axis:
+    lengths = {name: len(axis) for name, axis in axes.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} has {count}" for name, count in lengths.items())
+        raise ConfigError(f"sweep.zip: the lists differ in length: {told}")
+    columns = tuple(axes.values())
+    return Lazy(
+        len(columns[0]),
+        lambda: (tuple(itertools.chain.from_iterable(row)) for row in zip(*columns, strict=True)),
+    )

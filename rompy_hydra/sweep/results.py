@@ -1,4 +1,4 @@
-"""One table of a sweep: `results.csv`, made from the records, and `sweep.json`."""
+"""One table of a sweep: `results.csv`, made from the records."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import csv
 import io
 import json
 import os
+import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
 from rompy_hydra.errors import SweepError
+from rompy_hydra.memory import state_of
 from rompy_hydra.provenance import Json
-from rompy_hydra.record import DamagedRecord, RunRecord, now
-from rompy_hydra.workspace import RECORD, write_atomic
+from rompy_hydra.record import DamagedRecord, RunRecord
+from rompy_hydra.redaction import redacted
+from rompy_hydra.sweep.index import locked
+from rompy_hydra.workspace import Workspace, write_atomic
 
 RESULTS = "results.csv"
-SWEEP = "sweep.json"
-SCHEMA_VERSION = 1
 _FIXED = ("state", "attempts", "seconds", "cpu_seconds", "peak_memory_bytes", "exit_code")
 
 
@@ -139,47 +141,20 @@ def _cell(value: Json) -> str | int | float:
     return value
 
 
-def earlier_rows(directory: Path, known: Iterable[str]) -> Iterator[Row]:
-    """Rows of runs in the sweep's directory that this command does not know: of earlier commands."""
-    skip = set(known)
+def earlier_rows(directory: Path, known: Container[str]) -> Iterator[Row]:
+    """Rows of runs in the sweep's directory that this command does not know: of other commands."""
     try:
         names = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir())
     except FileNotFoundError:
         return
     for name in names:
-        if name in skip or ".old-" in name:
+        if name in known or re.search(r"\.old-\d+$", name):
             continue
+        workspace = Workspace(directory / name)
         try:
-            record = RunRecord.read(directory / name / RECORD)
-        except DamagedRecord:
-            yield Row(name, "damaged", error=f"{directory / name / RECORD} is damaged")
+            record = RunRecord.load(workspace)
+        except DamagedRecord as error:
+            yield Row(name, "damaged", error=str(error))
             continue
         if record is not None:
-            yield row_of(name, record)
-
-
-def write_sweep_file(
-    directory: Path, name: str, command: Mapping[str, Json], points: Mapping[str, list[str]]
-) -> None:
-    """Add this command and its points to `sweep.json`; earlier ones stay. SweepError if it is damaged."""
-    path = directory / SWEEP
-    data: dict[str, Json] = {}
-    try:
-        data = json.loads(path.read_text())
-        if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError("not a sweep file of this version")
-    except FileNotFoundError:
-        data = {"schema_version": SCHEMA_VERSION, "name": name, "created": now()}
-    except ValueError as error:
-        raise SweepError(
-            f"{path} is damaged ({error}); it was left as it is. Move it aside and run again: it is "
-            "made anew from the runs"
-        ) from error
-    data["updated"] = now()
-    data["commands"] = [*cast("list[Json]", data.get("commands", [])), dict(command)]
-    old = cast("dict[str, Json]", data.get("points", {}))
-    data["points"] = {**old, **cast("dict[str, Json]", dict(points))}
-    lines = (f'"{key}": {json.dumps(value)}' for key, value in data.items() if key != "points")
-    rows = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in data["points"].items())
-    text = "{\n" + ",\n".join(lines) + ',\n"points": {\n' + ",\n".join(rows) + "\n}}\n"
-    write_atomic(path, text)
+            yield row_of(name, record, state_of(workspace, record))

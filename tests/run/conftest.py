@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from rompy_hydra import BaseConfig, DockerRunBackend, ModelRun
 from rompy_hydra.errors import RunError
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run import Job, Outcome
+from tests.conftest import LIMIT, wait_until
 
 BUSYBOX = "rompy-hydra-test/busybox:1"
 
@@ -84,3 +88,79 @@ def containers_below(api: Any, directory: Path) -> list[Any]:
     found = api.containers(all=True, filters={"label": ["rompy_hydra.workspace"]})
     place = f"{directory}/"
     return [c for c in found if c["Labels"]["rompy_hydra.workspace"].startswith(place)]
+
+
+class OwnEngine:
+    """A second engine with a small disk, which a test may kill."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._data = directory / "data"
+        self.host = f"unix://{directory}/docker.sock"
+        self._daemon: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> Any:
+        """Start the daemon; its API, once it answers."""
+        import docker
+        from docker.errors import DockerException
+
+        (self._directory / "docker.pid").unlink(missing_ok=True)
+        with (self._directory / "dockerd.log").open("ab") as log:
+            self._daemon = subprocess.Popen(
+                ["dockerd", f"--host={self.host}", f"--data-root={self._data}", "--bridge=none"]
+                + [f"--exec-root={self._directory}/exec", f"--pidfile={self._directory}/docker.pid"]
+                + ["--iptables=false", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+        def answers() -> Any:
+            assert self._daemon is not None and self._daemon.poll() is None, "dockerd did not start"
+            try:
+                return docker.DockerClient(base_url=self.host, version="auto", timeout=30).api
+            except DockerException:
+                return None
+
+        return wait_until(answers)
+
+    def kill(self) -> None:
+        """SIGKILL: what an engine's crash is like."""
+        assert self._daemon is not None
+        self._daemon.kill()
+        self._daemon.wait(LIMIT)
+
+    def stop(self) -> None:
+        """End the daemon and all that it started."""
+        if self._daemon is not None and self._daemon.poll() is None:
+            self._daemon.terminate()
+            self._daemon.wait(LIMIT)
+        pid_file = self._directory / "exec" / "containerd" / "containerd.pid"
+        if pid_file.exists():
+            pid = int(pid_file.read_text())
+            command = Path(f"/proc/{pid}/cmdline")
+            if command.exists() and str(self._directory).encode() in command.read_bytes():
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def own_engine(docker_engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnEngine]:
+    """A started engine of the test's own, which has the small image, and 64 MB of disk."""
+    if os.getuid() != 0 or shutil.which("dockerd") is None:
+        message = "a second engine needs root and dockerd"
+        pytest.fail(message) if engine_is_required() else pytest.skip(message)
+    directory = tmp_path_factory.mktemp("engine")
+    (directory / "data").mkdir()
+    disk = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(directory / "data")]
+    subprocess.run(disk, check=True)
+    engine = OwnEngine(directory)
+    try:
+        api = engine.start()
+        api.load_image(b"".join(docker_engine.get_image(BUSYBOX)))
+        yield engine
+    finally:
+        engine.stop()
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        for mount in sorted((line.split()[1] for line in mounts), reverse=True):
+            if mount.startswith(f"{directory}/"):
+                subprocess.run(["umount", "--lazy", mount], check=True)

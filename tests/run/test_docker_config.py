@@ -80,9 +80,11 @@ def test_a_bad_memory_size_is_refused(memory: str | int) -> None:
         "swan:41.45",
         "rompy/schism:latest",
         "localhost:5000/a/b:1",
-        "Host.org/model@sha256:" + "a" * 64,
-    ]
-    + ["swan:1@sha256:" + "0" * 64, "sha256:" + "f" * 64, "a__b-c.d"],
+        f"Host.org/model@sha256:{'a' * 64}",
+        f"swan:1@sha256:{'0' * 64}",
+        f"sha256:{'f' * 64}",
+        "a__b-c.d",
+    ],
 )
 def test_images_may_have_a_registry_a_tag_and_a_digest(name: str) -> None:
     assert DockerConfig(image=name).image == name

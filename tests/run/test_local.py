@@ -93,9 +93,9 @@ def test_a_missing_program_is_told_with_the_closest_one_before_anything_is_done(
 @pytest.mark.parametrize(
     "command",
     [
-        "A=1 no-such-program", "cd /tmp && ls", "if true; then ls; fi", "[ -e x ] || true", "(true)", "$SHELL -c true",
-        "'quoted program' x", "export A=1; ls", ": > file", "sh -c true", ["sh", "-c", "true"], "python3 -c 'x'",
-        "/bin/sh -c true", "\n\n  ls", "test -e x", "{ ls; }", "! true",
+        "A=1 no-such-program", "cd /tmp && ls", "if true; then ls; fi", "[ -e x ] || true", "(true)",
+        "'quoted program' x", "export A=1; ls", ": > file", "sh -c true", ["sh", "-c", "true"],
+        "/bin/sh -c true", "\n\n  ls", "test -e x", "{ ls; }", "! true", "$SHELL -c true", "python3 -c 'x'",
     ],
 )  # fmt: skip
 def test_no_command_is_called_missing_that_may_well_run(model, command):

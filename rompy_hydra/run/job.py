@@ -1,0 +1,58 @@
+"""What a run backend is given: a model run, and the one job that it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from rompy_hydra.process import StopSignal
+from rompy_hydra.provenance import Json
+from rompy_hydra.workspace import Command, Workspace, is_secret
+
+
+@runtime_checkable
+class RunLike(Protocol):
+    """What a backend needs of a model run; rompy's `ModelRun` has it as well."""
+
+    run_id: str
+    output_dir: Path
+    config: object
+
+    def generate(self) -> object:
+        """Make the workspace and return its path."""
+
+
+def check_model_run(model_run: object) -> None:
+    """ValueError, as the reference has it, for something that is no model run."""
+    if model_run is None:
+        raise ValueError("model_run cannot be None")
+    if not hasattr(model_run, "run_id"):
+        raise ValueError("model_run must have a run_id attribute")
+
+
+def nothing(_facts: Mapping[str, Json]) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one script: everything that a backend needs to start it, and no more."""
+
+    run_id: str
+    workspace: Workspace
+    commands: tuple[Command, ...]
+    env: Mapping[str, str]
+    timeout: float | None
+    image: str | None = None
+    stop: StopSignal | None = None
+    # Called with facts (process, container, batch job) as soon as the backend has them.
+    report: Callable[[Mapping[str, Json]], None] = field(default=nothing)
+    # What this job reported when a driver started it that has died since.
+    reported: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The variables whose values `run.sh` does not hold: they go with the process."""
+        return {name: value for name, value in self.env.items() if is_secret(name)}

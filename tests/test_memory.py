@@ -1,0 +1,342 @@
+"""What a run directory remembers: what is skipped, what is done again, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from rompy_hydra import LocalConfig, ModelRun, TemplateModel
+from rompy_hydra.choose import chosen_backend, chosen_processors
+from rompy_hydra.errors import ConfigError
+from rompy_hydra.memory import needed
+from rompy_hydra.record import DamagedRecord, RunRecord
+from rompy_hydra.task import Task
+
+
+class Counts:
+    """A postprocessor that leaves a mark each time."""
+
+    def process(self, model_run, name="count"):
+        with (Path(model_run.output_dir) / model_run.run_id / f"{name}.txt").open("a") as file:
+            file.write("x")
+        return {"success": True, "message": ""}
+
+
+@pytest.fixture
+def template(tmp_path):
+    directory = tmp_path / "template"
+    directory.mkdir()
+    (directory / "INPUT").write_text("f={{ model.friction }}\n")
+    return directory
+
+
+@pytest.fixture
+def run(tmp_path, template):
+    """Run a pipeline of a model that counts its starts outside of its directory."""
+
+    def run(
+        run_id="shoal",
+        overwrite=False,
+        backend=None,
+        processor=Counts,
+        settings=None,
+        again=False,
+        **fields,
+    ):
+        parameters = fields.pop("parameters", {"friction": 0.02})
+        fields = {"commands": [f"cp INPUT out.nc; echo x >> '{tmp_path}/starts'"]} | fields
+        config = TemplateModel(template=str(template), parameters=parameters, **fields)
+        model_run = ModelRun(run_id=run_id, output_dir=tmp_path / "runs", config=config)
+        task = Task(
+            model_run,
+            backend=chosen_backend(backend or "local", {}),
+            processors=chosen_processors([processor], settings or {}),
+            overwrite=overwrite,
+            again=again,
+        )
+        with contextlib.suppress(DamagedRecord):
+            run.why = needed(task, RunRecord.load(model_run.workspace))
+        return model_run.perform(task)
+
+    run.directory = tmp_path / "runs" / "shoal"
+    run.starts = lambda: (
+        (tmp_path / "starts").read_text().count("x") if (tmp_path / "starts").exists() else 0
+    )
+    return run
+
+
+def test_what_is_done_and_unchanged_is_skipped(run):
+    run()
+    before = (run.directory / "run.json").read_bytes()
+    record = run()
+    assert run.why == {}
+    assert run.starts() == 1
+    assert record.state == "completed"
+    assert (run.directory / "run.json").read_bytes() == before
+    assert (run.directory / "count.txt").read_text() == "x"
+
+
+def test_again_does_all_but_unchanged_inputs_again(run):
+    run()
+    record = run(again=True)
+    assert run.starts() == 2
+    assert record.attempt == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"backend": LocalConfig(timeout=3600)},
+        {"backend": LocalConfig(stream_output=True)},
+        {"backend": LocalConfig(kill_grace=1)},
+    ],
+)
+def test_what_cannot_change_the_result_reruns_nothing(run, fields):
+    run()
+    run(**fields)
+    assert run.why == {}
+    assert run.starts() == 1
+
+
+def test_a_new_secret_makes_no_new_run(run):
+    run(env={"API_TOKEN": "old"}, backend=LocalConfig(env_vars={"DB_PASSWORD": "old"}))
+    run(env={"API_TOKEN": "new"}, backend=LocalConfig(env_vars={"DB_PASSWORD": "new"}))
+    assert run.starts() == 1
+
+
+def test_touching_the_files_reruns_nothing(run, template):
+    run()
+    for path in (
+        template / "INPUT",
+        run.directory / "INPUT",
+        run.directory / "out.nc",
+        run.directory / "count.txt",
+    ):
+        os.utime(path, (1, 1))
+    run()
+    assert run.why == {}
+
+
+def test_another_postprocessor_or_setting_postprocesses_again_and_runs_nothing(run):
+    run()
+    run(settings={"name": "other"})
+    assert run.why == {"postprocess": "the postprocessor or its settings changed"}
+    assert (run.directory / "other.txt").exists()
+    run(processor="noop")
+    assert list(run.why) == ["postprocess"]
+    assert run.starts() == 1
+
+
+def test_a_missing_or_changed_output_runs_the_model_again(run):
+    run()
+    (run.directory / "out.nc").unlink()
+    record = run()
+    assert run.why == {"run": "out.nc is missing or was changed", "postprocess": "run is done again"}
+    assert (run.starts(), record.attempt) == (2, 2)
+    (run.directory / "out.nc").write_text("f=9.99\n")
+    record = run()
+    assert (run.starts(), record.attempt) == (3, 3)
+    assert (run.directory / "out.nc").read_text() == "f=0.02\n"
+    # Nothing is lost: what was there is with the attempt that it was of.
+    assert (run.directory / "attempts" / "2" / "out.nc").read_text() == "f=9.99\n"
+
+
+def test_a_changed_input_is_generated_again_with_all_that_depends_on_it(run):
+    run()
+    (run.directory / "INPUT").write_text("f=9.99\n")
+    run()
+    assert run.why == {
+        "generate": "INPUT is missing or was changed",
+        "run": "generate is done again",
+        "postprocess": "run is done again",
+    }
+    assert (run.directory / "out.nc").read_text() == "f=0.02\n"
+
+
+def test_a_missing_product_postprocesses_again_only(run):
+    run()
+    (run.directory / "count.txt").unlink()
+    run()
+    assert run.why == {"postprocess": "count.txt is missing or was changed"}
+    assert run.starts() == 1
+
+
+def test_a_postprocessor_that_changes_or_removes_outputs_does_not_make_the_model_run_again(run):
+    class Compresses:
+        def process(self, model_run):
+            directory = model_run.staging_dir
+            (directory / "out.nc").rename(directory / "out.nc.gz")
+            (directory / "other.nc").write_text("changed")
+            return {"success": True, "message": ""}
+
+    commands = ["cp INPUT out.nc; cp INPUT other.nc; echo $0 >> /dev/null"]
+    run(commands=commands, processor=Compresses)
+    run(commands=commands, processor=Compresses)
+    assert run.why == {}
+
+
+def test_another_configuration_in_the_same_directory_is_refused_with_the_difference(run):
+    run()
+    for fields, told in [
+        ({"parameters": {"friction": 0.05}}, "model.parameters.friction: 0.02 there, 0.05 here"),
+        ({"parameters": {"friction": 0.02, "depth": 5}}, "model.parameters.depth: nothing there, 5 here"),
+        ({"backend": LocalConfig(command="true")}, 'run_backend.command: null there, "true" here'),
+        ({"env": {"A": "1"}}, "model.env"),
+    ]:
+        with pytest.raises(ConfigError, match="holds another configuration") as error:
+            run(**fields)
+        assert told.replace("null", "nothing") in str(error.value)
+        assert "Choose another run_id or output_dir, or say overwrite=true" in str(error.value)
+    assert run.starts() == 1
+    assert RunRecord.read(run.directory / "run.json").state == "completed"
+
+
+def test_a_change_of_a_plain_variable_is_refused_without_telling_its_value(run):
+    run(env={"PLAIN": "of before"})
+    with pytest.raises(ConfigError, match="values that are not stored differ") as error:
+        run(env={"PLAIN": "of now"})
+    assert "of now" not in str(error.value)
+
+
+def test_overwrite_moves_the_old_directory_aside_and_loses_nothing(run):
+    run()
+    record = run(overwrite=True, parameters={"friction": 0.05})
+    aside = run.directory.with_name("shoal.old-1")
+    assert (aside / "out.nc").read_text() == "f=0.02\n"
+    assert RunRecord.read(aside / "run.json").state == "completed"
+    assert (run.directory / "out.nc").read_text() == "f=0.05\n"
+    assert (record.state, record.attempt) == ("completed", 1)
+    run(overwrite=True, parameters={"friction": 0.05})
+    assert run.directory.with_name("shoal.old-2").is_dir()
+
+
+def test_overwrite_where_nothing_is_moves_nothing(run):
+    run(overwrite=True)
+    assert [path.name for path in run.directory.parent.iterdir()] == ["shoal"]
+
+
+def test_a_changed_template_of_a_completed_run_sets_the_old_directory_aside(run, template):
+    run()
+    (template / "INPUT").write_text("f={{ model.friction }} # edited\n")
+    run()
+    assert run.why["generate"] == "a template or a staged file changed"
+    assert (run.directory.with_name("shoal.old-1") / "out.nc").read_text() == "f=0.02\n"
+    assert (run.directory / "out.nc").read_text() == "f=0.02 # edited\n"
+
+
+def test_a_changed_template_of_a_failed_run_is_mended_in_place(run, template, tmp_path):
+    commands = ["grep -q good INPUT && cp INPUT out.nc"]
+    with pytest.raises(Exception, match="exited with 1"):
+        run(commands=commands)
+    (template / "INPUT").write_text("good\n")
+    record = run(commands=commands)
+    assert (record.state, record.attempt) == ("completed", 2)
+    assert not run.directory.with_name("shoal.old-1").exists()
+    assert (run.directory / "attempts" / "1" / "run.log").exists()
+
+
+def test_an_input_that_is_none_any_more_is_no_output_of_the_next_attempt(run, template):
+    with pytest.raises(Exception, match="exited with 3"):
+        run(commands=["exit 3"])
+    (template / "INPUT").rename(template / "params.txt")
+    with pytest.raises(Exception, match="exited with 3"):
+        run(commands=["exit 3"])
+    assert not (run.directory / "INPUT").exists()
+    record = RunRecord.read(run.directory / "run.json")
+    assert ([fact.path for fact in record.inputs], record.outputs) == (["params.txt"], [])
+
+
+def test_a_new_attempt_finds_nothing_of_the_old_one(run, tmp_path):
+    """A stale error file must not fail, and a stale output not pass, the checks of the next attempt."""
+    commands = [f"[ -e '{tmp_path}/mended' ] || {{ touch Errfile deep.nc; exit 1; }}; ls > listing.txt"]
+    checks = {"must_not_exist": ["**/Errfile"], "must_exist": ["listing.txt"]}
+    with pytest.raises(Exception, match="exited with 1; check must_not_exist: the model left Errfile"):
+        run(commands=commands, success=checks)
+    (tmp_path / "mended").touch()
+    record = run(commands=commands, success=checks)
+    assert record.attempt == 2
+    assert "Errfile" not in (run.directory / "listing.txt").read_text()
+    assert "deep.nc" not in (run.directory / "listing.txt").read_text()
+    assert sorted(path.name for path in (run.directory / "attempts" / "1").iterdir()) == [
+        *("Errfile", "deep.nc", "exit_code", "run.log")
+    ]
+    (earlier,) = record.attempts
+    assert (earlier["attempt"], earlier["state"], earlier["exit_code"]) == (1, "failed", 1)
+    assert earlier["error"]["type"] == "ModelFailed"
+
+
+def test_files_that_were_there_before_are_never_moved_never_deleted_and_no_outputs(run):
+    run.directory.mkdir(parents=True)
+    (run.directory / "notes.txt").write_text("mine")
+    with pytest.raises(Exception, match="exited with 3"):
+        run(commands=["exit 3"])
+    with pytest.raises(Exception, match="exited with 3"):
+        run(commands=["exit 3"])
+    assert (run.directory / "notes.txt").read_text() == "mine"
+    record = RunRecord.read(run.directory / "run.json")
+    assert (record.found, record.outputs, record.attempt) == (["notes.txt"], [], 2)
+
+
+@pytest.mark.parametrize("name", ["INPUT", "run.sh", "run.log", "metrics.json", "exit_code"])
+def test_a_file_of_somebody_else_is_never_replaced(run, name):
+    run.directory.mkdir(parents=True)
+    (run.directory / name).write_text("somebody else's")
+    with pytest.raises(ConfigError, match=r"overwrite=true.*moves the directory aside"):
+        run()
+    assert (run.directory / name).read_text() == "somebody else's"
+    assert [path.name for path in run.directory.iterdir()] == [name]
+    run(overwrite=True)
+    assert (run.directory.with_name("shoal.old-1") / name).read_text() == "somebody else's"
+
+
+def test_an_input_of_somebody_else_with_the_same_content_is_welcome(run):
+    run.directory.mkdir(parents=True)
+    (run.directory / "INPUT").write_text("f=0.02\n")
+    assert run().state == "completed"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"schema_version": 99}', b"\xff\xfe"])
+def test_a_damaged_record_is_refused_and_overwrite_moves_it_aside(run, content):
+    run()
+    (run.directory / "run.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"is damaged .* overwrite=true"):
+        run()
+    assert (run.directory / "run.json").read_bytes() == content
+    assert (run.directory / "out.nc").exists()
+    run(overwrite=True)
+    assert (run.directory.with_name("shoal.old-1") / "run.json").read_bytes() == content
+    assert RunRecord.read(run.directory / "run.json").state == "completed"
+
+
+def test_a_linked_input_is_the_same_run_while_its_content_is(run, tmp_path):
+    source = tmp_path / "grid.nc"
+    source.write_text("one")
+    files = [{"source": str(source), "link": True}]
+    run(files=files)
+    run(files=files)
+    assert run.why == {}
+    source.write_text("two")
+    run(files=files)
+    assert list(run.why) == ["generate", "run", "postprocess"]
+
+
+def test_the_secrets_of_an_override_are_not_in_the_record(tmp_path):
+    from rompy_hydra.task import Origin
+
+    run = ModelRun(run_id="a", output_dir=tmp_path)
+    origin = Origin(overrides=("run_backend.env_vars.TOKEN=hunter2", "model.friction=1"))
+    run.perform(Task(run, ("generate",), origin=origin))
+    stored = json.loads(run.workspace.record.read_text())["overrides"]
+    assert stored == ["run_backend.env_vars.TOKEN=<not stored>", "model.friction=1"]
+
+
+def test_another_version_of_the_script_text_is_no_other_run(run):
+    run()
+    script = run.directory / "run.sh"
+    script.write_text("# of an older version\n" + script.read_text())
+    run()
+    assert run.why == {}

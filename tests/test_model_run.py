@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from rompy_hydra import BaseConfig, LocalConfig, ModelRun, NoopPostprocessor, TemplateModel, TimeRange
+from rompy_hydra.errors import ConfigError, GenerateError, PluginError, RompyHydraError
+from rompy_hydra.record import RunRecord
+
+
+@pytest.fixture
+def template(tmp_path):
+    directory = tmp_path / "template"
+    directory.mkdir()
+    (directory / "INPUT").write_text("friction={{ model.friction }}\nrun={{ run.run_id }}\n")
+    return directory
+
+
+@pytest.fixture
+def model(tmp_path, template):
+    """A run of a template model that copies its input to its output."""
+
+    def model(run_id="shoal", friction=0.02, **fields):
+        fields = {"commands": ["cp INPUT out.txt; echo done"]} | fields
+        config = TemplateModel(template=str(template), parameters={"friction": friction}, **fields)
+        return ModelRun(run_id=run_id, output_dir=tmp_path / "runs", config=config)
+
+    return model
+
+
+def test_everything_has_a_default_and_reading_changes_nothing_on_disk(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = ModelRun()
+    assert isinstance(run.config, BaseConfig)
+    assert isinstance(run.period, TimeRange)
+    assert run.staging_dir == run.workspace.path == tmp_path / "runs" / "run_id"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("run_id", ["", "..", "a/b", "../../etc", "a\nb", " x"])
+def test_a_run_id_that_leads_elsewhere_is_refused(run_id):
+    with pytest.raises(ValidationError, match="must be the name of one directory"):
+        ModelRun(run_id=run_id)
+
+
+def test_an_unknown_field_is_refused():
+    with pytest.raises(ValidationError, match="outputdir"):
+        ModelRun(outputdir="x")
+
+
+def test_the_empty_configuration_generates_a_directory_and_runs_nothing(tmp_path):
+    run = ModelRun(run_id="empty", output_dir=tmp_path)
+    assert Path(run.generate()) == tmp_path / "empty"
+    assert run.run() is False
+    assert "nothing to execute: the model has no commands" in RunRecord.load(run.workspace).error["message"]
+
+
+def test_a_model_that_needs_no_execution_succeeds_without_and_its_checks_still_hold(tmp_path, template):
+    fields = {"template": str(template), "parameters": {"friction": 1}, "needs_execution": False}
+    good = TemplateModel(**fields, success={"must_exist": ["INPUT"]})
+    run = ModelRun(run_id="inputs only", output_dir=tmp_path, config=good)
+    assert run.run() is True
+    record = RunRecord.load(run.workspace)
+    assert (record.state, record.exit_code) == ("completed", None)
+    bad = TemplateModel(**fields, success={"must_exist": ["grid.nc"]})
+    run = ModelRun(run_id="incomplete", output_dir=tmp_path, config=bad)
+    assert run.run() is False
+    assert (
+        "template was generated but check must_exist: grid.nc was not written"
+        in (RunRecord.load(run.workspace).error["message"])
+    )
+
+
+def test_generate_makes_the_inputs_and_returns_the_directory(model):
+    run = model()
+    directory = Path(run.generate())
+    assert (directory / "INPUT").read_text() == "friction=0.02\nrun=shoal\n"
+    assert (directory / "run.sh").exists()
+    record = RunRecord.load(run.workspace)
+    assert record.state == "pending"
+    assert record.stages["generate"].state == "completed"
+    assert [(fact.path, fact.size) for fact in record.inputs] == [("INPUT", 24)]
+
+
+def test_run_generates_first_if_that_was_not_done(model):
+    run = model()
+    assert run.run() is True
+    assert (run.workspace.path / "out.txt").read_text() == "friction=0.02\nrun=shoal\n"
+
+
+def test_files_are_copied_or_linked_and_directories_are_made(tmp_path, model):
+    source = tmp_path / "big data.nc"
+    source.write_bytes(b"\0" * 1000)
+    source.chmod(0o640)
+    files = [str(source), {"source": str(source), "target": "in/link.nc", "link": True}]
+    run = model(files=files, directories=["outputs/deep", "restart"])
+    directory = Path(run.generate())
+    assert (directory / "big data.nc").read_bytes() == b"\0" * 1000
+    assert not (directory / "big data.nc").is_symlink()
+    assert (directory / "big data.nc").stat().st_mode & 0o777 == 0o640
+    assert (directory / "in" / "link.nc").readlink() == source
+    assert (directory / "outputs" / "deep").is_dir()
+    assert (directory / "restart").is_dir()
+
+
+def test_an_executable_template_is_executable_in_the_run(template, model):
+    (template / "pre.sh").write_text("#!/bin/sh\necho {{ model.friction }} > pre.txt\n")
+    (template / "pre.sh").chmod(0o755)
+    run = model(commands=["./pre.sh"])
+    assert run.run()
+    assert (run.workspace.path / "pre.txt").read_text() == "0.02\n"
+
+
+def test_every_verb_can_be_done_again(model):
+    run = model()
+    for _ in range(2):
+        run.generate()
+        assert run.run() is True
+        assert run.postprocess()["success"] is True
+    record = RunRecord.load(run.workspace)
+    assert (record.state, record.attempt) == ("completed", 2)
+
+
+def test_settings_go_to_a_backend_by_name_or_in_an_object_but_not_both(model):
+    assert model("a").run("local", command="true", timeout=60)
+    assert model("b").run(LocalConfig(command="true"))
+    with pytest.raises(ConfigError, match="go with a backend's name"):
+        model("c").run(LocalConfig(), timeout=5)
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_a_value_error(model, name):
+    run = model()
+    with pytest.raises(ValueError, match="must be a non-empty string"):
+        run.run(name)
+    with pytest.raises(ValueError, match="must be a non-empty string"):
+        run.postprocess(name)
+    with pytest.raises(ValueError, match="must be a non-empty string"):
+        run.pipeline(name)
+    assert not run.workspace.path.exists()
+
+
+def test_an_unknown_name_is_told_with_the_closest_one_and_changes_nothing(model):
+    run = model()
+    with pytest.raises(PluginError, match=r"there is no run backend 'locl'. Did you mean 'local'\?"):
+        run.run("locl")
+    with pytest.raises(PluginError, match="Did you mean 'noop'"):
+        run.postprocess("nop")
+    with pytest.raises(PluginError, match="Did you mean 'local'"):
+        run.pipeline("locale")
+    assert not run.workspace.path.exists()
+
+
+@pytest.mark.parametrize("thing", [object(), 5, None, dict])
+def test_what_is_no_plugin_is_refused(model, thing):
+    run = model()
+    for verb in (run.run, run.postprocess, run.pipeline):
+        with pytest.raises((PluginError, ConfigError, TypeError)):
+            verb(thing)
+    assert not run.workspace.path.exists()
+
+
+def test_a_fault_in_a_template_is_told_by_every_verb_and_changes_nothing(template, model):
+    (template / "INPUT").write_text("\n{{ model.frction }}")
+    run = model()
+    with pytest.raises(GenerateError, match=r"INPUT, line 2: .*Did you mean 'model.friction'"):
+        run.generate()
+    assert run.run() is False
+    assert "line 2" in run.pipeline()["error"]
+    assert not run.workspace.path.exists()
+
+
+def test_a_postprocessor_without_a_record_answers_and_writes_nothing(model):
+    run = model()
+    results = run.postprocess()
+    assert results["success"] is False
+    assert "Output directory not found" in results["message"]
+    assert not run.workspace.path.exists()
+
+
+def test_postprocessors_run_in_order_and_their_numbers_come_together(model):
+    class First:
+        def process(self, model_run):
+            return {"success": True, "message": "one", "metrics": {"a": 1, "b": 1}}
+
+    class Second:
+        def process(self, model_run):
+            return {"success": True, "message": "two", "metrics": {"b": 2}, "extra": "x"}
+
+    run = model()
+    assert run.run()
+    results = run.postprocess([First, Second(), "noop", NoopPostprocessor(validate_outputs=False)])
+    assert results["metrics"] == {"a": 1, "b": 2}
+    assert results["extra"] == "x"
+    assert results["validated"] is False
+    record = RunRecord.load(run.workspace)
+    assert record.metrics == {"a": 1, "b": 2}
+    assert json.loads(run.workspace.metrics.read_text()) == {"a": 1, "b": 2}
+    assert [fact.path for fact in record.products] == ["metrics.json"]
+
+
+def test_the_first_postprocessor_that_fails_ends_the_stage(model):
+    class Fails:
+        def process(self, model_run):
+            return {"success": False, "message": "no such variable", "error": "eta"}
+
+    class Never:
+        def process(self, model_run):
+            raise AssertionError("must not be asked")
+
+    run = model()
+    assert run.run()
+    results = run.postprocess(["noop", Fails, Never])
+    assert results["success"] is False
+    assert results["message"] == "no such variable"
+    assert RunRecord.load(run.workspace).state == "failed"
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("bad value"), KeyError("eta"), OSError("no file"), RuntimeError("x")]
+)
+def test_a_postprocessor_that_raises_is_a_failure_that_names_it(model, error):
+    class Raises:
+        def process(self, model_run):
+            raise error
+
+    run = model()
+    assert run.run()
+    results = run.postprocess(Raises)
+    assert results["success"] is False
+    assert f"the postprocessor Raises failed: {type(error).__name__}" in results["message"]
+    assert results["run_id"] == "shoal"
+
+
+@pytest.mark.parametrize(
+    "answer", [None, True, "done", {}, {"message": "no word about success"}, {"success": "yes"}]
+)
+def test_an_answer_without_success_is_no_success(model, answer):
+    class Vague:
+        def process(self, model_run):
+            return answer
+
+    run = model()
+    assert run.run()
+    results = run.postprocess(Vague)
+    assert results["success"] is False
+    assert "whose success cannot be told" in results["message"]
+
+
+def test_the_numbers_of_an_earlier_postprocessor_are_not_this_ones(model):
+    class Numbers:
+        def process(self, model_run):
+            return {"success": True, "message": "", "metrics": {"a": float("nan"), "b": 1.5}}
+
+    run = model()
+    assert run.run()
+    run.postprocess(Numbers)
+    assert json.loads(run.workspace.metrics.read_text()) == {"a": None, "b": 1.5}
+    run.postprocess("noop")
+    assert not run.workspace.metrics.exists()
+    assert RunRecord.load(run.workspace).metrics == {}
+
+
+def test_a_metrics_file_of_the_model_itself_is_not_taken_away(model):
+    run = model(commands=["echo '{}' > metrics.json"])
+    assert run.run()
+    run.postprocess("noop")
+    run.postprocess("noop")
+    assert run.workspace.metrics.read_text() == "{}\n"
+
+
+def test_to_postprocess_a_failed_run_does_not_mend_it(model):
+    run = model(commands=["echo data > out.txt; exit 3"])
+    assert run.run() is False
+    assert run.postprocess("noop")["success"] is True
+    record = RunRecord.load(run.workspace)
+    assert record.state == "failed"
+    assert record.error["stage"] == "run"
+    assert record.stages["postprocess"].state == "completed"
+
+
+def test_which_outputs_are_recorded_can_be_said(model):
+    commands = ["mkdir -p out/deep; for f in a.nc b.txt out/c.nc out/deep/d.nc; do echo $f > $f; done"]
+    for number, (outputs, found) in enumerate(
+        [
+            (["**/*"], ["a.nc", "b.txt", "out/c.nc", "out/deep/d.nc"]),
+            (["*.nc"], ["a.nc"]),
+            (["**/*.nc"], ["a.nc", "out/c.nc", "out/deep/d.nc"]),
+            (["out"], ["out/c.nc", "out/deep/d.nc"]),
+            (["out/*.nc", "b.txt"], ["b.txt", "out/c.nc"]),
+            ([], []),
+        ]
+    ):
+        run = model(f"outputs {number}", commands=commands, outputs=outputs)
+        assert run.run()
+        assert [fact.path for fact in RunRecord.load(run.workspace).outputs] == found
+
+
+def test_the_record_tells_what_was_run_from_where_and_what_came_out(model):
+    run = model(env={"A": "1"})
+    assert run.pipeline()["success"]
+    record = json.loads(run.workspace.record.read_text())
+    assert record["schema_version"] == 1
+    assert record["run_id"] == "shoal"
+    assert record["state"] == "completed"
+    assert {name: stage["state"] for name, stage in record["stages"].items()} == dict.fromkeys(
+        ("generate", "run", "postprocess"), "completed"
+    )
+    assert all(
+        stage["seconds"] >= 0 and stage["started"] <= stage["finished"]
+        for stage in record["stages"].values()
+    )
+    assert record["exit_code"] == 0
+    assert record["commands"] == ["cp INPUT out.txt; echo done"]
+    assert record["run_backend"]["name"] == "local"
+    assert record["config"]["model"]["parameters"] == {"friction": 0.02}
+    assert record["config"]["model"]["env"] == {"A": "<not stored>"}
+    assert len(record["config_hash"]) == 64
+    assert {"packages", "python", "host", "platform"} <= set(record["provenance"])
+    assert record["outputs"][0]["path"] == "out.txt"
+    assert record["outputs"][0]["sha256"] == record["inputs"][0]["sha256"]
+    assert record["error"] is None
+
+
+@pytest.mark.parametrize(
+    "name", ["it's a run", 'run "quoted"', "größe=1,5", "$HOME", "-rf", "*", "a;b", "%s{x}"]
+)
+def test_a_run_may_have_an_odd_name(tmp_path, template, name):
+    config = TemplateModel(
+        template=str(template), parameters={"friction": 1}, commands=["cp INPUT out.txt"]
+    )
+    run = ModelRun(run_id=name, output_dir=tmp_path / "odd 'dir' {x}", config=config)
+    results = run.pipeline()
+    assert results["success"], results
+    assert (tmp_path / "odd 'dir' {x}" / name / "out.txt").read_text() == f"friction=1\nrun={name}\n"
+
+
+def test_an_old_plain_model_configuration_makes_its_own_files_when_it_is_called(tmp_path):
+    """As rompy's configurations do: `config(model_run)`, with `run` beside it."""
+
+    class Plain:
+        def __init__(self):
+            self.friction = 0.02
+
+        def __call__(self, model_run):
+            (Path(model_run.output_dir) / model_run.run_id / "INPUT").write_text(f"{self.friction}")
+
+    run = ModelRun(run_id="plain", output_dir=tmp_path, config=Plain())
+    assert run.run("local", command="cat INPUT")
+    record = RunRecord.load(run.workspace)
+    assert [fact.path for fact in record.inputs] == ["INPUT"]
+    assert run.workspace.log.read_text() == "0.02"
+
+
+def test_an_error_of_an_old_plain_model_configuration_is_told_with_its_name(tmp_path):
+    class Broken:
+        def __call__(self, model_run):
+            raise KeyError("bathymetry")
+
+    run = ModelRun(run_id="broken", output_dir=tmp_path, config=Broken())
+    with pytest.raises(GenerateError, match="Broken could not make its inputs: KeyError: 'bathymetry'"):
+        run.generate()
+    assert run.run() is False
+    assert issubclass(GenerateError, RompyHydraError)
