@@ -23,9 +23,16 @@ def write_atomic(path: Path, content: str | bytes, mode: int | None = None) -> N
     """Write a file so that a reader, or a kill at any moment, sees the old or the new content whole."""
     data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
     with _part(path) as part:
-        part.write_bytes(data)
-        if mode is not None:
-            part.chmod(mode)
+        # By descriptors: this is done several times in every run, and half as quick by way of files.
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            if mode is not None:
+                os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
 
 
 def copy_atomic(source: Path, target: Path) -> None:

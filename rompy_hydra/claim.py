@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from rompy_hydra.workspace import Workspace, write_atomic
+from rompy_hydra.workspace import Workspace
 
 HEARTBEAT_SECONDS = 30.0
 STALE_SECONDS = 300.0
@@ -105,8 +105,8 @@ def claim(workspace: Workspace, number: int) -> bool:
     workspace.attempts.mkdir(parents=True, exist_ok=True)
     # Made whole under another name and then linked, so that no reader sees half a claim.
     draft = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
-    write_atomic(draft, json.dumps(asdict(me())))
     try:
+        draft.write_text(json.dumps(asdict(me())))
         os.link(draft, path)
     except FileExistsError:
         return False

@@ -113,7 +113,7 @@ def run(
             deadline = None if timeout is None else begin + timeout
             ended = _wait(process.pid, deadline, stop, memory)
             # Before the process is waited for: until then nobody else can get its id.
-            left = end_tree(process.pid, mark, grace, reap=None if ended else process)
+            left = end_tree(process.pid, mark, grace, reap=None if ended else process, quick=ended)
         except BaseException as error:
             # An interrupt may come before `process` is there, but after it was started.
             if process is not None or not isinstance(error, OSError):

@@ -34,12 +34,21 @@ def find_leader(mark: str, pid: int | None = None) -> int | None:
     return min(by_age)[1] if by_age else None
 
 
-def end_tree(pid: int | None, mark: str, grace: float, reap: subprocess.Popen[bytes] | None = None) -> int:
+def end_tree(
+    pid: int | None,
+    mark: str,
+    grace: float,
+    reap: subprocess.Popen[bytes] | None = None,
+    quick: bool = False,
+) -> int:
     """End a run's processes: `pid`, its descendants and session, and everything that carries `mark`.
 
     SIGTERM, then SIGKILL after `grace` seconds, or at once after another Ctrl-C, until none is left.
-    Returns how many there were.
+    Returns how many there were. `quick` is for the end of every run: it looks first whether there is
+    anything newer than `pid` at all, which costs a tenth of looking at all processes.
     """
+    if quick and pid is not None and not _has_heirs(pid, mark):
+        return 0
     found = {process.pid: process for process in _tree(pid, mark)}
     for process in found.values():
         with contextlib.suppress(psutil.Error):
@@ -70,7 +79,7 @@ def kill_marked(mark: str) -> None:
 
 def marked(mark: str, session: int | None = None) -> list[psutil.Process]:
     """The living processes that carry `mark` in their environment, or are of `session`."""
-    needle = f"\0{RUN_MARK}={mark}\0".encode(errors="surrogateescape")
+    needle = _needle(mark)
     found = []
     for pid in psutil.pids():
         if pid == os.getpid():
@@ -79,6 +88,37 @@ def marked(mark: str, session: int | None = None) -> list[psutil.Process]:
             if (session is not None and os.getsid(pid) == session) or needle in _environment(pid):
                 found.append(psutil.Process(pid))
     return [process for process in found if _alive(process)]
+
+
+def _has_heirs(pid: int, mark: str) -> bool:
+    """Whether a process that ended, but was not waited for yet, has left any process of its run.
+
+    Process ids only grow, so its descendants have greater ones; where they began again from the
+    lowest one since, all are looked at.
+    """
+    if sys.platform != "linux":
+        return bool(_tree(pid, mark))
+    ids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    newer = [each for each in ids if each > pid] if _last_id() >= pid else ids
+    needle = _needle(mark)
+    for each in newer:
+        with contextlib.suppress(OSError):
+            if os.getsid(each) == pid or needle in _environment(each):
+                return True
+    return False
+
+
+def _last_id() -> int:
+    """The process id that was given last."""
+    try:
+        with open("/proc/loadavg", "rb") as file:
+            return int(file.read().split()[4])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _needle(mark: str) -> bytes:
+    return f"\0{RUN_MARK}={mark}\0".encode(errors="surrogateescape")
 
 
 def _environment(pid: int) -> bytes:

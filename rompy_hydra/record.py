@@ -127,10 +127,12 @@ class RunRecord:
         """Write `run.json` atomically; on a full disk in place, cut down to its error if need be."""
         self.updated = now()
         self.created = self.created or self.updated
-        text = self.to_json()
+        # Seldom read before it is final: quick to write is what counts until then.
+        final = self.ended or self.state == PENDING
+        text = self.to_json() if final else json.dumps(self._data()) + "\n"
         try:
             # While it runs, room is kept for what may have to be said on a full disk.
-            room = "" if self.ended or self.state == PENDING else " " * _ROOM + "\n"
+            room = "" if final else " " * _ROOM + "\n"
             write_atomic(workspace.record, text + room)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -140,6 +142,13 @@ class RunRecord:
             ):
                 raise
 
+    def _data(self) -> dict[str, object]:
+        data: dict[str, object] = dict(vars(self))
+        data["stages"] = {name: vars(stage) for name, stage in self.stages.items()}
+        for files in ("inputs", "outputs", "products"):
+            data[files] = [vars(fact) for fact in cast("list[FileFact]", data[files])]
+        return data
+
     def _in_short(self) -> RunRecord:
         """This record without the long facts that an unsuccessful attempt can do without."""
         error = dict(self.error or {})
@@ -148,10 +157,7 @@ class RunRecord:
 
     def to_json(self) -> str:
         """JSON with one line a fact: readable, and quick to write (the C encoder knows no indent)."""
-        data: dict[str, object] = dict(vars(self))
-        data["stages"] = {name: vars(stage) for name, stage in self.stages.items()}
-        for files in ("inputs", "outputs", "products"):
-            data[files] = [vars(fact) for fact in cast("list[FileFact]", data[files])]
+        data = self._data()
         return "{\n" + ",\n".join(f'"{k}": {_lines(v)}' for k, v in data.items()) + "\n}\n"
 
     @property

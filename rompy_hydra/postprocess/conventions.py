@@ -57,6 +57,12 @@ def as_computed(dataset: xr.Dataset, name: str) -> str:
     return f"{name}_c" if is_anuga(dataset) and f"{name}_c" in dataset.variables else name
 
 
+def is_as_computed(dataset: xr.Dataset, name: str) -> bool:
+    """Whether a variable is what ANUGA computed, of one that it also stores smoothed."""
+    plain = name.removesuffix("_c")
+    return plain != name and plain in dataset.variables and as_computed(dataset, plain) == name
+
+
 def units(dataset: xr.Dataset, name: str) -> str:
     """The units of a variable, `""` if it has none or they are not known."""
     found = str(dataset.variables[name].attrs.get("units", "")).strip()

@@ -49,14 +49,17 @@ def picture(plane: Plane, style: Style, metadata: Mapping[str, str]) -> bytes:
     """The map as PNG, the same bytes for the same plane and style."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with _LOCK:
-        figure = Figure(figsize=(style.width, 1.2 * style.width), dpi=style.dpi, layout="constrained")
+        figure = Figure(figsize=(style.width, 1.2 * style.width), dpi=style.dpi)
         FigureCanvasAgg(figure)
         _draw(figure, plane, style)
+        layout = ConstrainedLayoutEngine()
+        layout.execute(figure)
         # The height that the map takes at this width, with its words.
-        figure.draw_without_rendering()
         figure.set_figheight(min(1.2 * style.width, figure.get_tightbbox().height + 0.15))
+        layout.execute(figure)
         facts = {key: text.encode(errors="replace").decode() for key, text in metadata.items()}
         png = io.BytesIO()
         figure.savefig(png, format="png", dpi=style.dpi, facecolor="white", metadata=facts)

@@ -171,8 +171,8 @@ def mappable(dataset: xr.Dataset) -> list[str]:
 
     def order(name: str) -> tuple[int, bool, bool, bool]:
         still = cv.time_dimension(dataset, dataset.variables[name]) is None
-        own = cv.as_computed(dataset, name.removesuffix("_c")) == name
-        return water.rank(dataset, name), own, places[name].x is None, still
+        twin = cv.is_as_computed(dataset, name)
+        return water.rank(dataset, name), twin, places[name].x is None, still
 
     return sorted(places, key=order)
 

@@ -5,25 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field as Setting
 from pydantic import FiniteFloat
 
 from rompy_hydra.errors import PostprocessError, closest
-from rompy_hydra.postprocess import conventions as cv
-from rompy_hydra.postprocess import water
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
-from rompy_hydra.postprocess.netcdf import blocks, is_numeric, opened, read
 from rompy_hydra.postprocess.outputs import NETCDF, TABLES, Glob, output_names, some, suffix
-from rompy_hydra.postprocess.reading import wet_parts
 from rompy_hydra.postprocess.tally import Tally, table_tallies
 from rompy_hydra.workspace import Workspace
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from rompy_hydra.postprocess.netcdf import Floats
 
 Number = Literal["min", "mean", "max", "missing_share"]
 
@@ -97,46 +88,10 @@ class SummaryPostprocessor(BasePostprocessor):
             for name, tally in table_tallies(path).items():
                 yield name, tally if not self.variables or name in self.variables else None
             return
-        with opened(path) as groups:
-            for group, dataset in groups.items():
-                prefix = f"{group.replace('/', '.')}." if group else ""
-                numeric = [str(name) for name, each in dataset.variables.items() if is_numeric(each)]
-                for name in numeric:
-                    title = f"{prefix}{name}"
-                    wanted = title in self.variables if self.variables else self._tells(dataset, name)
-                    yield title, self._tally(dataset, name) if wanted else None
+        # The default run has no netCDF, and starts without what reads it.
+        from rompy_hydra.postprocess.netcdf_tally import netcdf_tallies
 
-    def _tells(self, dataset: xr.Dataset, name: str) -> bool:
-        """Whether a variable is summarised without being asked for."""
-        plain = name.removesuffix("_c")
-        taken = self.dry_depth is not None and plain != name and cv.as_computed(dataset, plain) == name
-        return not taken and not cv.is_auxiliary(dataset, name)
-
-    def _tally(self, dataset: xr.Dataset, name: str) -> Tally:
-        import numpy as np
-
-        if self.dry_depth is not None:
-            name = cv.as_computed(dataset, name)
-        tally = Tally()
-        for values in self._parts(dataset, name):
-            valid = values[np.isfinite(values)]
-            if not valid.size:
-                tally.add_numbers(values.size, [])
-                continue
-            with np.errstate(over="ignore"):
-                mean = float(valid.mean())
-            if not np.isfinite(mean):
-                mean = float((valid / valid.size).sum())
-            tally.add(values.size, valid.size, float(valid.min()), mean, float(valid.max()))
-        return tally
-
-    def _parts(self, dataset: xr.Dataset, name: str) -> Iterator[Floats]:
-        variable = dataset.variables[name]
-        if self.dry_depth is not None and water.is_level(dataset, name):
-            dims = cv.space(dataset, variable)
-            yield from (values for _, values in wet_parts(dataset, name, dims, self.dry_depth))
-        else:
-            yield from (read(variable, block) for block in blocks(variable))
+        yield from netcdf_tallies(path, self.variables, self.dry_depth)
 
 
 def titles(files: Sequence[str]) -> dict[str, str]:

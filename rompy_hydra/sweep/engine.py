@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from rompy_hydra import process
+from loguru import logger
+
+from rompy_hydra import claim, process
+from rompy_hydra.errors import SweepError
 from rompy_hydra.provenance import Json
 from rompy_hydra.record import COMPLETED, FAILED, INTERRUPTED, RunRecord
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.forecast import ELSEWHERE, LEAVE, SKIP, Forecast, judged
 from rompy_hydra.sweep.points import Grid, Point
-from rompy_hydra.sweep.results import Results, Row, earlier_rows, row_of
-from rompy_hydra.task import Task
+from rompy_hydra.sweep.results import Results, Row, row_of
+from rompy_hydra.sweep.summary import Summary
+from rompy_hydra.task import Progress, Task
 
 _LOOK_AGAIN_SECONDS = 0.5
 
@@ -53,23 +58,13 @@ class Watcher(Protocol):
     def end(self) -> None: ...
 
 
-@dataclass
-class Summary:
-    """What came of a sweep."""
+@dataclass(frozen=True)
+class _Order:
+    """A run for a worker, and the newest claim on it when it was judged."""
 
-    total: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-    skipped: int = 0
-    seconds: float = 0.0
-    slowest: list[tuple[float, str]] = field(default_factory=list)
-    # Failures by their kind: how many, an example's label, its whole message.
-    failures: dict[str, tuple[int, str, str]] = field(default_factory=dict)
-    interrupted: bool = False
-    stopped_early: bool = False
-
-    @property
-    def failed(self) -> int:
-        return sum(count for state, count in self.counts.items() if state != COMPLETED)
+    point: Point
+    ready: Ready
+    seen: int
 
 
 class Engine:
@@ -80,11 +75,14 @@ class Engine:
         self._forecast = forecast
         self._watcher = watcher
         self._results = results
-        self._summary = Summary(total=forecast.size)
+        self.summary = Summary(total=forecast.size)
         self._stop = process.StopSignal()
         # Bounded, so that composing goes on only as far ahead as the workers need.
-        self._queue: queue.Queue[tuple[Point, Ready] | None] = queue.Queue(plan.workers)
-        self._lock = threading.Lock()
+        self._queue: queue.Queue[_Order | None] = queue.Queue(plan.workers)
+        # Guards all that follows, and tells when something of it changed.
+        self._change = threading.Condition()
+        self._under_way = 0
+        self._failures = 0
         self._running: dict[str, str] = {}
         self._elsewhere: list[Point] = []
 
@@ -98,41 +96,73 @@ class Engine:
         for worker in workers:
             worker.start()
         try:
-            self._feed()
+            self._feed(self._to_do())
+            while (points := self._of_others()) is not None:
+                self._feed(self._taken_over(points))
             self._finish(workers)
-            self._wait_for_others()
         except KeyboardInterrupt:
             self._interrupt(workers)
         finally:
             self._stop.close()
-        self._summary.seconds = time.monotonic() - begin
-        return self._summary
+        self.summary.seconds = time.monotonic() - begin
+        return self.summary
 
-    def _feed(self) -> None:
+    def _feed(self, orders: Iterator[_Order]) -> None:
+        for order in orders:
+            with self._change:
+                self._under_way += 1
+            self._queue.put(order)
+            if self._enough():
+                return
+
+    def _to_do(self) -> Iterator[_Order]:
         for index, point in enumerate(self._plan.grid):
             if self._enough():
                 return
             decision = self._forecast.decision(index)
-            if decision in (SKIP, LEAVE):
-                self._count(decision)
-            elif decision == ELSEWHERE:
-                self._elsewhere.append(point)
-            else:
-                self._queue.put((point, self._plan.build(point)))
+            if decision == ELSEWHERE:
+                with self._change:
+                    self._elsewhere.append(point)
+            elif decision not in (SKIP, LEAVE):
+                yield _Order(point, self._plan.build(point), self._forecast.claims[index])
 
-    def _count(self, decision: str) -> None:
-        with self._lock:
-            if decision == SKIP:
-                self._summary.skipped += 1
+    def _of_others(self) -> list[Point] | None:
+        """Runs that another driver has or had, after a while; None when nothing is left to do."""
+        with self._change:
+            self._change.wait_for(
+                lambda: self._elsewhere or not self._under_way or self._ends(), timeout=None
+            )
+            if not self._elsewhere or self._ends():
+                return None
+            points, self._elsewhere = self._elsewhere, []
+            return points
+
+    def _taken_over(self, points: list[Point]) -> Iterator[_Order]:
+        """Those runs of others whose driver died; the ended ones are told, the others looked at again."""
+        still: list[Point] = []
+        for point in points:
+            ready = self._plan.build(point)
+            # What another driver saw fail is not tried again at once.
+            verdict = judged(ready.task, "lost")
+            if verdict.decision == ELSEWHERE:
+                still.append(point)
+            elif verdict.row is not None:
+                self._finished(verdict.row)
             else:
-                self._summary.counts["left"] = self._summary.counts.get("left", 0) + 1
+                yield _Order(point, ready, verdict.claim)
+        with self._change:
+            self._elsewhere += still
+        if still:
+            self._stop.wait(_LOOK_AGAIN_SECONDS)
+
+    def _ends(self) -> bool:
+        return self.summary.stopped_early or bool(self.summary.problem) or self._stop.is_set()
 
     def _enough(self) -> bool:
         limit = self._plan.config.max_failures
-        with self._lock:
-            if limit is not None and self._summary.failed >= limit:
-                self._summary.stopped_early = True
-        return self._summary.stopped_early or self._stop.is_set()
+        with self._change:
+            self.summary.stopped_early = limit is not None and self._failures >= limit
+            return self._ends()
 
     def _finish(self, workers: list[threading.Thread]) -> None:
         for _ in workers:
@@ -142,139 +172,122 @@ class Engine:
 
     def _interrupt(self, workers: list[threading.Thread]) -> None:
         """No new runs; the running ones are ended. A second interrupt kills, a third leaves at once."""
-        self._summary.interrupted = True
+        self.summary.interrupted = True
         self._stop.set()
         for kill in (True, False):
             try:
-                while True:
-                    try:
+                with contextlib.suppress(queue.Empty):
+                    while True:
                         self._queue.get_nowait()
-                    except queue.Empty:
-                        break
                 self._finish(workers)
                 return
             except KeyboardInterrupt:
                 if not kill:
                     os._exit(130)
-                with self._lock:
+                with self._change:
                     marks = list(self._running.values())
                 for mark in marks:
                     process.kill_marked(mark)
 
     def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
-            if self._stop.is_set() or self._summary.stopped_early:
-                continue
-            point, ready = item
+        while (order := self._queue.get()) is not None:
             try:
-                self._one(point, ready)
-            except Exception as error:  # noqa: BLE001 - one run must never end the others
-                self._finished(Row(point.label, FAILED, point.parameters, error=str(error)))
+                if not self._enough():
+                    self._one(order)
+            except BaseException as error:  # noqa: BLE001 - a worker that dies would leave all waiting
+                self._give_up(error)
+            with self._change:
+                self._under_way -= 1
+                self._change.notify_all()
 
-    def _one(self, point: Point, ready: Ready) -> None:
-        label = point.label
-        with self._lock:
-            self._running[label] = str(ready.task.workspace.path)
+    def _give_up(self, error: BaseException) -> None:
+        logger.opt(exception=error).debug("the sweep cannot go on")
+        with self._change:
+            text = f"the sweep was stopped by an error of its own: {type(error).__name__}: {error}"
+            self.summary.problem = self.summary.problem or text
+
+    def _one(self, order: _Order) -> None:
+        task, label = order.ready.task, order.point.label
+        if claim.latest(task.workspace)[0] > order.seen:
+            verdict = judged(task, "lost")
+            if verdict.row is not None:
+                self._finished(verdict.row)
+                return
+        with self._change:
+            self._running[label] = str(task.workspace.path)
+        row: Row | None = None
         try:
-            for attempt in range(1, self._plan.config.attempts + 1):
-                if attempt > 1:
-                    ready = self._plan.build(point)
-                row = self._attempt(label, point, ready)
+            for number in range(self._plan.config.attempts):
+                row = self._attempt(order, replace(task, progress=Progress()) if number else task)
                 if row is None or row.state in (COMPLETED, INTERRUPTED) or self._stop.is_set():
                     break
         finally:
-            with self._lock:
+            with self._change:
                 self._running.pop(label, None)
         if row is None:
-            with self._lock:
-                self._elsewhere.append(point)
+            with self._change:
+                self._elsewhere.append(order.point)
         else:
-            self._finished(row)
+            self._finished(row, own=True)
 
-    def _attempt(self, label: str, point: Point, ready: Ready) -> Row | None:
+    def _attempt(self, order: _Order, task: Task) -> Row | None:
         """One try; None if another driver has the run."""
-        task = ready.task
+        label, parameters = order.point.label, order.point.parameters
         task.stop = self._stop
         task.again = self._plan.config.retry == "all"
-        task.watch = lambda state: self._told(label, state)
+        task.watch = lambda state: self._show(lambda: self._watcher.state(label, state))
         try:
-            results = ready.carry_out(task)
+            results = order.ready.carry_out(task)
         except KeyboardInterrupt:
             results = {"success": False, "error": "interrupted"}
             if task.progress.record is None:
-                return Row(label, INTERRUPTED, point.parameters, error="interrupted")
+                return Row(label, INTERRUPTED, parameters, error="interrupted")
+        except Exception as error:  # noqa: BLE001 - one run must never end the others
+            results = {"success": False, "error": str(error) or type(error).__name__}
         if results.get("error_type") == "Busy":
             return None
-        record = task.progress.record or RunRecord.load(task.workspace)
+        success = results.get("success") is True
+        error = "" if success else str(results.get("error") or results.get("message"))
+        record = task.progress.record or _record(task)
         if record is None:
-            success = results.get("success") is True
-            error = "" if success else str(results.get("error") or results.get("message"))
-            return Row(label, COMPLETED if success else FAILED, point.parameters, error=error)
-        if not record.ended and results.get("success") is not True:
-            return replace(row_of(label, record, FAILED), error=str(results.get("error")))
+            return Row(label, COMPLETED if success else FAILED, parameters, error=error)
+        if not success and (not record.ended or record.state == COMPLETED):
+            return replace(row_of(label, record, FAILED), error=error)
         return row_of(label, record)
 
-    def _told(self, label: str, state: str) -> None:
-        with self._lock:
-            self._watcher.state(label, state)
-
-    def _finished(self, row: Row) -> None:
+    def _finished(self, row: Row, own: bool = False) -> None:
         self._results.add(row)
-        with self._lock:
-            summary = self._summary
-            summary.counts[row.state] = summary.counts.get(row.state, 0) + 1
-            if row.seconds is not None:
-                summary.slowest = sorted([*summary.slowest, (row.seconds, row.label)])[-3:]
-            if row.state != COMPLETED:
-                kind = kind_of(row)
-                count, label, message = summary.failures.get(kind, (0, row.label, row.error))
-                summary.failures[kind] = (count + 1, label, message)
-            self._watcher.finished(row)
-            self._results.refresh()
+        with self._change:
+            self.summary.add(row)
+            self._failures += own and row.state not in (COMPLETED, INTERRUPTED)
+            self._change.notify_all()
+        self._show(lambda: self._watcher.finished(row))
+        self._results.refresh()
 
-    def _wait_for_others(self) -> None:
-        """Wait for the runs that another driver has, and take over those whose driver dies."""
-        while self._elsewhere and not self._enough():
-            still: list[Point] = []
-            for point in self._elsewhere:
-                ready = self._plan.build(point)
-                verdict = judged(ready.task, replace_retry(self._plan.config))
-                if verdict.decision == ELSEWHERE:
-                    still.append(point)
-                elif verdict.decision in (SKIP, LEAVE):
-                    assert verdict.row is not None
-                    self._finished(verdict.row)
-                else:
-                    before = len(self._elsewhere)
-                    self._one(point, ready)
-                    still += self._elsewhere[before:]
-                    del self._elsewhere[before:]
-            self._elsewhere = still
-            if still:
-                self._stop.wait(_LOOK_AGAIN_SECONDS)
+    def _show(self, what: Callable[[], None]) -> None:
+        # Whoever reads our output may go away; the runs go on.
+        with self._change, contextlib.suppress(OSError, ValueError):
+            what()
 
 
-def replace_retry(config: SweepConfig) -> SweepConfig:
-    """The policy for runs of another driver: what it saw fail is not tried again at once."""
-    return config.model_copy(update={"retry": "lost"})
-
-
-def kind_of(row: Row) -> str:
-    """A failure's kind: its message's first line without what differs from run to run."""
-    from rompy_hydra.sweep.forecast import _general
-
-    first = row.error.splitlines()[0] if row.error else row.state
-    return f"{row.state}: {_general(first.replace(row.label, '#'))}"
+def _record(task: Task) -> RunRecord | None:
+    with contextlib.suppress(Exception):
+        return RunRecord.load(task.workspace)
+    return None
 
 
 def run_sweep(plan: Plan, forecast: Forecast, watcher: Watcher, results: Results) -> Summary:
     """Carry out a plan that was looked at, and leave `results.csv` complete."""
+    engine = Engine(plan, forecast, watcher, results)
+    engine.summary.skipped = forecast.count(SKIP)
+    engine.summary.left = forecast.count(LEAVE)
     watcher.begin(plan, forecast)
     try:
-        summary = Engine(plan, forecast, watcher, results).run()
+        summary = engine.run()
     finally:
         watcher.end()
-    for row in earlier_rows(plan.config.path, results.labels()):
-        results.add(row)
-    results.write()
+    try:
+        results.complete()
+    except SweepError as error:
+        summary.problem = summary.problem or str(error)
     return summary

@@ -15,12 +15,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
+from loguru import logger
+
 from rompy_hydra.errors import SweepError
 from rompy_hydra.memory import state_of
 from rompy_hydra.provenance import Json
 from rompy_hydra.record import DamagedRecord, RunRecord
-from rompy_hydra.redaction import redacted
 from rompy_hydra.sweep.index import locked
+from rompy_hydra.sweep.label import named
 from rompy_hydra.workspace import Workspace, write_atomic
 
 RESULTS = "results.csv"
@@ -50,7 +52,7 @@ def row_of(label: str, record: RunRecord, state: str | None = None) -> Row:
     return Row(
         label=label,
         state=state or record.state,
-        parameters=record.parameters,
+        parameters={key.lstrip("+"): v for key, v in record.parameters.items() if named(key)},
         attempts=record.attempt,
         seconds=round(sum(seconds), 4) if seconds else None,
         cpu_seconds=cast("float | None", resources.get("cpu_seconds")),
@@ -87,8 +89,10 @@ class Results:
     def close(self) -> None:
         self._spool.close()
 
-    def labels(self) -> list[str]:
-        return list(self._offsets)
+    def add_earlier(self, known: Container[str] = ()) -> None:
+        """Add the runs of other commands: those in the directory that are neither here nor `known`."""
+        for row in earlier_rows(self._directory, {*self._offsets, *known}):
+            self.add(row)
 
     def rows(self) -> Iterator[Row]:
         """The rows, sorted by label."""
@@ -99,11 +103,26 @@ class Results:
     def refresh(self) -> None:
         """Write the table if the last time is long enough ago, measured by what writing it costs."""
         if time.monotonic() - self._written > max(2.0, 20 * self._cost):
-            self.write()
+            try:
+                self._write()
+            except OSError as error:
+                logger.warning("cannot write {}: {}", self._directory / RESULTS, error.strerror)
 
-    def write(self) -> None:
-        """Write `results.csv` atomically."""
-        begin = time.monotonic()
+    def complete(self) -> None:
+        """Write the table with what other drivers have done until now; SweepError if that fails."""
+        try:
+            # Whoever writes last has seen the records of all others.
+            with locked(self._directory):
+                self.add_earlier()
+                self._write()
+        except OSError as error:
+            raise SweepError(
+                f"cannot write {self._directory / RESULTS}: {error.strerror}. The runs have their "
+                "records; the same command again makes the table of them"
+            ) from error
+
+    def _write(self) -> None:
+        begin = self._written = time.monotonic()
         with self._lock:
             parameters, metrics = sorted(self._parameters), sorted(self._metrics, key=natural)
             text = io.StringIO(newline="")
@@ -125,8 +144,6 @@ def natural(label: str) -> list[tuple[int, float, str]]:
     >>> sorted(["x=10", "x=2"], key=natural)
     ['x=2', 'x=10']
     """
-    import re
-
     parts = re.split(r"(\d+(?:\.\d+)?)", label)
     return [(0, float(part), "") if index % 2 else (1, 0.0, part) for index, part in enumerate(parts)]
 

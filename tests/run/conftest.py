@@ -98,40 +98,43 @@ class OwnEngine:
         self._data = directory / "data"
         self.host = f"unix://{directory}/docker.sock"
         self._daemon: subprocess.Popen[bytes] | None = None
+        self.api: Any = None
 
-    def start(self, *options: str) -> Any:
-        """Start the daemon; its API, once it answers."""
+    def start(self, *options: str) -> None:
+        """Start the daemon, and wait until it answers."""
         import docker
         from docker.errors import DockerException
+        from requests.exceptions import RequestException
 
         (self._directory / "docker.pid").unlink(missing_ok=True)
         with (self._directory / "dockerd.log").open("ab") as log:
-            self._daemon = subprocess.Popen(
-                ["dockerd", f"--host={self.host}", f"--data-root={self._data}", "--bridge=none"]
-                + [f"--exec-root={self._directory}/exec", f"--pidfile={self._directory}/docker.pid"]
-                + ["--iptables=false", *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            command = ["dockerd", "--bridge=none", "--iptables=false", f"--host={self.host}"]
+            command += [f"--data-root={self._data}", f"--exec-root={self._directory}/exec"]
+            command += [f"--pidfile={self._directory}/docker.pid", *options]
+            self._daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-        def answers() -> Any:
+        self.api = docker.APIClient(base_url=self.host, version="1.41", timeout=30)
+
+        def answers() -> bool:
             assert self._daemon is not None and self._daemon.poll() is None, "dockerd did not start"
             try:
-                return docker.DockerClient(base_url=self.host, version="auto", timeout=30).api
-            except DockerException:
-                return None
+                return bool(self.api.ping())
+            except (DockerException, RequestException):
+                return False
 
-        return wait_until(answers)
+        wait_until(answers)
 
     def kill(self) -> None:
         """SIGKILL: what an engine's crash is like."""
+        self.api.close()
         assert self._daemon is not None
         self._daemon.kill()
         self._daemon.wait(LIMIT)
 
     def stop(self) -> None:
         """End the daemon and all that it started."""
+        if self.api is not None:
+            self.api.close()
         if self._daemon is not None and self._daemon.poll() is None:
             self._daemon.terminate()
             self._daemon.wait(LIMIT)
@@ -155,8 +158,8 @@ def own_engine(docker_engine: Any, tmp_path_factory: pytest.TempPathFactory) -> 
     subprocess.run(disk, check=True)
     engine = OwnEngine(directory)
     try:
-        api = engine.start()
-        api.load_image(b"".join(docker_engine.get_image(BUSYBOX)))
+        engine.start()
+        engine.api.load_image(b"".join(docker_engine.get_image(BUSYBOX)))
         yield engine
     finally:
         engine.stop()

@@ -45,7 +45,7 @@ def in_thread(work: Callable[[], object]) -> Callable[[], object]:
     def do() -> None:
         try:
             results.append(work())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the answer may be an interrupt
             results.append(error)
 
     thread = threading.Thread(target=do)

@@ -1,0 +1,57 @@
+"""What came of a sweep, in numbers and in kinds of failures."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+from rompy_hydra.record import COMPLETED
+from rompy_hydra.sweep.forecast import general
+from rompy_hydra.sweep.results import Row
+
+_SLOWEST = 3
+
+
+@dataclass
+class Summary:
+    """Counts of a sweep. Not for several threads at once."""
+
+    total: int = 0
+    # Runs that ended while this driver worked, by state, its own ones and those of other drivers.
+    counts: dict[str, int] = field(default_factory=dict)
+    # Done before and unchanged; failed before and not to be tried again.
+    skipped: int = 0
+    left: int = 0
+    seconds: float = 0.0
+    slowest: list[tuple[float, str]] = field(default_factory=list)
+    # Failures by their kind: how many, an example's label, its whole message.
+    failures: dict[str, tuple[int, str, str]] = field(default_factory=dict)
+    interrupted: bool = False
+    stopped_early: bool = False
+    # What is wrong with the sweep as a whole.
+    problem: str = ""
+
+    def add(self, row: Row) -> None:
+        """Count a run that ended."""
+        self.counts[row.state] = self.counts.get(row.state, 0) + 1
+        if row.seconds is not None:
+            self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, (row.seconds, row.label)])
+        if row.state != COMPLETED:
+            kind = _kind(row)
+            count, label, message = self.failures.get(kind, (0, row.label, row.error))
+            self.failures[kind] = (count + 1, label, message)
+
+    @property
+    def failed(self) -> int:
+        """Runs that are not completed after an attempt, of this command or an earlier one."""
+        return self.left + sum(count for state, count in self.counts.items() if state != COMPLETED)
+
+    @property
+    def not_started(self) -> int:
+        return self.total - self.skipped - self.left - sum(self.counts.values())
+
+
+def _kind(row: Row) -> str:
+    """A failure's kind: its message's first line without what differs from run to run."""
+    first = row.error.splitlines()[0] if row.error else row.state
+    return f"{row.state}: {general(first.replace(row.label, '#'))}"
