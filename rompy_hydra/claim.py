@@ -82,7 +82,7 @@ def latest(workspace: Workspace) -> tuple[int, Owner | None]:
     """The number of the newest claimed attempt (0: none) and its owner (None: it cannot be read)."""
     try:
         names = os.listdir(workspace.attempts)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0, None
     numbers = [int(n[:-6]) for n in names if n.endswith(".claim") and n[:-6].isdigit()]
     if not numbers:

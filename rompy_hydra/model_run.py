@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,15 +12,14 @@ from typing import Annotated
 from loguru import logger
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 
-from rompy_hydra import plugins
 from rompy_hydra.choose import chosen_backend, chosen_processors
 from rompy_hydra.errors import (
     ConfigError,
     ModelTimedOut,
-    PluginError,
     PostprocessError,
     RompyHydraError,
 )
+from rompy_hydra.foreign_pipeline import chosen_pipeline
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.postprocess.base import Results, answer
 from rompy_hydra.record import RunRecord
@@ -49,6 +51,8 @@ class ModelRun(BaseModel):
 
     # Set while a stage works on this run, so that a plugin's own call of `generate` does not nest.
     _busy: bool = PrivateAttr(default=False)
+    # The composed task to which the verbs belong that a pipeline plugin calls.
+    _within: Task | None = PrivateAttr(default=None)
 
     @property
     def workspace(self) -> Workspace:
@@ -120,23 +124,23 @@ class ModelRun(BaseModel):
 
     def pipeline(self, pipeline_backend: object = "local", **settings: object) -> Results:
         """Generate, run and postprocess with a pipeline backend; its results as a dict."""
-        backend = pipeline_backend
-        if isinstance(backend, str):
-            if not backend.strip():
-                raise ValueError("pipeline_backend must be a non-empty string")
-            backend = plugins.load("pipeline", backend)
-        if isinstance(backend, type):
-            backend = backend()
-        execute = getattr(backend, "execute", None)
-        if not callable(execute):
-            raise PluginError(f"{backend!r} is no pipeline backend: it has no execute()")
-        results = execute(self, **settings)
-        if not isinstance(results, dict):
-            raise PluginError(f"{backend!r} returned {type(results).__name__} instead of a dict")
-        return results
+        return chosen_pipeline(pipeline_backend, settings).execute(self, {})
+
+    @contextlib.contextmanager
+    def within(self, task: Task) -> Iterator[None]:
+        """A context in which the verbs belong to `task`: for a plugin that calls them one by one."""
+        self._within = task
+        try:
+            yield
+        finally:
+            self._within = None
 
     def perform(self, task: Task) -> RunRecord:
         """Carry out stages of this run; what `generate`, `run`, `postprocess` and pipelines stand on."""
+        if self._within is not None:
+            task = task.within(self._within)
+            # What was there before is moved aside once, and not what this very task makes.
+            self._within = replace(self._within, overwrite=False)
         self._busy = True
         try:
             return perform(task)

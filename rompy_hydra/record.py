@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import time
@@ -124,19 +123,21 @@ class RunRecord:
             ) from error
 
     def save(self, workspace: Workspace) -> None:
-        """Write `run.json` atomically; on a full disk in place, cut down to its error if need be."""
+        """Write `run.json` atomically.
+
+        Where that cannot be done, as on a full disk, it is written in place, cut down to its error if
+        it is too long for the room that the file has. OSError if that fails as well.
+        """
         self.updated = now()
         self.created = self.created or self.updated
         # Seldom read before it is final: quick to write is what counts until then.
         final = self.ended or self.state == PENDING
         text = self.to_json() if final else json.dumps(self._data()) + "\n"
+        # While it runs, room is kept for what may have to be said on a full disk.
+        room = "" if final else " " * _ROOM + "\n"
         try:
-            # While it runs, room is kept for what may have to be said on a full disk.
-            room = "" if final else " " * _ROOM + "\n"
             write_atomic(workspace.record, text + room)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
+        except OSError:
             if not _write_in_place(workspace.record, text) and not (
                 self.error and _write_in_place(workspace.record, self._in_short().to_json())
             ):

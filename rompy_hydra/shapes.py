@@ -1,146 +1,115 @@
-"""The shapes that plugins have in the wild: what settings they take, and where each of them goes.
+"""The shapes that plugins have in the wild: where each of their settings goes.
 
 A plugin class names a pydantic `config_class`, or is a pydantic model or dataclass, or its method
-takes a `config` of an annotated class, or it is a plain class with settings in its constructor and
-in its method (`run`, `process` or `execute`).
+or constructor takes a `config` of an annotated class, or it is a plain class with settings in its
+constructor and in its method (`run`, `process` or `execute`).
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
-import sys
-import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, create_model
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic import BaseModel
 
 from rompy_hydra.errors import ConfigError, closest
+from rompy_hydra.settings import (
+    GIVEN,
+    checked,
+    config_type,
+    method_of,
+    settings_model,
+    settings_of,
+    settings_of_method,
+    takes_anything,
+)
 
-_METHODS = ("run", "process", "execute")
-# What the engine gives to a method by itself.
-_GIVEN = {"self", "model_run", "workspace_dir", "config"}
-
-
-@functools.cache
-def settings_model(found: Any) -> type[BaseModel] | None:
-    """The pydantic model of a plugin's settings; None if nothing can be said about them."""
-    named = getattr(found, "config_class", None)
-    if isinstance(named, type) and issubclass(named, BaseModel):
-        return named
-    if isinstance(found, type) and issubclass(found, BaseModel):
-        return found
-    config = config_type(found)
-    if config is not None:
-        return config if issubclass(config, BaseModel) else _from_parameters(config, [config])
-    return _from_parameters(found, [found, *_methods(found)])
+__all__ = ["OpenSettings", "accepted", "instantiated", "made", "takes", "takes_anything"]
 
 
-def instantiated(found: Any, settings: Mapping[str, object]) -> tuple[object, dict[str, object]]:
+class OpenSettings(dict[str, Any]):
+    """The settings of a plugin that takes a `config` and does not say of what kind: keys and attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def instantiated(
+    found: Any, settings: Mapping[str, object], category: str | None = None
+) -> tuple[Any, dict[str, object]]:
     """A plugin object, and the arguments that its method gets besides the model run."""
     if not isinstance(found, type):
         return found, dict(settings)
-    config = config_type(found)
-    if config is not None:
-        return found(), {"config": config(**settings)}
-    parameters = {p.name: p for p in _parameters(found)}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and not any(_methods(found)):
-        return found(**settings), {}
-    own = {key: value for key, value in settings.items() if key in parameters}
-    rest = {key: value for key, value in settings.items() if key not in parameters}
-    return found(**own), rest
+    if issubclass(found, BaseModel):
+        return made(found, settings), {}
+    method = method_of(found, category)
+    own, theirs = settings_of(found), settings_of_method(method)
+    if "config" in own or "config" in theirs:
+        config = _config(found, settings, category)
+        both = [{"config": config} if _wants(names, settings) else {} for names in (own, theirs)]
+        return made(found, both[0]), both[1]
+    settings = checked(settings_model(found, category), settings)
+    # Each setting goes to whoever names it, the rest to whoever takes anything.
+    rest = settings.keys() - own.keys() - theirs.keys()
+    rest_to_method = takes_anything(method) or not takes_anything(found)
+    for_instance = own.keys() if rest_to_method else own.keys() | rest
+    for_method = theirs.keys() | rest if rest_to_method else theirs.keys()
+    instance = made(found, {key: value for key, value in settings.items() if key in for_instance})
+    return instance, {key: value for key, value in settings.items() if key in for_method}
+
+
+def _config(found: type, settings: Mapping[str, object], category: str | None) -> object:
+    kind = config_type(found, category)
+    if kind is None:
+        return OpenSettings(settings)
+    if issubclass(kind, BaseModel):
+        return made(kind, settings)
+    return made(kind, checked(settings_model(found, category), settings))
+
+
+def _wants(names: Mapping[str, inspect.Parameter], settings: Mapping[str, object]) -> bool:
+    """Whether a `config` is given: not where there is nothing in it, and none is as good."""
+    return "config" in names and (bool(settings) or names["config"].default is not None)
+
+
+def takes(method: object, name: str) -> bool:
+    """Whether a bound method names this argument."""
+    return name in settings_of_method(method)
+
+
+def made(kind: Any, fields: Mapping[str, object]) -> Any:
+    """An object of somebody else's class; ConfigError if that is not possible with these fields."""
+    try:
+        return kind(**fields)
+    except ValueError:  # pydantic's ValidationError is one, and tells it best
+        raise
+    except Exception as error:
+        name = getattr(kind, "__qualname__", repr(kind))
+        raise ConfigError(f"{name} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def accepted(method: Callable[..., object], given: Mapping[str, object]) -> dict[str, object]:
-    """The settings if a method takes them all; ConfigError names one that it does not know.
+    """The settings if a method takes them all and needs no others; ConfigError names what is wrong.
 
-    What the engine gives by itself (`workspace_dir`) is left out where a method does not take it.
+    What the engine gives by itself (`workspace_dir`) is left out where a method does not name it, but
+    for one that takes anything together with its `config`, as rompy calls it.
     """
-    parameters = {p.name: p for p in _parameters(method)}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return dict(given)
-    unknown = [key for key in given if key not in parameters and key not in _GIVEN]
-    if unknown:
-        names = [name for name in parameters if name not in _GIVEN]
-        owner = getattr(method, "__qualname__", str(method))
-        raise ConfigError(f"{owner} takes no '{unknown[0]}'. {closest(unknown[0], names)}")
-    return {key: value for key, value in given.items() if key in parameters}
-
-
-def defaults(model: type[BaseModel], required: object) -> Iterator[tuple[str, object]]:
-    """The settings with their defaults as plain data, `required` where there is none.
-
-    A default that plain data cannot express is left out, so the plugin's own holds.
-    """
-    for name, info in model.model_fields.items():
-        if info.is_required():
-            yield name, required
-            continue
-        value = info.get_default(call_default_factory=True) if not _needs_data(info) else None
-        try:
-            yield name, to_jsonable_python(value)
-        except PydanticSerializationError:
-            continue
-
-
-def _needs_data(info: Any) -> bool:
-    return bool(getattr(info, "default_factory_takes_validated_data", False))
-
-
-def config_type(found: Any) -> type | None:
-    """The class of the `config` that a plugin's method takes, as rompy's backends have it."""
-    for method in _methods(found):
-        if "config" not in {p.name for p in _parameters(method)}:
-            continue
-        annotation = method.__annotations__.get("config")
-        if isinstance(annotation, str):
-            annotation = _resolved(annotation, method, found)
-        if isinstance(annotation, type):
-            return annotation
-    return None
-
-
-def _resolved(name: str, method: Any, found: type) -> Any:
-    """The class behind an annotation in quotes, also where it is imported for type checking only."""
-    try:
-        return typing.get_type_hints(method)["config"]
-    except (NameError, KeyError, TypeError):
-        top = found.__module__.split(".")[0]
-        for module_name, module in list(sys.modules.items()):
-            if module_name.split(".")[0] == top:
-                candidate = getattr(module, name.strip("'\" "), None)
-                if isinstance(candidate, type):
-                    return candidate
-    return None
-
-
-def _methods(found: Any) -> list[Any]:
-    return [m for name in _METHODS if inspect.isfunction(m := getattr(found, name, None))]
-
-
-def _parameters(function: Any) -> list[inspect.Parameter]:
-    try:
-        return list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return []
-
-
-def _from_parameters(found: Any, functions: list[Any]) -> type[BaseModel] | None:
-    fields: dict[str, Any] = {}
-    open_ended = False
-    for function in functions:
-        for parameter in _parameters(function):
-            if parameter.kind is parameter.VAR_KEYWORD:
-                open_ended = True
-            elif parameter.kind is not parameter.VAR_POSITIONAL and parameter.name not in _GIVEN:
-                kind = parameter.annotation
-                known = kind is not parameter.empty and not isinstance(kind, str)
-                default = ... if parameter.default is parameter.empty else parameter.default
-                fields.setdefault(parameter.name, (kind if known else Any, default))
-    extra = ConfigDict(extra="allow" if open_ended else "forbid", arbitrary_types_allowed=True)
-    try:
-        return create_model(getattr(found, "__name__", "Settings"), __config__=extra, **fields)
-    except Exception:  # noqa: BLE001 - an annotation that pydantic cannot use checks nothing
-        return None
+    owner = getattr(method, "__qualname__", str(method))
+    names = settings_of_method(method)
+    anything = takes_anything(method)
+    unknown = [key for key in given if key not in names and key not in GIVEN]
+    if unknown and not anything:
+        raise ConfigError(f"{owner} takes no '{unknown[0]}'. {closest(unknown[0], names.keys() - GIVEN)}")
+    needed = [
+        name
+        for name, each in names.items()
+        if each.default is each.empty and name not in given and name not in GIVEN
+    ]
+    if needed:
+        raise ConfigError(f"{owner} needs a value for {', '.join(needed)}")
+    as_rompy = anything and "config" in given
+    return {k: v for k, v in given.items() if k in names or (anything and (k not in GIVEN or as_rompy))}

@@ -14,7 +14,7 @@ from rompy_hydra import claim
 from rompy_hydra import record as rec
 from rompy_hydra.attempt import Attempt
 from rompy_hydra.claim import Owner
-from rompy_hydra.errors import GenerateError, RunError
+from rompy_hydra.errors import GenerateError, RompyHydraError, RunError
 from rompy_hydra.memory import existing, needed
 from rompy_hydra.record import RunRecord
 from rompy_hydra.task import Task
@@ -30,10 +30,12 @@ def preflight(task: Task) -> None:
     """Find what is wrong with a task without changing anything; ConfigError or GenerateError tells."""
     files = {item.path for item in task.inputs}
     backend = task.backend
-    if backend and backend.backend and "run" in task.stages:
-        config = task.model_run.config
-        if getattr(config, "needs_execution", True):
+    config = task.model_run.config
+    if backend and "run" in task.stages and getattr(config, "needs_execution", True):
+        if backend.backend:
             backend.backend.check(config, files)
+        elif backend.check:
+            backend.check(config)
     existing(task)
 
 
@@ -43,6 +45,18 @@ def perform(task: Task) -> RunRecord:
     Raises Busy if another living driver has the run, ConfigError if the directory holds another
     configuration, and the error of the first stage that fails, after the record says so.
     """
+    try:
+        return _perform(task)
+    except RompyHydraError:
+        raise
+    except OSError as error:
+        raise GenerateError(
+            f"cannot work in the run directory {task.workspace.path}: {error.strerror}. Free space or "
+            "mend its permissions, or choose another one with output_dir=DIR"
+        ) from error
+
+
+def _perform(task: Task) -> RunRecord:
     workspace = task.workspace
     while True:
         # In this order: who claims or writes after the look makes our claim fail, or our stamp differ.
@@ -55,17 +69,9 @@ def perform(task: Task) -> RunRecord:
             task.progress.record = record
             return record
         aside = _goes_aside(task, record, reasons)
-        try:
-            workspace.create()
-            # Not ours where another driver was first: see what it makes of it.
-            ours = claim.claim(workspace, number + 1)
-        except OSError as error:
-            raise GenerateError(
-                f"cannot write into the run directory {workspace.path}: {error.strerror}. Free space "
-                "or mend its permissions, or choose another one with output_dir=DIR"
-            ) from error
-        if not ours:
-            continue
+        workspace.create()
+        if not claim.claim(workspace, number + 1):
+            continue  # Another driver was first: see what it makes of it.
         try:
             if _stamp(workspace.record) != stamp:
                 continue

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from rompy_hydra import process
 from rompy_hydra import record as rec
+from rompy_hydra.described import described
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.models.base import BaseConfig, Input, RunFacts
 from rompy_hydra.postprocess.base import Results
@@ -51,6 +52,8 @@ class ChosenBackend:
     settings: Mapping[str, Json] = field(default_factory=dict)
     backend: BaseRunBackend | None = None
     call: Callable[[ModelRun, Path], object] | None = None
+    # What tells such a plugin's ConfigError, for a model configuration, before anything starts.
+    check: Callable[[object], None] | None = None
 
     @property
     def identity(self) -> str:
@@ -110,6 +113,18 @@ class Task:
     # Told at the border of each stage, for those who watch.
     watch: Callable[[str], None] = lambda _state: None
     progress: Progress = field(default_factory=Progress)
+
+    def within(self, outer: Task) -> Task:
+        """This task as a part of another one: with its origin, its signal to stop and its watcher."""
+        alone = self.stages == (rec.STAGES[-1],)
+        return replace(
+            self,
+            backend=outer.backend if alone and self.backend is None else self.backend,
+            origin=outer.origin,
+            overwrite=outer.overwrite,
+            stop=outer.stop,
+            watch=outer.watch,
+        )
 
     @functools.cached_property
     def workspace(self) -> Workspace:
@@ -194,9 +209,11 @@ def config_data(config: object) -> dict[str, Json]:
     """A model configuration of any kind as plain data."""
     kind = type(config)
     target = f"{kind.__module__}.{kind.__qualname__}"
-    if isinstance(config, BaseModel):
+    if isinstance(config, BaseConfig):
         return {"_target_": target, **rec.plain(config.model_dump(mode="json"))}
-    return {"_target_": target, **rec.plain(getattr(config, "__dict__", {}))}
+    data = described(config if isinstance(config, BaseModel) else getattr(config, "__dict__", {}))
+    assert isinstance(data, dict)
+    return {"_target_": target, **rec.plain({**data})}
 
 
 def planned_inputs(model_run: ModelRun) -> tuple[Input, ...]:

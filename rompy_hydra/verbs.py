@@ -19,6 +19,7 @@ from rompy_hydra.errors import (
     RompyHydraError,
     RunError,
 )
+from rompy_hydra.models import foreign
 from rompy_hydra.models.base import BaseConfig, Input
 from rompy_hydra.postprocess.base import answer
 from rompy_hydra.provenance import Json
@@ -49,28 +50,20 @@ def generate(attempt: Attempt) -> None:
     if isinstance(config, BaseConfig):
         for name in config.directories:
             workspace.inside(name).mkdir(parents=True, exist_ok=True)
-    elif callable(config):
-        _call(config, task.model_run)
-        before = set(record.found)
-        written += [name for name, _ in workspace.files() if name not in before]
-    backend = task.backend.backend if task.backend else LocalRunBackend()
-    if backend is not None:
-        backend.job(task.model_run, workspace)
+    elif foreign.is_foreign(config):
+        before = _stamps(workspace)
+        foreign.generate(config, task.model_run.run_id, task.model_run.period, workspace.path)
+        written += [name for name, stamp in _stamps(workspace).items() if before.get(name) != stamp]
+    # A plugin that knows nothing of this package may start the script as well.
+    backend = (task.backend and task.backend.backend) or LocalRunBackend()
+    backend.job(task.model_run, workspace)
     record.inputs = [file_fact(workspace, name) for name in written]
     logger.info("generated {} input files in {}", len(written), workspace.path)
 
 
-def _call(config: object, model_run: ModelRun) -> None:
-    """Let a model configuration in rompy's shape make its own files."""
-    assert callable(config)
-    try:
-        config(model_run)
-    except (RompyHydraError, OSError):
-        raise
-    except Exception as error:
-        raise GenerateError(
-            f"{type(config).__name__} could not make its inputs: {type(error).__name__}: {error}"
-        ) from error
+def _stamps(workspace: Workspace) -> dict[str, tuple[int, int, int]]:
+    """What tells a file that was written from one that was there."""
+    return {name: (s.st_ino, s.st_mtime_ns, s.st_size) for name, s in workspace.files()}
 
 
 def _write(workspace: Workspace, item: Input) -> str:

@@ -119,6 +119,8 @@ class Workspace:
         except FileNotFoundError:
             return False
         except NotADirectoryError:
+            if not self.path.exists():  # something above it is a file: told where it is made
+                return False
             raise ConfigError(f"{self.path} is a file, and a run needs a directory there") from None
 
     def inside(self, relative: str) -> Path:

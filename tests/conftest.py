@@ -32,6 +32,18 @@ def say(text):
 """
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--run-slow", action="store_true", help="run the long campaigns as well")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--run-slow"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="a long campaign: make chaos, or --run-slow"))
+
+
 def wait_until(condition: Callable[[], T], timeout: float = LIMIT) -> T:
     """The first true value of a condition; the test fails if there is none before the limit."""
     deadline = time.monotonic() + timeout
@@ -101,6 +113,7 @@ def start_driver(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
         drivers.append(Driver(process, output))
         return drivers[-1]
 
+    start.drivers = drivers
     yield start
     for driver in drivers:
         if driver.process.poll() is None:

@@ -254,7 +254,7 @@ def test_a_new_attempt_finds_nothing_of_the_old_one(run, tmp_path):
     """A stale error file must not fail, and a stale output not pass, the checks of the next attempt."""
     commands = [f"[ -e '{tmp_path}/mended' ] || {{ touch Errfile deep.nc; exit 1; }}; ls > listing.txt"]
     checks = {"must_not_exist": ["**/Errfile"], "must_exist": ["listing.txt"]}
-    with pytest.raises(Exception, match="exited with 1; check must_not_exist: the model left Errfile"):
+    with pytest.raises(Exception, match=r"exited with 1; .*the model left Errfile"):
         run(commands=commands, success=checks)
     (tmp_path / "mended").touch()
     record = run(commands=commands, success=checks)

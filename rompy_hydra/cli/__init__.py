@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import re
 import signal
 import sys
 from types import FrameType
 
 from rompy_hydra import __version__
-from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, RompyHydraError
+from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, ConfigError, RompyHydraError, closest
 
 # Sub-commands and their modules; anything else is a composition, as in any Hydra program.
-_COMMANDS = {"check": "rompy_hydra.cli.check"}
+_COMMANDS = {
+    "check": "rompy_hydra.cli.check",
+    "new": "rompy_hydra.cli.new",
+    "plugins": "rompy_hydra.cli.plugins",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
         if name in _COMMANDS:
             module = importlib.import_module(_COMMANDS[name])
             return int(module.main(arguments[1:]))
+        if re.fullmatch(r"[a-z][a-z-]*", name):  # an override has a sign
+            raise ConfigError(f"there is no command '{name}'. {closest(name, _COMMANDS)}")
         from rompy_hydra.cli.run import main as run
 
         return run(arguments)

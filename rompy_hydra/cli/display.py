@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from rompy_hydra.record import COMPLETED
-from rompy_hydra.sweep.engine import Plan, Watcher
 from rompy_hydra.sweep.forecast import LEAVE, SKIP, Forecast
+from rompy_hydra.sweep.plan import Plan, Watcher
 from rompy_hydra.sweep.results import Row
 
 if TYPE_CHECKING:

@@ -7,18 +7,20 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from rompy_hydra.compose.build import Built, build_run
 from rompy_hydra.compose.composer import Composed, Composer, parser
-from rompy_hydra.compose.overrides import lists_of_options
-from rompy_hydra.compose.sweeper import Request
+from rompy_hydra.compose.overrides import in_hydras_terms
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
 from rompy_hydra.pipeline.local import LocalPipelineBackend
 from rompy_hydra.stages import preflight
+
+if TYPE_CHECKING:
+    from rompy_hydra.compose.sweeper import Request
 
 __all__ = [
     "carry_out",
@@ -35,7 +37,7 @@ __all__ = [
 @contextlib.contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[Composer]:
     """The composer for a command line; its overrides are rewritten for what Hydra does not know."""
-    arguments.overrides = lists_of_options(arguments.overrides)
+    arguments.overrides = in_hydras_terms(arguments.overrides)
     composer = Composer(arguments)
     try:
         yield composer
@@ -78,7 +80,7 @@ def delegate(composer: Composer, arguments: argparse.Namespace) -> int:
 def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
     """One run, composed, checked, built and preflighted; nothing on disk is changed."""
     composed = composer.compose(overrides)
-    built = build_run(composed)
+    built = build_run(composed, composer.trusted)
     try:
         preflight(built.task)
     except GenerateError as error:
@@ -94,21 +96,10 @@ def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
 
 def carry_out(built: Built) -> dict[str, Any]:
     """Run a prepared task with its pipeline; the pipeline's answer."""
-    pipeline, task = built.pipeline.backend, built.task
-    if isinstance(pipeline, LocalPipelineBackend):
-        return pipeline.carry_out(task)
-    backend, processors = task.backend, task.processors
-    assert backend is not None
-    return dict(
-        task.model_run.pipeline(
-            pipeline,
-            run_backend=backend.name,
-            run_kwargs=dict(backend.settings),
-            processor=processors[0].name if processors else "noop",
-            process_kwargs=dict(processors[0].settings) if processors else {},
-            **built.pipeline.settings,
-        )
-    )
+    pipeline = built.pipeline
+    if isinstance(pipeline.backend, LocalPipelineBackend):
+        return pipeline.backend.carry_out(built.task)
+    return dict(pipeline.carry_out(built.task))
 
 
 def multirun(request: Request, overrides: Sequence[str]) -> None:
@@ -122,12 +113,12 @@ def multirun(request: Request, overrides: Sequence[str]) -> None:
         request.answers = [job for batch in returned or [] for job in batch]
 
 
-def stock_point(config: DictConfig) -> dict[str, Any]:
+def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> dict[str, Any]:
     """One job of one of Hydra's own launchers; ModelFailed if the run failed."""
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
     composed = Composed(_with_hydra(config), tuple(hydra.overrides.task))
-    built = build_run(composed)
+    built = build_run(composed, trusted)
     preflight(built.task)
     built.task.model_run.output_dir = directory.parent
     built.task.model_run.run_id = directory.name

@@ -6,6 +6,7 @@ import decimal
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -73,7 +74,9 @@ def grid(
 
 def batch(lines: Sequence[Sequence[str]]) -> Grid:
     """The points that another sweeper made, as its overrides tell them."""
-    return Grid(([tuple(_fixed(each) for each in parse(list(line))) for line in lines],))
+    points = [[_fixed(override) for override in parse(list(line))] for line in lines]
+    common = set.intersection(*({each.text for each in point} for point in points))
+    return Grid(([tuple(replace(a, fixed=a.text in common) for a in point) for point in points],))
 
 
 def _path(override: Override) -> str:

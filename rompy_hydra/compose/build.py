@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from pydantic import BaseModel, ValidationError
 
-from rompy_hydra.choose import chosen_backend, chosen_pipeline, chosen_processor
+from rompy_hydra.choose import chosen_backend, chosen_processor
 from rompy_hydra.compose.composer import Composed, assignments, config_dir
-from rompy_hydra.compose.validate import has_missing, located, problems
+from rompy_hydra.compose.targets import allowed as allowed_by
+from rompy_hydra.compose.targets import located
+from rompy_hydra.compose.validate import SPECIAL, has_missing, problems
 from rompy_hydra.errors import ConfigError, InvalidConfig, Problem, RompyHydraError, closest
+from rompy_hydra.foreign_pipeline import chosen_pipeline
 from rompy_hydra.model_run import ModelRun
 from rompy_hydra.provenance import Json
 from rompy_hydra.run.base import BaseRunBackend
+from rompy_hydra.shapes import made
 from rompy_hydra.task import Origin, Task
 
+_HYDRA_ONLY = SPECIAL - {"_target_"}
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_HYDRA_ONLY = {"_convert_", "_recursive_", "_partial_", "_args_"}
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,13 @@ def build(node: Any, allowed: Sequence[str] = ()) -> Any:
     if "_target_" not in node:
         return {key: build(value, allowed) for key, value in node.items()}
     target = located(node["_target_"], allowed)
-    if _HYDRA_ONLY & set(node):
-        for _path, nested in _nested_targets(node):
-            located(nested, allowed)
-        return instantiate(dict(node), _convert_="all")
-    fields = {key: build(value, allowed) for key, value in node.items() if key != "_target_"}
-    return target(**fields)
+    # Not by Hydra's own `instantiate`: it resolves values once more, and allows what they then name.
+    recursive = node.get("_recursive_", True) is True
+    parts: list[Any] = [{str(k): v for k, v in node.items() if k not in SPECIAL}, node.get("_args_", [])]
+    fields, positional = [build(part, allowed) if recursive else part for part in parts]
+    if node.get("_partial_", False) is True:
+        return functools.partial(target, *positional, **fields)
+    return made(functools.partial(target, *positional) if positional else target, fields)
 
 
 def _nested_targets(node: Any) -> list[tuple[str, Any]]:
@@ -58,10 +63,14 @@ def _nested_targets(node: Any) -> list[tuple[str, Any]]:
     return []
 
 
-def build_run(composed: Composed) -> Built:
-    """Everything of one run, checked and built; InvalidConfig tells all problems at once."""
+def build_run(composed: Composed, trusted: Sequence[str] = ()) -> Built:
+    """Everything of one run, checked and built; InvalidConfig tells all problems at once.
+
+    `trusted` are the prefixes of targets that the user allows.
+    """
     parameters = {a.key: a.value for a in assignments(composed.overrides)}
-    return Parts(composed.plain()).built(composed.overrides, parameters, origin_of(composed))
+    parts = Parts(composed.plain(), trusted=trusted)
+    return parts.built(composed.overrides, parameters, origin_of(composed))
 
 
 class Parts:
@@ -76,11 +85,12 @@ class Parts:
         config: Mapping[str, Any],
         cache: dict[str, Any] | None = None,
         changed: Set[str] = frozenset(),
+        trusted: Sequence[str] = (),
     ) -> None:
         self._config = config
         self._cache = {} if cache is None else cache
         self._changed = changed
-        self._allowed = _allowed(config)
+        self._allowed = allowed_by(config, trusted)
 
     def built(self, overrides: tuple[str, ...], parameters: Mapping[str, Json], config_dir: Path) -> Built:
         """The run; InvalidConfig lists everything that is wrong with the configuration."""
@@ -146,7 +156,7 @@ class Parts:
 
     def _chosen(self, choose: Callable[[Any, dict[str, Any]], Any], node: Any) -> Any:
         """A plugin of any shape: its class and its settings, which may go to its method only."""
-        if not isinstance(node, Mapping) or "_target_" not in node or _HYDRA_ONLY & set(node):
+        if not isinstance(node, Mapping) or "_target_" not in node or _HYDRA_ONLY & node.keys():
             return choose(self._object(node), {})
         fields = {key: self._object(value) for key, value in node.items() if key != "_target_"}
         return choose(located(node["_target_"], self._allowed), fields)
@@ -171,13 +181,6 @@ def _own_problems(error: Exception) -> list[Problem]:
         Problem(".".join(map(str, e["loc"])), e["input"], e["msg"].removeprefix("Value error, "))
         for e in error.errors()
     ]
-
-
-def _allowed(config: Mapping[str, Any]) -> list[str]:
-    allowed = config.get("allowed_targets") or []
-    if not isinstance(allowed, list) or not all(isinstance(item, str) for item in allowed):
-        raise InvalidConfig([Problem("allowed_targets", allowed, "must be a list of name prefixes")])
-    return allowed
 
 
 def _several(node: Any) -> list[Any]:

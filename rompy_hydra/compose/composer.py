@@ -29,6 +29,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rompy_hydra.compose.entry_points import extend
+from rompy_hydra.compose.hydra_part import check_hydra_part
+from rompy_hydra.compose.targets import KEY as TARGETS
+from rompy_hydra.compose.targets import trusted
 from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.provenance import Json
 from rompy_hydra.sweep.label import label, named
@@ -82,7 +85,12 @@ class Composer:
         version.setbase("1.3")
         register_resolvers()
         self.config_name = arguments.config_name or CONFIG_NAME
-        self.hydra = Hydra.create_main_hydra2(TASK_NAME, _search_path(arguments))
+        # What the user, and no file, allows to be called.
+        self.trusted = trusted(parse([line for line in arguments.overrides if TARGETS in line]))
+        hydra = _Checked.create_main_hydra2(TASK_NAME, _search_path(arguments))
+        assert isinstance(hydra, _Checked)
+        hydra.trusted = self.trusted
+        self.hydra = hydra
 
     def close(self) -> None:
         GlobalHydra.instance().clear()
@@ -104,6 +112,19 @@ class Composer:
     def explained(self, overrides: Sequence[str]) -> _Explained:
         """A context in which Hydra's errors become this package's, with the closest valid name."""
         return _Explained(self, overrides)
+
+
+class _Checked(Hydra):
+    """Hydra, composing only what it may instantiate afterwards."""
+
+    trusted: tuple[str, ...] = ()
+
+    def compose_config(self, *args: Any, **kwargs: Any) -> DictConfig:
+        config = super().compose_config(*args, **kwargs)
+        HydraConfig.instance().set_config(config)  # for interpolations that need it
+        OmegaConf.set_readonly(config.hydra, None)
+        check_hydra_part(config, self.trusted)
+        return config
 
 
 def _search_path(arguments: argparse.Namespace) -> ConfigSearchPath:
@@ -222,7 +243,8 @@ class _Explained:
         parse(list(self._overrides))
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, HydraException | OmegaConfBaseException):
+        # Hydra refuses some values of a group, such as null, with a plain ValueError.
+        if isinstance(error, HydraException | OmegaConfBaseException) or type(error) is ValueError:
             raise ConfigError(self._explain(error)) from error
 
     def _explain(self, error: BaseException) -> str:

@@ -12,13 +12,11 @@ from typing import Any
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
-from hydra.errors import ConfigCompositionException
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
 from rompy_hydra import plugins
-from rompy_hydra.errors import PluginError
-from rompy_hydra.shapes import defaults, settings_model
+from rompy_hydra.settings import defaults, settings_model
 
 SCHEME = "entry-points"
 # The config group of each category of plugins.
@@ -40,32 +38,22 @@ class EntryPointSource(ConfigSource):
 
     def is_config(self, config_path: str) -> bool:
         group, _, name = _split(config_path)
-        if group not in GROUPS:
-            return False
-        found = plugins.plugins(GROUPS[group])
-        return name in found or (":" in name and name.rpartition(":")[2] in found)
+        return group in GROUPS and plugins.is_known(GROUPS[group], name)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path == "":
             return [] if results_filter is ObjectType.CONFIG else sorted(GROUPS)
         if config_path not in GROUPS or results_filter is ObjectType.GROUP:
             return []
-        return sorted(plugins.plugins(GROUPS[config_path]))
+        return sorted(plugins.names(GROUPS[config_path]))
 
     def load_config(self, config_path: str) -> ConfigResult:
         group, _, name = _split(config_path)
         if not self.is_config(config_path):
             raise ConfigLoadError(f"Config not found : {config_path}")
-        try:
-            node = node_of(GROUPS[group], name)
-        except PluginError as error:
-            raise ConfigCompositionException(str(error)) from error
-        return ConfigResult(
-            provider=self.provider,
-            path=f"{SCHEME}://{config_path}",
-            config=OmegaConf.create(node),
-            header={"package": group},
-        )
+        node = OmegaConf.create(node_of(GROUPS[group], name))
+        header: dict[str, str | None] = {"package": None}
+        return ConfigResult(self.provider, f"{SCHEME}://{config_path}", config=node, header=header)
 
 
 def _split(config_path: str) -> tuple[str, str, str]:
@@ -73,12 +61,13 @@ def _split(config_path: str) -> tuple[str, str, str]:
 
 
 def node_of(category: str, name: str) -> dict[str, Any]:
-    """The node of a plugin: its class as `_target_`, its settings with their defaults, `???` without."""
+    """The node of a plugin: its class as `_target_`, its settings with their defaults, `???` without.
+
+    PluginError tells what is broken, and whose it is.
+    """
     plugin = plugins.find(category, name)
-    found = plugin.load()
-    model = settings_model(found)
-    target = plugin.value.split("[")[0].strip().replace(":", ".")
-    return {"_target_": target, **(dict(defaults(model, "???")) if model else {})}
+    model = settings_model(plugin.load(), category)
+    return {"_target_": plugin.target, **(dict(defaults(model, "???")) if model else {})}
 
 
 @functools.cache

@@ -5,7 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from hydra.core.override_parser.types import Quote, QuotedString
+
+_FILTER = re.compile(r"(sweep\.filter=)\s*(?!['\"]|null$)(.+)", re.DOTALL)
 _LIST = re.compile(r"processor=\[\s*([\w.:-]+(?:\s*,\s*[\w.:-]+)*)\s*\]")
+
+
+def in_hydras_terms(overrides: Sequence[str]) -> list[str]:
+    """Overrides as Hydra's grammar wants them."""
+    return lists_of_options([_quoted_filter(line) for line in overrides])
+
+
+def _quoted_filter(line: str) -> str:
+    """`sweep.filter=a < b` without a second pair of quotes, which the grammar would need."""
+    match = _FILTER.fullmatch(line)
+    return line if match is None else match[1] + QuotedString(match[2], Quote.single).with_quotes()
 
 
 def lists_of_options(overrides: Sequence[str]) -> list[str]:
@@ -21,5 +35,6 @@ def lists_of_options(overrides: Sequence[str]) -> list[str]:
             continue
         names = [name.strip() for name in match[1].split(",")]
         found.append("processor=none")
-        found += [f"+processor@processor.{name}={name}" for name in names]
+        # `dist:name` chooses one of two, but a key has no colon.
+        found += [f"+processor@processor.{name.replace(':', '_')}={name}" for name in names]
     return found

@@ -73,7 +73,7 @@ class PointComposer:
     def build(self, point: Point) -> Built:
         """A point's run, checked and built; ConfigError tells what is wrong with it."""
         template, plain, changed = self._plain(point)
-        parts = Parts(plain, template.parts, changed)
+        parts = Parts(plain, template.parts, changed, self._composer.trusted)
         return parts.built(
             overrides=tuple(point.overrides),
             parameters=point.parameters,
@@ -106,8 +106,8 @@ class PointComposer:
             try:
                 ConfigLoaderImpl._apply_overrides_to_config([_override(each)], config)
             except HydraException as error:
-                reason = self._reason(template, each, error)
-                wrong.append(Problem(_path(each.key), each.value, reason))
+                reason, _, hint = self._reason(template, each, error).partition(". ")
+                wrong.append(Problem(_path(each.key), each.value, reason, hint))
         if wrong:
             raise InvalidConfig(wrong)
         OmegaConf.set_readonly(config.hydra, False)
@@ -153,7 +153,7 @@ class PointComposer:
 
     def _is_group(self, key: str) -> bool:
         # An override of a package, or one that looks like a group and is none, is for Hydra to judge.
-        loader = self._composer.hydra.config_loader
+        loader: Any = self._composer.hydra.config_loader
         return "@" in key or "/" in key or bool(loader.repository.group_exists(_path(key)))
 
     def _template(self, overrides: tuple[str, ...]) -> Template:

@@ -12,17 +12,28 @@ from omegaconf import DictConfig, OmegaConf
 
 from rompy_hydra.compose import axes
 from rompy_hydra.compose.build import Built, build
-from rompy_hydra.compose.composer import Composed, Composer, assignments
+from rompy_hydra.compose.composer import Composed, Composer, parse
 from rompy_hydra.compose.points import PointComposer
-from rompy_hydra.errors import ConfigError, InvalidConfig, SweepError
+from rompy_hydra.errors import ConfigError, InvalidConfig
 from rompy_hydra.provenance import Json, versions
 from rompy_hydra.record import now
+from rompy_hydra.redaction import redacted_override
 from rompy_hydra.sweep.config import SweepConfig
-from rompy_hydra.sweep.engine import Plan, Ready, Summary, Watcher, run_sweep
+from rompy_hydra.sweep.engine import run_sweep
 from rompy_hydra.sweep.forecast import RUN, Forecast, Verdict, look
+from rompy_hydra.sweep.index import make_directory, write_sweep_file
+from rompy_hydra.sweep.plan import Plan, Ready, Watcher
 from rompy_hydra.sweep.points import Grid, Point
-from rompy_hydra.sweep.results import Results, write_sweep_file
+from rompy_hydra.sweep.results import Results
+from rompy_hydra.sweep.summary import Summary
 from rompy_hydra.sweep.workers import available_cores
+
+_NO_POINTS = "the sweep has no points: every one is left out by sweep.filter"
+# What a sweep gives to each of its runs.
+_BY_THE_SWEEP = {
+    "run_id": "a sweep names its runs by their overrides; leave it out, or name the sweep: sweep.name=NAME",
+    "output_dir": "the runs of a sweep lie in its directory; say sweep.directory=DIR instead",
+}
 
 
 class SweepInvalid(InvalidConfig):
@@ -81,19 +92,21 @@ def settings(config: DictConfig) -> SweepConfig:
 def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     """What this package's sweeper does: make the grid, and hand it to the launcher."""
     request = _request(sweeper.task_function)
+    own, of_runs = _parted(arguments)
+    params = OmegaConf.to_container(sweeper.config.hydra.sweeper.params, resolve=True) or {}
+    assert isinstance(params, dict)
     config = settings(sweeper.config)
-    params = OmegaConf.to_container(sweeper.config.hydra.sweeper.params, resolve=True)
-    loader = sweeper.hydra_context.config_loader
-    grid = axes.grid(_of_the_run(arguments), params or {}, config, loader)  # type: ignore[arg-type]
+    grid = axes.grid(of_runs, params, config, sweeper.hydra_context.config_loader)  # type: ignore[arg-type]
+    config = _named(config, grid, sweeper.config)
     _refuse_huge(grid, config, request)
-    hydra_overrides = list(sweeper.config.hydra.overrides.hydra)
     from hydra_plugins.rompy_hydra import RompyLauncher
 
     if isinstance(sweeper.launcher, RompyLauncher):
-        return drive(request, config, grid, hydra_overrides, sweeper.launcher.workers, arguments)
-    points = [point.overrides for point in grid]
+        shared = [*sweeper.config.hydra.overrides.hydra, *own]
+        return drive(request, config, grid, shared, sweeper.launcher.workers, arguments)
+    points = [[*own, *point.overrides] for point in grid]
     if not points:
-        raise ConfigError("the sweep has no points: every one is left out by sweep.filter")
+        raise ConfigError(_NO_POINTS)
     return [sweeper.launcher.launch(points, initial_job_idx=0)]
 
 
@@ -101,9 +114,10 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobRet
     """What this package's launcher does for another sweeper: one batch of points."""
     request = _request(launcher.task_function)
     config = settings(launcher.config)
-    batch = [tuple(assignments(line)) for line in job_overrides]
-    hydra_overrides = list(launcher.config.hydra.overrides.hydra)
-    drive(request, config, Grid((batch,)), hydra_overrides, launcher.workers, [])
+    parted = [_parted(line) for line in job_overrides]
+    grid = axes.batch([of_run for _, of_run in parted])
+    shared = [*launcher.config.hydra.overrides.hydra, *parted[0][0]]
+    drive(request, _named(config, grid, launcher.config), grid, shared, launcher.workers, [])
     returned = []
     for line in job_overrides:
         answer = JobReturn()
@@ -117,18 +131,19 @@ def drive(
     request: Request,
     config: SweepConfig,
     grid: Grid,
-    hydra_overrides: Sequence[str],
+    shared: Sequence[str],
     workers: int | None,
     arguments: Sequence[str],
 ) -> Summary | None:
     """Look at all points, then run what is missing; SweepInvalid if a point is wrong."""
-    points = PointComposer(request.composer, config, hydra_overrides)
+    request.config = config
+    points = PointComposer(request.composer, config, shared)
 
     def ready(point: Point) -> Ready:
         built = points.build(point)
         return Ready(built.task, lambda task: request.carry_out(Built(task, built.pipeline, built.config)))
 
-    plan = Plan(config, grid, ready, _workers(workers), {"overrides": list(arguments)})
+    plan = Plan(config, grid, ready, _workers(workers), {"overrides": _stored(arguments)})
     results = Results(config.path)
     listed: dict[str, list[str]] = {}
 
@@ -139,16 +154,17 @@ def drive(
         request.told(point, verdict)
 
     try:
-        forecast = look(grid, config, plan.task, told)
-        request.forecast, request.config = forecast, config
+        forecast = look(grid, config.retry, plan.task, told)
+        request.forecast = forecast
         if forecast.problems:
             raise SweepInvalid(forecast)
         if not forecast.size:
-            raise ConfigError("the sweep has no points: every one is left out by sweep.filter")
+            raise ConfigError(_NO_POINTS)
         if request.check_only or request.dry_run or config.dry_run:
             return None
-        _make_directory(config)
+        make_directory(config.path)
         write_sweep_file(config.path, config.name, _command(plan, forecast), listed)
+        results.add_earlier(listed)
         listed.clear()
         request.summary = run_sweep(plan, forecast, request.watcher, results)
         return request.summary
@@ -156,14 +172,20 @@ def drive(
         results.close()
 
 
-def _make_directory(config: SweepConfig) -> None:
-    try:
-        config.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SweepError(
-            f"cannot make the sweep's directory {config.path}: {error.strerror}. Choose another one "
-            "with sweep.directory=DIR"
-        ) from error
+def _named(config: SweepConfig, grid: Grid, composed: DictConfig) -> SweepConfig:
+    """The sweep, called `models` or `experiments` if it goes over these and has no name of its own."""
+    given = OmegaConf.to_container(composed.sweep, resolve=False)
+    assert isinstance(given, dict)
+    if given["name"] != "${sweep_name:}":
+        return config
+    for group in ("experiment", "model"):
+        if grid.varies(group):
+            return config.model_copy(update={"name": f"{group}s"})
+    return config
+
+
+def _stored(arguments: Sequence[str]) -> list[Json]:
+    return [redacted_override(line) for line in arguments]
 
 
 def _command(plan: Plan, forecast: Forecast) -> dict[str, Json]:
@@ -186,9 +208,20 @@ def _request(task_function: Any) -> Request:
     return task_function
 
 
-def _of_the_run(arguments: Sequence[str]) -> list[str]:
-    """The overrides that make points; those of `sweep` are settings."""
-    return [line for line in arguments if not line.lstrip("+~").startswith("sweep.")]
+def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Overrides that are settings of the sweep, and those that make its points."""
+    own, of_runs = [], []
+    for override in parse(list(arguments)):
+        line, path = str(override.input_line), override.key_or_group
+        if path in _BY_THE_SWEEP:
+            raise ConfigError(f"'{line}': {_BY_THE_SWEEP[path]}")
+        if path.split(".")[0] != "sweep":
+            of_runs.append(line)
+        elif override.is_sweep_override():
+            raise ConfigError(f"'{line}': a setting of the sweep has one value; quote it if it has commas")
+        else:
+            own.append(line)
+    return own, of_runs
 
 
 def _workers(workers: int | None) -> int:

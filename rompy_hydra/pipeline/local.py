@@ -15,6 +15,7 @@ from rompy_hydra.pipeline.base import BasePipeline, Results
 from rompy_hydra.record import COMPLETED, STAGES
 from rompy_hydra.run.base import check_model_run
 from rompy_hydra.task import Task
+from rompy_hydra.with_rompy import own_run
 
 if TYPE_CHECKING:
     from rompy_hydra.model_run import ModelRun
@@ -62,6 +63,8 @@ class LocalPipelineBackend(BasePipeline):
         objects that hold their settings; `processor` may be a list.
         """
         check_model_run(model_run)
+        overwrite = bool(getattr(model_run, "delete_existing", False))
+        model_run = own_run(model_run)
         _check_choice("run_backend", run_backend)
         _check_choice("processor", processor)
         if unused:
@@ -84,7 +87,7 @@ class LocalPipelineBackend(BasePipeline):
             chosen = chosen_processors(processor if several else [processor], process_kwargs or {})  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001 - a plugin's constructor may raise anything
             return _failed(results, stage, error)
-        task = Task(model_run, pipeline.stages, backend=backend, processors=chosen)
+        task = Task(model_run, pipeline.stages, backend=backend, processors=chosen, overwrite=overwrite)
         results = pipeline.carry_out(task, results)
         if not results["success"]:
             logger.error("{}", results["message"])

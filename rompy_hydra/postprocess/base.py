@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol, Self, runtime_checkable
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rompy_hydra.errors import ConfigError, PostprocessError, closest
+from rompy_hydra.judged import results_of, told
 from rompy_hydra.workspace import Workspace
 
 Results = dict[str, object]
@@ -72,20 +73,10 @@ def answer(name: str, results: object) -> Results:
     An object with a `success` attribute is taken as well. PostprocessError for a shape that cannot
     be judged: silence is not success.
     """
-    if isinstance(results, Mapping):
-        found = {str(key): value for key, value in results.items()}
-    elif isinstance(results, BaseModel):
-        found = results.model_dump()
-    elif hasattr(results, "__dict__"):
-        found = dict(vars(results))
-    else:
-        found = {}
-    if not found and hasattr(results, "success"):
-        found = {"success": results.success}
-    success = found.get("success", getattr(results, "success", None))
-    if not isinstance(success, bool):
+    found = results_of(results)
+    if "success" not in found:
         raise PostprocessError(
-            f"the postprocessor {name} returned {type(results).__name__} whose success cannot be "
-            "told; it must return a dict with 'success' (True or False) and 'message'"
+            f"the postprocessor {name} returned {told(results)}, whose success cannot be told; it must "
+            "return a dict with 'success' (True or False) and 'message'"
         )
-    return {**found, "success": success, "message": str(found.get("message", ""))}
+    return {**found, "message": str(found.get("message") or found.get("error") or "")}

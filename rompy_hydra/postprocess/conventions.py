@@ -16,8 +16,8 @@ _CONNECTIVITY = {"volumes", "tri", "triangles", "element", "elements", "nv", "fa
 _AXES = {
     "lon": re.compile(r"x?lon(g|gitude)?(_\w+)?|nav_lon"),
     "lat": re.compile(r"x?lat(itude)?(_\w+)?|nav_lat"),
-    "x": re.compile(r"(x|xc|xp|globalx|easting)|(x|node|face)_(x|rho)"),
-    "y": re.compile(r"(y|yc|yp|globaly|northing)|(y|node|face)_(y|rho)"),
+    "x": re.compile(r"(x|xc|xp|global_?x|easting)|(x|node|face)_(x|rho)"),
+    "y": re.compile(r"(y|yc|yp|global_?y|northing)|(y|node|face)_(y|rho)"),
     "time": re.compile("time|times|ocean_time"),
 }
 _STANDARD_AXES = {
@@ -140,7 +140,9 @@ def connectivity(dataset: xr.Dataset) -> tuple[str, tuple[str, ...]] | None:
             return faces, tuple(str(variable.attrs.get("node_coordinates", "")).split())
     for name, variable in dataset.variables.items():
         told = variable.attrs.get("cf_role") == "face_node_connectivity"
-        if variable.ndim == 2 and (told or canonical(str(name)) in _CONNECTIVITY):
+        if variable.ndim != 2 or not (told or canonical(str(name)) in _CONNECTIVITY):
+            continue
+        if variable.sizes[corners_and_faces(variable)[0]] >= 3:
             return str(name), ()
     return None
 

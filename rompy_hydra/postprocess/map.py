@@ -145,20 +145,29 @@ class MapPostprocessor(BasePostprocessor):
             )
         unit = self.units if self.units is not None else cv.units(dataset, variable)
         facts = {"run_id": run_id, "variable": variable, "statistic": self.statistic, "units": unit}
-        words = f"{_WORDS[self.statistic]} " if field.steps else ""
         told = str(dataset.variables[variable].attrs.get("long_name") or variable.replace("_", " "))
-        style = Style(
-            title=run_id,
-            subtitle=f"{file}: {words}{variable}" + (f", {field.steps} time steps" if words else ""),
-            quantity=f"{words}{told}" + (f" ({superscripts(unit)})" if unit else ""),
-            **self.model_dump(include={"vmin", "vmax", "colormap", "width", "dpi"}),
-        )
+        style = self._style(run_id, file, variable, told, unit, field.steps)
         plane = lay_out(dataset, place, field, (workspace.path / file).parent)
         metadata = {"Title": f"{variable} of {run_id}", "Software": "rompy_hydra", "Source": file, **facts}
         target = workspace.path / picture_name(variable, self.statistic)
         write_atomic(target, picture(plane, style, metadata))
-        message = f"{target.name}: {words}{variable} of {file}"
+        message = f"{target.name}: {style.subtitle}"
         return {"success": True, "message": message, **facts, "plots": [str(target)]}
+
+    def _style(self, run_id: str, file: str, variable: str, told: str, unit: str, steps: int) -> Style:
+        word = _WORDS[self.statistic]
+        if not steps:
+            before, after = "", ""
+        elif self.statistic in {"first", "last"}:
+            before, after = "", f", {word} of {steps} time steps"
+        else:
+            before, after = f"{word} ", f" over {steps} time steps"
+        return Style(
+            title=run_id,
+            subtitle=f"{file}: {before}{variable}{after}",
+            quantity=f"{before}{told}" + (f" ({superscripts(unit)})" if unit else ""),
+            **self.model_dump(include={"vmin", "vmax", "colormap", "width", "dpi"}),
+        )
 
 
 def mappable(dataset: xr.Dataset) -> list[str]:

@@ -67,7 +67,7 @@ def opened(path: Path) -> Iterator[dict[str, xr.Dataset]]:
 def _readable(path: object) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError, UnicodeError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PostprocessError(
             f"cannot read {path} as netCDF: {error}. It may be incomplete, or of another format; mend "
             "it, or name the outputs to read with the processor's setting of files"

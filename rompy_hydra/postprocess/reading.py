@@ -96,7 +96,7 @@ def _load_mesh(dataset: xr.Dataset, place: Place, values: Floats, steps: int) ->
     corners = static(faces, [face_dim, corner_dim])
     begin = faces.attrs.get("start_index")
     if begin is None:
-        begin = 1 if np.nanmax(corners) == len(x) else 0
+        begin = 1 if np.nanmax(corners, initial=-1.0) == len(x) else 0
     triangles, face = cut_faces(corners, float(begin), known)
     ground, of_faces = _bed(dataset, [place.nodes]), _bed(dataset, [face_dim])
     if ground is None and of_faces is not None:
@@ -187,7 +187,9 @@ def _upward(dataset: xr.Dataset, bed: str, dims: Sequence[str]) -> float:
 
     told = water.is_depth(dataset, bed)
     if told is None:
-        told = bool(np.nanmedian(static(dataset.variables[bed], dims)) > 0.0)
+        values = static(dataset.variables[bed], dims)
+        known = values[np.isfinite(values)]
+        told = known.size > 0 and bool(np.median(known) > 0.0)
     return -1.0 if told else 1.0
 
 

@@ -14,7 +14,7 @@ from loguru import logger
 from rompy_hydra.errors import ConfigError, ModelTimedOut, RunError
 from rompy_hydra.provenance import Json
 from rompy_hydra.run import docker_image
-from rompy_hydra.run.base import BaseRunBackend, Job, Outcome, failure, missing_program
+from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, failure, missing_program
 from rompy_hydra.run.docker_config import DockerConfig
 from rompy_hydra.run.docker_container import Container
 from rompy_hydra.run.docker_create import create, refused
@@ -35,6 +35,10 @@ class DockerRunBackend(BaseRunBackend):
     name: ClassVar[str] = "docker"
     config_class: ClassVar[type[DockerConfig]] = DockerConfig
     config: DockerConfig
+
+    def __init__(self, config: BackendConfig | None = None, **fields: object) -> None:
+        super().__init__(config, **fields)
+        self._pulled: set[str] = set()
 
     def commands(self, model_config: object) -> tuple[Command, ...]:
         config = self.config
@@ -105,7 +109,7 @@ class DockerRunBackend(BaseRunBackend):
         here.ping()
         if problems := self._unfit_settings(here):
             raise RunError("\n".join(problems))
-        image = docker_image.ready(here, self.config, job)
+        image = docker_image.ready(here, self.config, job, self._pulled)
         job.workspace.forget_exit_code()
         facts: dict[str, Json] = {
             "image": image.name,

@@ -115,7 +115,8 @@ class Build:
         extra = []
         if self._inside is None:
             # Sent beside the context, and taken out again by the engine before anything is copied.
-            ignored = "\n".join([*self._ignored(), self.sent_as])
+            hidden = [] if (self.context / ".dockerignore").exists() else [".dockerignore"]
+            ignored = "\n".join([*self._ignored(), self.sent_as, *hidden])
             extra = [(".dockerignore", ignored), (self.sent_as, self.dockerfile.read_text())]
         create_archive(str(self.context), files=self.files(), fileobj=file, extra_files=extra)
 
@@ -214,7 +215,7 @@ def _failed(build: Build, log: Path, failures: list[str]) -> RunError:
     last = "\n".join(f"  {line[:500]}" for line in text.splitlines()[-15:])
     reason = failures[-1].strip() if failures else "the engine broke off without a word"
     advice = f"Correct {build.dockerfile}, then run the same command again"
-    if "no space left on device" in text:
+    if "no space left on device" in text.lower():
         reason = f"the engine's disk is full ({reason})"
         advice = "Free space (docker system prune), then run the same command again"
     return RunError(

@@ -50,7 +50,7 @@ _ADVICE = {
     ),
     r"Range of CPUs": "run_backend.cpu={config.cpu} is more than the engine has; ask for fewer",
     r"capabilit": "run_backend.cap_add={config.cap_add}: name Linux capabilities, as in SYS_PTRACE",
-    r"network": "run_backend.network={config.network} cannot be used; take none or host",
+    r"network|No such container": "run_backend.network={config.network} cannot be used; take none or host",
     r"/bin/sh|exec format": (
         "the image {image} has no /bin/sh that can run here, and every run needs one. Take another "
         "image, or add a shell to this one (busybox)"

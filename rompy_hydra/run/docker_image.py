@@ -20,8 +20,6 @@ from rompy_hydra.run.docker_engine import Engine, answers_lost, engine, said
 _REGISTRY_SECONDS = 10.0
 
 _pulling = threading.Lock()
-# What this process has pulled, by engine: `always` means once a process, not once a run.
-_pulled: set[tuple[Engine, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -106,8 +104,11 @@ def _refusal(engine: Engine, name: str) -> str | None:
     return None
 
 
-def ready(engine: Engine, config: DockerConfig, job: Job) -> Image:
-    """The image of a job, built or pulled if need be; RunError if that fails."""
+def ready(engine: Engine, config: DockerConfig, job: Job, pulled: set[str]) -> Image:
+    """The image of a job, built or pulled if need be; RunError if that fails.
+
+    `pulled` are the names that were pulled for this backend: once is enough for a sweep.
+    """
     always = config.pull == "always"
     if config.dockerfile:
         name = built(engine, Build.of(config), job.workspace, always, job.stop)
@@ -115,7 +116,7 @@ def ready(engine: Engine, config: DockerConfig, job: Job) -> Image:
         name = chosen(config, job.image)
     found = engine.image(name, fresh=True)
     if not config.dockerfile and (found is None or always):
-        found = _pull(engine, name, config, job.stop)
+        found = _pull(engine, name, config, pulled, job.stop)
     if found is None:
         raise RunError(f"the engine lost the image {name} while the run began; run the same command again")
     digests = [str(digest) for digest in found.get("RepoDigests") or ()]
@@ -129,9 +130,9 @@ def ready(engine: Engine, config: DockerConfig, job: Job) -> Image:
 
 
 def _pull(
-    engine: Engine, name: str, config: DockerConfig, stop: StopSignal | None
+    engine: Engine, name: str, config: DockerConfig, pulled: set[str], stop: StopSignal | None
 ) -> Mapping[str, Any] | None:
-    """Pull an image once, however many threads of this process need it."""
+    """Pull an image once, however many threads need it."""
     if config.pull == "never":
         raise RunError(
             f"the engine has no image {name}, and run_backend.pull=never. Pull or load it "
@@ -142,7 +143,7 @@ def _pull(
             raise KeyboardInterrupt
     try:
         found = engine.image(name, fresh=True)
-        if found is not None and (config.pull == "missing" or (engine, name) in _pulled):
+        if found is not None and (config.pull == "missing" or name in pulled):
             return found
         logger.info("pulling {}", name)
         failures: list[str] = []
@@ -161,7 +162,7 @@ def _pull(
                 f"cannot pull the image {name}: {failures[-1]}. Correct the name, log in (docker "
                 "login), or load the image by hand and say run_backend.pull=missing"
             )
-        _pulled.add((engine, name))
+        pulled.add(name)
         engine.forget()
         return engine.image(name, fresh=True)
     finally:

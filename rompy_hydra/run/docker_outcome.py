@@ -37,6 +37,8 @@ def outcome_of(container: Container, facts: Mapping[str, Any], job: Job, config:
         why.append(f"it ran out of memory: {_limit(facts, config)}")
     elif container.engine_went_away and code == _KILLED:
         why.append("the engine was restarted meanwhile, which killed it")
+    elif left is None and code == _KILLED:
+        why.append("it was killed from outside")
     if complaint:
         why.append(complaint)
         why += unwritable(job.workspace, str(facts["Config"]["User"]))

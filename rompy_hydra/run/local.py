@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,7 +60,7 @@ class LocalRunBackend(BaseRunBackend):
 
     def check(self, model_config: object, files: set[str]) -> None:
         super().check(model_config, files)
-        path = self.environment(model_config).get("PATH")
+        path = self.environment(model_config).get("PATH", search_path())
         for command in self.commands(model_config):
             program = missing_program(command, files, path)
             if program is not None:
@@ -111,7 +112,7 @@ class LocalRunBackend(BaseRunBackend):
             finished = process.run(
                 argv,
                 cwd=work,
-                env={**os.environ, **env},
+                env={**os.environ, "PATH": search_path(), **env},
                 log=job.workspace.log,
                 mark=str(job.workspace.path),
                 timeout=job.timeout,
@@ -140,3 +141,8 @@ class LocalRunBackend(BaseRunBackend):
             job.workspace,
             f"the model did not end within {job.timeout:g} s (run_backend.timeout) and was ended",
         )
+
+
+def search_path() -> str:
+    """PATH for models: what lies beside this Python comes first, activated or not."""
+    return os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])

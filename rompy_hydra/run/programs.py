@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -29,7 +30,13 @@ def missing_program(command: Command, files: set[str], path: str | None) -> str 
         program = command[0]
     if "/" in program and not program.startswith("/"):
         return None if os.path.normpath(program) in files else program
-    return None if shutil.which(program, path=path) else program
+    return None if _which(program, path) else program
+
+
+@functools.lru_cache(maxsize=256)
+def _which(program: str, path: str | None) -> str | None:
+    # Once a process: all points of a sweep run the same programs.
+    return shutil.which(program, path=path)
 
 
 def near_program(program: str) -> str:

@@ -7,55 +7,24 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from loguru import logger
 
 from rompy_hydra import claim, process
-from rompy_hydra.errors import SweepError
-from rompy_hydra.provenance import Json
-from rompy_hydra.record import COMPLETED, FAILED, INTERRUPTED, RunRecord
-from rompy_hydra.sweep.config import SweepConfig
+from rompy_hydra.errors import RompyHydraError, SweepError
+from rompy_hydra.record import FAILED, TIMED_OUT
 from rompy_hydra.sweep.forecast import ELSEWHERE, LEAVE, SKIP, Forecast, judged
-from rompy_hydra.sweep.points import Grid, Point
-from rompy_hydra.sweep.results import Results, Row, row_of
+from rompy_hydra.sweep.plan import Plan, Ready, Watcher
+from rompy_hydra.sweep.points import Point
+from rompy_hydra.sweep.results import Results, Row
 from rompy_hydra.sweep.summary import Summary
+from rompy_hydra.sweep.trying import row_of_try
 from rompy_hydra.task import Progress, Task
 
 _LOOK_AGAIN_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A run of a sweep that can start: its task, and the pipeline that carries it out."""
-
-    task: Task
-    carry_out: Callable[[Task], Mapping[str, object]]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A whole sweep: its settings, its points, and how a point becomes a run."""
-
-    config: SweepConfig
-    grid: Grid
-    build: Callable[[Point], Ready]
-    workers: int
-    command: Mapping[str, Json] = field(default_factory=dict)
-
-    def task(self, point: Point) -> Task:
-        return self.build(point).task
-
-
-class Watcher(Protocol):
-    """Whoever shows the progress of a sweep. Called from several threads, one at a time."""
-
-    def begin(self, plan: Plan, forecast: Forecast) -> None: ...
-    def state(self, label: str, state: str) -> None: ...
-    def finished(self, row: Row) -> None: ...
-    def end(self) -> None: ...
+_FAILURES = (FAILED, TIMED_OUT)
 
 
 @dataclass(frozen=True)
@@ -102,6 +71,10 @@ class Engine:
             self._finish(workers)
         except KeyboardInterrupt:
             self._interrupt(workers)
+        except BaseException:
+            self._stop.set()
+            self._finish(workers)
+            raise
         finally:
             self._stop.close()
         self.summary.seconds = time.monotonic() - begin
@@ -124,7 +97,8 @@ class Engine:
                 with self._change:
                     self._elsewhere.append(point)
             elif decision not in (SKIP, LEAVE):
-                yield _Order(point, self._plan.build(point), self._forecast.claims[index])
+                with self._failing(point):
+                    yield _Order(point, self._plan.build(point), self._forecast.claims[index])
 
     def _of_others(self) -> list[Point] | None:
         """Runs that another driver has or had, after a while; None when nothing is left to do."""
@@ -141,19 +115,28 @@ class Engine:
         """Those runs of others whose driver died; the ended ones are told, the others looked at again."""
         still: list[Point] = []
         for point in points:
-            ready = self._plan.build(point)
-            # What another driver saw fail is not tried again at once.
-            verdict = judged(ready.task, "lost")
-            if verdict.decision == ELSEWHERE:
-                still.append(point)
-            elif verdict.row is not None:
-                self._finished(verdict.row)
-            else:
-                yield _Order(point, ready, verdict.claim)
+            with self._failing(point):
+                ready = self._plan.build(point)
+                # What another driver saw fail is not tried again at once.
+                verdict = judged(ready.task, "lost")
+                if verdict.decision == ELSEWHERE:
+                    still.append(point)
+                elif verdict.row is not None:
+                    self._finished(verdict.row)
+                else:
+                    yield _Order(point, ready, verdict.claim)
         with self._change:
             self._elsewhere += still
         if still:
             self._stop.wait(_LOOK_AGAIN_SECONDS)
+
+    @contextlib.contextmanager
+    def _failing(self, point: Point) -> Iterator[None]:
+        """What goes wrong with a point that was sound when it was looked at is its own failure."""
+        try:
+            yield
+        except (RompyHydraError, OSError) as error:
+            self._finished(Row(point.label, FAILED, point.parameters, error=str(error)), own=True)
 
     def _ends(self) -> bool:
         return self.summary.stopped_early or bool(self.summary.problem) or self._stop.is_set()
@@ -193,7 +176,8 @@ class Engine:
         while (order := self._queue.get()) is not None:
             try:
                 if not self._enough():
-                    self._one(order)
+                    with self._failing(order.point):
+                        self._one(order)
             except BaseException as error:  # noqa: BLE001 - a worker that dies would leave all waiting
                 self._give_up(error)
             with self._change:
@@ -219,7 +203,7 @@ class Engine:
         try:
             for number in range(self._plan.config.attempts):
                 row = self._attempt(order, replace(task, progress=Progress()) if number else task)
-                if row is None or row.state in (COMPLETED, INTERRUPTED) or self._stop.is_set():
+                if row is None or row.state not in _FAILURES or self._stop.is_set():
                     break
         finally:
             with self._change:
@@ -232,34 +216,17 @@ class Engine:
 
     def _attempt(self, order: _Order, task: Task) -> Row | None:
         """One try; None if another driver has the run."""
-        label, parameters = order.point.label, order.point.parameters
+        label = order.point.label
         task.stop = self._stop
         task.again = self._plan.config.retry == "all"
         task.watch = lambda state: self._show(lambda: self._watcher.state(label, state))
-        try:
-            results = order.ready.carry_out(task)
-        except KeyboardInterrupt:
-            results = {"success": False, "error": "interrupted"}
-            if task.progress.record is None:
-                return Row(label, INTERRUPTED, parameters, error="interrupted")
-        except Exception as error:  # noqa: BLE001 - one run must never end the others
-            results = {"success": False, "error": str(error) or type(error).__name__}
-        if results.get("error_type") == "Busy":
-            return None
-        success = results.get("success") is True
-        error = "" if success else str(results.get("error") or results.get("message"))
-        record = task.progress.record or _record(task)
-        if record is None:
-            return Row(label, COMPLETED if success else FAILED, parameters, error=error)
-        if not success and (not record.ended or record.state == COMPLETED):
-            return replace(row_of(label, record, FAILED), error=error)
-        return row_of(label, record)
+        return row_of_try(order.point, task, order.ready.carry_out)
 
     def _finished(self, row: Row, own: bool = False) -> None:
         self._results.add(row)
         with self._change:
             self.summary.add(row)
-            self._failures += own and row.state not in (COMPLETED, INTERRUPTED)
+            self._failures += own and row.state in _FAILURES
             self._change.notify_all()
         self._show(lambda: self._watcher.finished(row))
         self._results.refresh()
@@ -268,12 +235,6 @@ class Engine:
         # Whoever reads our output may go away; the runs go on.
         with self._change, contextlib.suppress(OSError, ValueError):
             what()
-
-
-def _record(task: Task) -> RunRecord | None:
-    with contextlib.suppress(Exception):
-        return RunRecord.load(task.workspace)
-    return None
 
 
 def run_sweep(plan: Plan, forecast: Forecast, watcher: Watcher, results: Results) -> Summary:

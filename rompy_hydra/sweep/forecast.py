@@ -151,10 +151,9 @@ def judged(task: Task, retry: Retry) -> Verdict:
 
 def _state(task: Task, record: RunRecord, number: int, owner: claim.Owner | None) -> str:
     """A record's state; `running` if a living driver works on it, `lost` if its driver died."""
-    claimed_later = number > record.claim
-    if (not record.ended or claimed_later) and owner is not None:
-        if claim.is_alive(owner, claim.claim_path(task.workspace, number)):
-            return "running"
+    may_run = not record.ended or number > record.claim
+    if may_run and owner and claim.is_alive(owner, claim.claim_path(task.workspace, number)):
+        return "running"
     if record.ended or record.state == PENDING:
         return record.state
     return LOST

@@ -84,6 +84,11 @@ class Grid:
         """The number of points before `keep`."""
         return math.prod(len(axis) for axis in self.axes)
 
+    def varies(self, key: str) -> bool:
+        """Whether a key is set by an axis and not by one value for all points."""
+        firsts = (next(iter(axis), ()) for axis in self.axes)
+        return any(a.key == key and not a.fixed for first in firsts for a in first)
+
     def __iter__(self) -> Iterator[Point]:
         for combination in _product(self.axes):
             point = Point(tuple(itertools.chain.from_iterable(combination)))

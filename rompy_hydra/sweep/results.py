@@ -10,7 +10,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, cast
@@ -91,7 +91,7 @@ class Results:
 
     def add_earlier(self, known: Container[str] = ()) -> None:
         """Add the runs of other commands: those in the directory that are neither here nor `known`."""
-        for row in earlier_rows(self._directory, {*self._offsets, *known}):
+        for row in earlier_rows(self._directory, [self._offsets, known]):
             self.add(row)
 
     def rows(self) -> Iterator[Row]:
@@ -158,14 +158,14 @@ def _cell(value: Json) -> str | int | float:
     return value
 
 
-def earlier_rows(directory: Path, known: Container[str]) -> Iterator[Row]:
-    """Rows of runs in the sweep's directory that this command does not know: of other commands."""
+def earlier_rows(directory: Path, known: Sequence[Container[str]]) -> Iterator[Row]:
+    """Rows of runs in the sweep's directory that are nowhere `known`: of other commands."""
     try:
         names = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir())
     except FileNotFoundError:
         return
     for name in names:
-        if name in known or re.search(r"\.old-\d+$", name):
+        if any(name in each for each in known) or re.search(r"\.old-\d+$", name):
             continue
         workspace = Workspace(directory / name)
         try:

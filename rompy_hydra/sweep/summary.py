@@ -5,11 +5,13 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 
-from rompy_hydra.record import COMPLETED
+from rompy_hydra.record import COMPLETED, PENDING
 from rompy_hydra.sweep.forecast import general
 from rompy_hydra.sweep.results import Row
 
 _SLOWEST = 3
+# A run that was asked to stop after a stage stays pending.
+_SOUND = (COMPLETED, PENDING)
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Summary:
         self.counts[row.state] = self.counts.get(row.state, 0) + 1
         if row.seconds is not None:
             self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, (row.seconds, row.label)])
-        if row.state != COMPLETED:
+        if row.state not in _SOUND:
             kind = _kind(row)
             count, label, message = self.failures.get(kind, (0, row.label, row.error))
             self.failures[kind] = (count + 1, label, message)
@@ -44,7 +46,7 @@ class Summary:
     @property
     def failed(self) -> int:
         """Runs that are not completed after an attempt, of this command or an earlier one."""
-        return self.left + sum(count for state, count in self.counts.items() if state != COMPLETED)
+        return self.left + sum(count for state, count in self.counts.items() if state not in _SOUND)
 
     @property
     def not_started(self) -> int:

@@ -16,7 +16,7 @@ from rompy_hydra import BaseConfig, DockerRunBackend, ModelRun
 from rompy_hydra.errors import RunError
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run import Job, Outcome
-from tests.conftest import LIMIT, wait_until
+from tests.conftest import LIMIT, living, wait_until
 
 BUSYBOX = "rompy-hydra-test/busybox:1"
 
@@ -106,7 +106,9 @@ class OwnEngine:
         from docker.errors import DockerException
         from requests.exceptions import RequestException
 
+        # Pid files of what was killed stop the next daemon while nobody has waited for it.
         (self._directory / "docker.pid").unlink(missing_ok=True)
+        (self._directory / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
         with (self._directory / "dockerd.log").open("ab") as log:
             command = ["dockerd", "--bridge=none", "--iptables=false", f"--host={self.host}"]
             command += [f"--data-root={self._data}", f"--exec-root={self._directory}/exec"]
@@ -138,17 +140,19 @@ class OwnEngine:
         if self._daemon is not None and self._daemon.poll() is None:
             self._daemon.terminate()
             self._daemon.wait(LIMIT)
-        pid_file = self._directory / "exec" / "containerd" / "containerd.pid"
-        if pid_file.exists():
-            pid = int(pid_file.read_text())
-            command = Path(f"/proc/{pid}/cmdline")
-            if command.exists() and str(self._directory).encode() in command.read_bytes():
-                os.kill(pid, signal.SIGKILL)
+        # A daemon that was killed leaves its containers, and these their shims.
+        for pid in living(str(self._directory / "exec")):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
-def own_engine(docker_engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnEngine]:
-    """A started engine of the test's own, which has the small image, and 64 MB of disk."""
+def own_engine(
+    docker_engine: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[OwnEngine]:
+    """A started engine of the test's own, which has the small image, and 64 MB of disk.
+
+    Its parameter is an option of the daemon.
+    """
     if os.getuid() != 0 or shutil.which("dockerd") is None:
         message = "a second engine needs root and dockerd"
         pytest.fail(message) if engine_is_required() else pytest.skip(message)
@@ -158,7 +162,7 @@ def own_engine(docker_engine: Any, tmp_path_factory: pytest.TempPathFactory) -> 
     subprocess.run(disk, check=True)
     engine = OwnEngine(directory)
     try:
-        engine.start()
+        engine.start(*getattr(request, "param", ()))
         engine.api.load_image(b"".join(docker_engine.get_image(BUSYBOX)))
         yield engine
     finally:

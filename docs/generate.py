@@ -1,0 +1,293 @@
+"""Write what the pages take from the program: the reference, the exceptions, the outputs of examples.
+
+python docs/generate.py             write reference.md and the generated parts of other pages
+python docs/generate.py --check     exit 1 if they are stale
+python docs/generate.py --outputs   run the tested examples, and write what they print
+                 --outputs --slow   also those that need more than a bare installation
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from rompy_hydra import errors
+from rompy_hydra.cli.run import app
+from rompy_hydra.models.base import StagedFile
+from rompy_hydra.models.success import SuccessChecks
+from rompy_hydra.shapes import settings_model
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sessions import refreshed, run_page
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+CONF = ROOT / "conf"
+GROUPS = {
+    "model": "What is simulated.",
+    "period": "From when to when.",
+    "run_backend": "Where the model executes.",
+    "processor": "What we learn from the outputs.",
+    "pipeline": "In which order, and what happens on a failure.",
+    "sweep": "How `-m` makes and drives a sweep.",
+    "experiment": "A whole setup under one name.",
+    "site": "Facts about a machine.",
+    "hydra/launcher": "How many runs of a sweep go on at once.",
+    "hydra/sweeper": "Sweeps by configuration.",
+}
+# What slow examples leave, and where the pages want it.
+KEPT = [
+    ("index.md", "runs/salish_tsunami/map-stage.png", "images/salish_tsunami.png"),
+    ("sweeps.md", "sweeps/salish_tsunami/results.csv", "data/salish_sweep.csv"),
+    ("sweeps.md", "response.png", "images/salish_sweep.png"),
+]
+_REGION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end of generated -->)", re.S)
+_BOUNDS = {"Gt": "> {}", "Ge": "≥ {}", "Lt": "< {}", "Le": "≤ {}", "MinLen": "at least {} item"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One file of `conf/`: its comments, its keys with their trailing comments, its values."""
+
+    group: str
+    name: str
+    title: str
+    comments: Mapping[str, str]
+    values: Mapping[str, Any]
+    text: str
+
+    @property
+    def model(self) -> type[BaseModel] | None:
+        """The class that checks its fields."""
+        target = self.values.get("_target_")
+        return settings_model(_class(target)) if target else None
+
+
+def _class(target: str) -> Any:
+    module, _, name = target.rpartition(".")
+    return getattr(__import__(module, fromlist=[name]), name)
+
+
+def option(path: Path) -> Option:
+    """Read one file of `conf/`."""
+    text = path.read_text()
+    head = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
+    title = next((line for line in head if not line.startswith("@")), "")
+    comments = {}
+    for line in text.splitlines():
+        if found := re.match(r"(\w+):.*?(?:\s#\s(.*))?$", line):
+            comments[found[1]] = found[2] or ""
+    group = path.parent.relative_to(CONF).as_posix()
+    return Option(group, path.stem, title, comments, yaml.safe_load(text) or {}, text)
+
+
+def options(group: str) -> list[Option]:
+    """The options of a group, by name."""
+    return [option(path) for path in sorted((CONF / group).glob("*.yaml"))]
+
+
+def help_text() -> str:
+    """What `rompy-hydra --help` prints."""
+    command = [sys.executable, "-m", "rompy_hydra", "--help"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tempfile.gettempdir())
+    return answer.stdout.strip()
+
+
+def reference() -> str:
+    """The page `reference.md`."""
+    lines = [
+        "# Reference",
+        "",
+        "Every option and field, taken from the program itself. A field is set with `GROUP.FIELD=VALUE`.",
+        "",
+        "## The command line",
+        "",
+        *_flags(),
+        "",
+        "## The run itself",
+        "",
+        *_top_level(),
+    ]
+    for group, what in GROUPS.items():
+        lines += ["", f"## {group}", "", what]
+        for each in options(group):
+            lines += _option(each)
+    lines += _nested(
+        "success",
+        "Signs of success, in `model.success`; see [what they mean](models.md#success).",
+        SuccessChecks,
+    )
+    lines += _nested("files", "One entry of `model.files`. A path alone is its `source`.", StagedFile)
+    lines += ["", "## Help", "", "What `rompy-hydra --help` prints:", "", "```text", help_text(), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _flags() -> Iterator[str]:
+    yield from ("| flag | meaning |", "|---|---|")
+    for action in app.parser()._actions:
+        if action.option_strings and action.help != argparse.SUPPRESS:
+            flags = ", ".join(f"`{flag}`" for flag in action.option_strings)
+            meaning = " ".join(str(action.help or "").split("\n")[0].split()).rstrip(":")
+            yield f"| {flags} | {_cell(meaning)} |"
+    yield "| `check` | As the first word: look at the run, or with `-m` at all points, and change nothing |"
+
+
+def _top_level() -> Iterator[str]:
+    found = option(CONF / "config.yaml")
+    yield from ("| field | default | meaning |", "|---|---|---|")
+    for key, value in found.values.items():
+        if key not in {"defaults", "hydra"}:
+            yield f"| `{key}` | {_value(value)} | {_cell(found.comments[key])} |"
+
+
+def _option(each: Option) -> Iterator[str]:
+    yield from ("", f"### {each.group}={each.name}", "")
+    title, _, command = each.title.rpartition(": ")
+    yield f"{title or command}."
+    if each.model is None or "_target_" not in each.values:
+        yield from ("", "```yaml", each.text.strip(), "```")
+        return
+    yield from ("", f"Class `{each.values['_target_']}`.", "")
+    yield from ("| field | default | takes | meaning |", "|---|---|---|---|")
+    for key, value in each.values.items():
+        if key == "_target_":
+            continue
+        info = each.model.model_fields[key]
+        yield f"| `{key}` | {_value(value)} | {_type(info)} | {_cell(each.comments.get(key, ''))} |"
+
+
+def _nested(name: str, what: str, model: type[BaseModel]) -> Iterator[str]:
+    yield from ("", f"## {name}", "", what, "", "| field | default | takes |", "|---|---|---|")
+    for key, info in model.model_fields.items():
+        default = "required" if info.is_required() else _value(info.default)
+        yield f"| `{key}` | {default} | {_type(info)} |"
+
+
+def _value(value: Any) -> str:
+    if value == "???":
+        return "required"
+    if isinstance(value, tuple):
+        value = list(value)
+    if isinstance(value, dict):
+        value = {key: item for key, item in value.items() if item != []}
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True, sort_keys=False)
+    return f"`{_cell(text.removesuffix(chr(10)).removesuffix('...').strip())}`"
+
+
+def _type(info: FieldInfo) -> str:
+    bounds = [
+        pattern.format(getattr(found, attribute))
+        for found in info.metadata
+        for name, pattern in _BOUNDS.items()
+        for attribute in [{"MinLen": "min_length"}.get(name, name.lower())]
+        if type(found).__name__ == name
+    ]
+    return ", ".join([_name(info.annotation), *bounds])
+
+
+def _name(kind: Any) -> str:
+    """A type in words."""
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " or ".join(f"`{choice}`" for choice in inside)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return f"[see `{'success' if kind is SuccessChecks else 'files'}`](#" + (
+            "success)" if kind is SuccessChecks else "files)"
+        )
+    if origin in (tuple, list):
+        items = _name(inside[0])
+        return f"list, each item {items}" if " or " in items else f"list of {items}"
+    if origin is dict:
+        return "mapping"
+    if origin is not None and type(None) in inside:
+        return f"{' or '.join(_name(each) for each in inside if each is not type(None))}, or null"
+    if origin is not None and hasattr(kind, "__metadata__"):
+        return _name(inside[0])
+    if inside and origin is not None:
+        return " or ".join(_name(each) for each in inside)
+    words = {"float": "number", "int": "whole number", "str": "text", "bool": "true or false"}
+    words |= {"Path": "path", "datetime": "time", "timedelta": "duration"}
+    name = getattr(kind, "__name__", str(kind))
+    return words.get(name, name)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def exceptions() -> str:
+    """The tree of exceptions, as their module draws it."""
+    tree = (errors.__doc__ or "").split("::\n\n")[1].split("\n\nEach")[0]
+    lines = [line.removeprefix("    ") for line in tree.splitlines()]
+    return "\n".join(["```text", *lines, "```", ""])
+
+
+REGIONS = {"exceptions": exceptions}
+
+
+def pages() -> dict[Path, str]:
+    """Every page with something generated in it, as it should be."""
+    found = {DOCS / "reference.md": reference()}
+    for page in sorted(DOCS.glob("*.md")):
+        text = page.read_text()
+        made = _REGION.sub(lambda region: region[1] + REGIONS[region[2]]() + region[3], text)
+        if "<!-- generated:" in text and page not in found:
+            found[page] = made
+    return found
+
+
+def refresh_outputs(slow: bool) -> int:
+    """Run the examples and write what they print; the number of those that ended otherwise than told."""
+    failures = 0
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(2) as pool:
+        found = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+        directories = {page: Path(name) / page.stem / "waves" for page in found}
+        for directory in directories.values():
+            directory.mkdir(parents=True)
+        results = list(pool.map(lambda page: run_page(page, directories[page], slow=slow), found))
+        for page, ran in zip(found, results, strict=True):
+            if ran:
+                page.write_text(refreshed(page, ran))
+            for each in ran:
+                if each.exit_code != each.expected:
+                    failures += 1
+                    sys.stderr.write(each.complaint() + "\n")
+        for page_name, made, target in KEPT if slow else []:
+            source = directories[DOCS / page_name] / made
+            (DOCS / target).parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, DOCS / target)
+    return failures
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="exit 1 if a generated page is stale")
+    parser.add_argument("--outputs", action="store_true", help="refresh what the examples print")
+    parser.add_argument("--slow", action="store_true", help="with --outputs: the slow ones, too")
+    arguments = parser.parse_args()
+    stale = [page for page, text in pages().items() if not page.exists() or page.read_text() != text]
+    if arguments.check:
+        for page in stale:
+            sys.stderr.write(f"{page.relative_to(ROOT)} is stale: run python docs/generate.py\n")
+        return 1 if stale else 0
+    for page in stale:
+        page.write_text(pages()[page])
+    return 1 if arguments.outputs and refresh_outputs(arguments.slow) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Rows as aligned columns, and the table of what is wrong with a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rompy_hydra.errors import NO_VALUE, shortened
+from rompy_hydra.sweep.forecast import Forecast
+
+_SHOWN_PROBLEMS = 20
+# A longer cell pushes the rest of its own row only.
+_WIDEST = 48
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as aligned columns.
+
+    >>> table([["run", "friction=0.01"], ["skip", "friction=0.02"]])
+    ['run   friction=0.01', 'skip  friction=0.02']
+    """
+    widths = [min(max(len(cell) for cell in column), _WIDEST) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def problem_table(forecast: Forecast) -> list[str]:
+    """All problems of all points; the same one once, with the number of points that have it."""
+    found = list(forecast.problems.values())
+    rows = [["points", "for example", "key", "value", "reason", "what to do"]]
+    for label, problem, count in found[:_SHOWN_PROBLEMS]:
+        value = "" if problem.value is NO_VALUE else shortened(problem.value)
+        cells = [str(count), label, problem.path, value, problem.reason, problem.hint]
+        rows.append([" ".join(cell.split()) for cell in cells])
+    shown = [n for n in range(len(rows[0])) if any(row[n] for row in rows[1:])]
+    lines = [_headline(len(found), forecast.size)]
+    lines += [f"  {line}" for line in table([[row[n] for n in shown] for row in rows])]
+    if len(found) > _SHOWN_PROBLEMS:
+        lines.append(f"  ... and {len(found) - _SHOWN_PROBLEMS} more problems")
+    return lines
+
+
+def _headline(problems: int, points: int) -> str:
+    told = "1 problem" if problems == 1 else f"{problems} problems"
+    return f"rompy-hydra: the sweep cannot start: {told} in {points} points; nothing was changed"

@@ -1,0 +1,69 @@
+"""The contract of model configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from rompy_hydra import BaseConfig, ModelRun
+from rompy_hydra.record import RunRecord
+from rompy_hydra.task import config_data
+from rompy_hydra.testing.base import UNKNOWN, PluginContract, refused
+from rompy_hydra.workspace import Workspace
+
+
+class ModelContract(PluginContract):
+    """What every model configuration keeps: the same parameters make the same inputs, and it runs.
+
+    `executes = False` leaves out to run it, where the model's program is not at hand.
+    """
+
+    category: ClassVar[str] = "config"
+    group: ClassVar[str] = "model"
+    executes: ClassVar[bool] = True
+
+    def config(self) -> Any:
+        return self.plugin(**self.settings)
+
+    def _run(self, directory: Path, run_id: str = "contract") -> ModelRun:
+        return ModelRun(run_id=run_id, output_dir=directory, config=self.config())
+
+    def test_it_is_plain_data_and_the_same_each_time(self) -> None:
+        assert config_data(self.config()) == config_data(self.config())
+
+    def test_it_generates_its_inputs_and_does_not_change_itself(self, tmp_path: Path) -> None:
+        run = self._run(tmp_path)
+        before = config_data(run.config)
+        run.generate()
+        assert config_data(run.config) == before
+        assert _inputs(run.workspace), "no input file was made"
+
+    def test_the_same_parameters_make_the_same_inputs(self, tmp_path: Path) -> None:
+        runs = [self._run(tmp_path / name) for name in ("one", "two")]
+        for run in runs:
+            run.generate()
+        names = [_inputs(run.workspace) for run in runs]
+        assert names[0] == names[1]
+        if isinstance(self.config(), BaseConfig):  # others may write the time into their inputs
+            for name in names[0]:
+                contents = [(run.workspace.path / name).read_bytes() for run in runs]
+                assert contents[0] == contents[1], f"{name} differs"
+
+    def test_it_runs_and_its_outputs_pass_its_own_checks(self, tmp_path: Path) -> None:
+        if not self.executes:
+            pytest.skip("executes = False: the model's program is not at hand")
+        results = self._run(tmp_path).pipeline(run_backend="local", processor="noop")
+        assert results["success"] is True, results.get("message")
+
+    def test_a_parameter_that_it_does_not_have_is_refused(self) -> None:
+        if not self._refuses_unknown_settings():
+            pytest.skip("it takes any parameter")
+        with refused():
+            self.plugin(**self.settings, **{UNKNOWN: 1})
+
+
+def _inputs(workspace: Workspace) -> list[str]:
+    record = RunRecord.load(workspace)
+    return [fact.path for fact in record.inputs] if record else []

@@ -1,0 +1,112 @@
+"""The documentation keeps its promises: examples run, links resolve, what is generated is fresh."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+# Pages whose examples do not run here, with the reason.
+ELSEWHERE = {
+    "benchmarks.md": "written by benchmarks/sweep.py, which measures for hours",
+    "docker.md": "needs a container engine; tests/run/ has the same commands",
+    "plugins.md": "needs installed plugins; tests/test_plugins.py has the same examples",
+}
+
+
+def _loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+sessions = _loaded("sessions")
+generate = _loaded("generate")
+
+RUN = [page for page in PAGES if any(block.mark == "tested" for block in sessions.blocks(page))]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[Path, Future[object]]]:
+    """Every page's examples, carried out side by side, each page in a directory of its own."""
+    with ThreadPoolExecutor(4) as pool:
+        yield {
+            page: pool.submit(sessions.run_page, page, tmp_path_factory.mktemp(page.stem)) for page in RUN
+        }
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_the_examples_of_a_page_do_what_it_shows(page: Path, played: Mapping[Path, Future[object]]) -> None:
+    complaints = [ran.complaint() for ran in played[page].result()]  # type: ignore[attr-defined]
+    assert not any(complaints), "\n\n".join(filter(None, complaints))
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in ELSEWHERE], ids=lambda page: page.stem)
+def test_every_command_of_a_page_is_tested_or_says_why_not(page: Path) -> None:
+    for block in sessions.blocks(page):
+        if block.language in sessions.SHELL and block.mark != "file":
+            assert block.mark in {"tested", "slow", "not tested"}, block.name
+            assert block.mark == "tested" or block.note, f"{block.name}: the reason is missing"
+
+
+def test_the_readme_has_at_most_120_lines() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_the_generated_parts_are_fresh() -> None:
+    stale = [page.name for page, text in generate.pages().items() if page.read_text() != text]
+    assert not stale, "run: python docs/generate.py"
+
+
+def test_the_reference_shows_the_help_of_the_program() -> None:
+    command = [sys.executable, "-m", "rompy_hydra", "--help"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=DOCS).stdout
+    assert printed.strip() in (DOCS / "reference.md").read_text()
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
+def test_the_links_of_a_page_resolve(page: Path) -> None:
+    for target in _links(page.read_text()):
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in _anchors(there), f"{page.name} links to {target}"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("nav:")[2]
+    named = re.findall(r"[\w-]+\.md", navigation)
+    assert sorted(named) == sorted(page.name for page in DOCS.glob("*.md"))
+
+
+def test_pictures_are_small_enough_to_keep() -> None:
+    for picture in (DOCS / "images").iterdir():
+        assert picture.stat().st_size < 300_000, picture.name
+
+
+def _links(text: str) -> list[str]:
+    """Targets of links and pictures outside of code, but those of other hosts."""
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.S)
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose)
+    return [target for target in targets if "://" not in target]
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as the site makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.M)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import pytest
+
+from rompy_hydra.compose import axes
+from rompy_hydra.errors import ConfigError
+from rompy_hydra.sweep.config import SweepConfig
+
+
+def labels(*arguments, params=None, **settings):
+    grid = axes.grid(arguments, params or {}, SweepConfig(name="test", **settings), None)
+    found = [point.label for point in grid]
+    assert settings.get("filter") or grid.size == len(found)
+    return found
+
+
+def test_the_last_axis_of_a_grid_varies_first():
+    assert labels("a=1,2", "b=x,y") == ["a=1,b=x", "a=1,b=y", "a=2,b=x", "a=2,b=y"]
+
+
+@pytest.mark.parametrize(
+    ("override", "values"),
+    [
+        ("a=range(1,4)", ["1", "2", "3"]),
+        ("a=range(0.1,0.4,0.1)", ["0.1", "0.2", "0.30000000000000004"]),
+        ("a=range(3,0,-1)", ["3", "2", "1"]),
+        ("a=choice(x,y)", ["x", "y"]),
+        ("a='x,y'", ["x_y~"]),
+        ("a=[1,2]", ["1_2~"]),
+        ("a=[1,2],[3,4]", ["1_2~", "3_4~"]),
+        ("a=null,true", ["null", "true"]),
+        ("a=sort(3,1,2)", ["1", "2", "3"]),
+        ("a=tag(t,choice(1,2))", ["1", "2"]),
+    ],
+)
+def test_hydras_ways_of_listing_values_are_known(override, values):
+    found = [name.removeprefix("a=") for name in labels(override)]
+    assert [name.partition("~")[0] for name in found] == [value.rstrip("~") for value in values]
+
+
+def test_shuffled_values_keep_their_order_through_the_whole_sweep():
+    grid = axes.grid(["a=shuffle(range(0,50))"], {}, SweepConfig(name="test"), None)
+    assert [point.label for point in grid] == [point.label for point in grid]
+    assert len(set(grid)) == 50
+
+
+def test_ten_million_points_are_counted_and_not_made():
+    grid = axes.grid(["a=range(0,10000000)", "b=range(0.0,1.0,0.00001)"], {}, SweepConfig(name="test"), None)
+    assert grid.size == 10_000_000 * 100_000
+    assert next(iter(grid)).label == "a=0,b=0.0"
+
+
+@pytest.mark.parametrize("override", ["a=range(1,1)", "a=range(2,1)", "a=range(1.0,0.5,0.1)"])
+def test_an_empty_axis_is_refused(override):
+    with pytest.raises(ConfigError, match="nothing to sweep over"):
+        labels(override)
+
+
+@pytest.mark.parametrize("override", ["a=range(0,1,0)", "a=range(0.0,1,0)"])
+def test_a_range_without_a_step_is_refused(override):
+    with pytest.raises(ConfigError, match="the step must not be 0"):
+        labels(override)
+
+
+def test_of_two_values_of_a_key_the_last_counts():
+    assert labels("a=1", "a=2") == ["a=2"]
+
+
+@pytest.mark.parametrize("second", ["a=3", "a=3,4", "+a=3,4", "a=interval(0,1)"])
+def test_a_swept_key_that_is_given_twice_is_refused(second):
+    with pytest.raises(ConfigError, match="'.?a' is given twice"):
+        labels("a=1,2", second)
+
+
+def test_sweeper_params_make_a_grid_and_the_command_line_wins():
+    params = {"a": "1,2", "b": "range(0,2)", "c": 5}
+    assert labels(params=params) == [f"a={a},b={b},c=5" for a in (1, 2) for b in (0, 1)]
+    assert labels("a=7", params=params) == ["a=7,b=0,c=5", "a=7,b=1,c=5"]
+    assert labels("++b=7", params=params) == ["a=1,b=7,c=5", "a=2,b=7,c=5"]
+
+
+def test_zipped_keys_go_together():
+    found = labels("a=1,2", "b=x,y", "c=0", zip=(("a", "b"),))
+    assert found == ["a=1,b=x,c=0", "a=2,b=y,c=0"]
+
+
+def test_two_zipped_groups_make_a_grid():
+    found = labels("a=1,2", "b=1,2", "c=3,4", "d=3,4", zip=(("a", "b"), ("c", "d")))
+    assert found == ["a=1,b=1,c=3,d=3", "a=1,b=1,c=4,d=4", "a=2,b=2,c=3,d=3", "a=2,b=2,c=4,d=4"]
+
+
+def test_an_added_key_is_zipped_by_its_name():
+    assert labels("+a=1,2", "b=x,y", zip=(("a", "b"),)) == ["a=1,b=x", "a=2,b=y"]
+
+
+def test_ragged_lists_are_not_zipped():
+    with pytest.raises(ConfigError, match="the lists differ in length: a has 2, b has 3"):
+        labels("a=1,2", "b=1,2,3", zip=(("a", "b"),))
+
+
+def test_a_zipped_key_that_is_not_swept_is_refused_with_the_closest_one():
+    with pytest.raises(ConfigError, match=r"'model.frictoin' is not swept. Did you mean 'model.friction'"):
+        labels("model.friction=1,2", zip=(("model.frictoin",),))
+
+
+@pytest.mark.parametrize("groups", [(("a", "a"),), (("a", "b"), ("b", "c"))])
+def test_a_key_is_zipped_once(groups):
+    with pytest.raises(ConfigError, match="is there twice"):
+        labels("a=1,2", "b=1,2", "c=1,2", zip=groups)
+
+
+def test_an_interval_needs_a_design():
+    with pytest.raises(ConfigError, match=r"a=interval\(...\) needs a design"):
+        labels("a=interval(0,1)")
+
+
+@pytest.mark.parametrize("design", ["latin_hypercube", "sobol"])
+def test_a_design_is_the_same_for_a_seed_and_lies_within_its_bounds(design):
+    pytest.importorskip("scipy")
+    arguments = ["model.friction=interval(0.01,0.05)", "model.depth=int(interval(1,9))"]
+
+    def points(seed):
+        settings = SweepConfig(name="test", design=design, samples=8, seed=seed)
+        return [point.parameters for point in axes.grid(arguments, {}, settings, None)]
+
+    assert points(1) == points(1) != points(2)
+    assert len(points(1)) == 8
+    for point in points(1):
+        assert 0.01 <= point["model.friction"] <= 0.05
+        assert point["model.depth"] in range(1, 10)
+
+
+def test_a_latin_hypercube_has_one_point_in_each_slice():
+    pytest.importorskip("scipy")
+    settings = SweepConfig(name="test", design="latin_hypercube", samples=10)
+    grid = axes.grid(["a=interval(0,10)", "b=interval(0,10)"], {}, settings, None)
+    for key in ("a", "b"):
+        assert sorted(int(point.parameters[key]) for point in grid) == list(range(10))
+
+
+def test_a_design_goes_with_a_grid():
+    pytest.importorskip("scipy")
+    found = labels("a=x,y", "b=interval(0,1)", design="sobol", samples=4)
+    assert len(set(found)) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "message"),
+    [
+        (["a=1"], {"design": "sobol", "samples": 4}, "needs a key with an interval"),
+        (["a=interval(2,1)"], {"design": "sobol", "samples": 4}, "the first must be below the second"),
+        (["a=interval(0,1)"], {"design": "sobol", "samples": 6}, "take 4 or 8"),
+    ],
+)
+def test_a_design_that_makes_no_sense_is_refused(arguments, settings, message):
+    pytest.importorskip("scipy")
+    with pytest.raises(ConfigError, match=message):
+        labels(*arguments, **settings)
+
+
+@pytest.mark.parametrize("settings", [{"design": "sobol"}, {"samples": 4}, {"design": "random", "samples": 4}])
+def test_a_design_and_its_samples_go_together(settings):
+    with pytest.raises(ValueError, match="sweep.samples|goes with a design|Input should be"):
+        SweepConfig(name="test", **settings)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b"])
+def test_a_sweep_has_the_name_of_one_directory(name):
+    with pytest.raises(ValueError, match="must be the name of one directory"):
+        SweepConfig(name=name)
