@@ -9,6 +9,7 @@ python docs/generate.py --outputs   run the tested examples, and write what they
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import shutil
 import subprocess
@@ -24,8 +25,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from rompy_hydra import errors
-from rompy_hydra.cli.run import app
+from rompy_hydra import cli, errors
+from rompy_hydra.compose import app
 from rompy_hydra.models.base import StagedFile
 from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.shapes import settings_model
@@ -78,7 +79,7 @@ class Option:
 
 def _class(target: str) -> Any:
     module, _, name = target.rpartition(".")
-    return getattr(__import__(module, fromlist=[name]), name)
+    return getattr(importlib.import_module(module), name)
 
 
 def option(path: Path) -> Option:
@@ -115,6 +116,8 @@ def reference() -> str:
         "",
         "## The command line",
         "",
+        *_commands(),
+        "",
         *_flags(),
         "",
         "## The run itself",
@@ -142,7 +145,15 @@ def _flags() -> Iterator[str]:
             flags = ", ".join(f"`{flag}`" for flag in action.option_strings)
             meaning = " ".join(str(action.help or "").split("\n")[0].split()).rstrip(":")
             yield f"| {flags} | {_cell(meaning)} |"
-    yield "| `check` | As the first word: look at the run, or with `-m` at all points, and change nothing |"
+
+
+def _commands() -> Iterator[str]:
+    yield from ("| command | what it does |", "|---|---|")
+    yield "| `rompy-hydra [-m] OVERRIDES` | runs; with `-m` a sweep |"
+    for module in cli._COMMANDS.values():
+        told = (importlib.import_module(module).__doc__ or "").splitlines()[0]
+        command, _, what = told.partition(": ")
+        yield f"| {_cell(command)} | {_cell(what.rstrip('.'))} |"
 
 
 def _top_level() -> Iterator[str]:

@@ -226,7 +226,9 @@ def refreshed(page: Path, ran: list[Ran]) -> str:
             body += each.block.lines
             continue
         body += each.told if each.block.language == "console" else []
-        body += _cut(each.output.splitlines(), each.shown)
+        # Where nothing but times differs, or a command went wrong, the page stays as it is.
+        stays = not each.complaint() or each.exit_code != each.expected
+        body += each.shown if stays else _cut(each.output.splitlines(), each.shown)
     for first in sorted(bodies, reverse=True):
         lines[first : ends[first]] = bodies[first]
     return "\n".join(lines) + "\n"

@@ -62,6 +62,9 @@ class Attempt:
             self.record.save(self.workspace)
         except BaseException as error:
             self.task.progress.stage = stage
+            if stage == "run":
+                # Also where an interrupt came between a model and whoever was to watch it.
+                process.end_tree(None, str(self.workspace.path), grace=5.0)
             told = _told(stage, error)
             self._failed(stage, told, clock())
             if told is error:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib
 import importlib.metadata
+import importlib.util
 import logging
 import re
 import sys
@@ -192,10 +193,32 @@ def registered_targets() -> frozenset[str]:
     return frozenset([*found, *(plugin.target for plugin in others)])
 
 
+@dataclass(frozen=True)
+class Tree:
+    """A whole tree of configurations that a package brings."""
+
+    plugin: Plugin
+
+    @property
+    def package(self) -> str:
+        return self.plugin.target
+
+    @property
+    def directory(self) -> Path | None:
+        """Where it lies, found without importing its package; None if it does not."""
+        top, *rest = self.package.split(".")
+        try:
+            spec = importlib.util.find_spec(top)
+        except (ImportError, ValueError):
+            return None
+        places = (spec.submodule_search_locations or []) if spec else []
+        return next((path for place in places if (path := Path(place, *rest)).is_dir()), None)
+
+
 @functools.cache
-def configuration_trees() -> tuple[tuple[str, str], ...]:
-    """Packages that bring configurations: (distribution, package)."""
-    return tuple((_plugin("config", point).key, point.value.strip()) for point in _points().get(TREES, []))
+def configuration_trees() -> tuple[Tree, ...]:
+    """Packages that bring configurations."""
+    return tuple(Tree(_plugin("config", point)) for point in _points().get(TREES, []))
 
 
 def rompy_configuration(name: str) -> object | None:
@@ -221,35 +244,22 @@ def _plugin(category: str, point: importlib.metadata.EntryPoint) -> Plugin:
     return Plugin(category, point.name, point.value, point.group, key, distribution)
 
 
+@functools.cache
 def _points() -> dict[str, list[importlib.metadata.EntryPoint]]:
     """This package's and rompy's entry points by group: one look at each distribution."""
-    return _read_points()[0]
-
-
-def unreadable() -> dict[str, str]:
-    """Distributions whose entry points cannot be read, with the reason."""
-    return _read_points()[1]
-
-
-@functools.cache
-def _read_points() -> tuple[dict[str, list[importlib.metadata.EntryPoint]], dict[str, str]]:
     found: dict[str, list[importlib.metadata.EntryPoint]] = {}
-    broken: dict[str, str] = {}
     seen: set[str] = set()
     for distribution in importlib.metadata.distributions():
-        try:
-            # Parsing is left to the few that matter.
-            if "rompy" not in (distribution.read_text("entry_points.txt") or ""):
-                continue
-            key = _key(distribution)
-            if key in seen:  # an older one further down on the path
-                continue
-            seen.add(key)
-            for point in distribution.entry_points:
-                found.setdefault(point.group, []).append(point)
-        except Exception as error:  # noqa: BLE001 - damaged metadata of a stranger stop nothing
-            broken[_key(distribution)] = f"{type(error).__name__}: {error}"
-    return found, broken
+        # Parsing is left to the few that matter.
+        if "rompy" not in (distribution.read_text("entry_points.txt") or ""):
+            continue
+        key = _key(distribution)
+        if key in seen:  # an older one further down on the path
+            continue
+        seen.add(key)
+        for point in distribution.entry_points:
+            found.setdefault(point.group, []).append(point)
+    return found
 
 
 def _key(distribution: Distribution) -> str:

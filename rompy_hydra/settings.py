@@ -7,7 +7,7 @@ import functools
 import inspect
 import typing
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from types import FunctionType
 from typing import Any
@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from rompy_hydra.annotations import UNKNOWN, parameters
+from rompy_hydra.errors import ConfigError, closest
 
 # The method of each category of plugins.
 _METHODS = {"run": "run", "postprocess": "process", "pipeline": "execute"}
@@ -57,13 +58,27 @@ def _settings_model(found: Any, category: str | None) -> type[BaseModel] | None:
 
 
 def checked(model: type[BaseModel] | None, settings: Mapping[str, object]) -> dict[str, object]:
-    """The settings in the types of a plugin's annotations; ValidationError if they are wrong."""
+    """The settings in the types of a plugin's annotations; ConfigError if they are wrong."""
     if model is None:
         return dict(settings)
-    made = model.model_validate(dict(settings))
+    try:
+        made = model.model_validate(dict(settings))
+    except ValidationError as error:
+        raise wrong_settings(error, model.__name__, names_of(model)) from error
     names = {key_of(model, name): name for name in made.model_fields_set if name in model.model_fields}
     known = {key: getattr(made, name) for key, name in names.items()}
     return {**settings, **known}
+
+
+def wrong_settings(error: ValidationError, owner: str, names: Iterable[str]) -> ConfigError:
+    """What pydantic finds wrong with settings, with the closest valid name."""
+    told = []
+    for each in error.errors(include_url=False):
+        key = ".".join(map(str, each["loc"])) or "settings"
+        unknown = each["type"] == "extra_forbidden"
+        what = f"no such setting. {closest(key, names)}" if unknown else str(each["msg"])
+        told.append(f"{key}: {what}")
+    return ConfigError(f"{owner}: {'; '.join(told)}")
 
 
 def defaults(model: type[BaseModel], required: object) -> Iterator[tuple[str, object]]:

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.settings import (
@@ -23,6 +23,7 @@ from rompy_hydra.settings import (
     settings_of,
     settings_of_method,
     takes_anything,
+    wrong_settings,
 )
 
 __all__ = ["OpenSettings", "accepted", "instantiated", "made", "takes", "takes_anything"]
@@ -83,12 +84,14 @@ def takes(method: object, name: str) -> bool:
 
 def made(kind: Any, fields: Mapping[str, object]) -> Any:
     """An object of somebody else's class; ConfigError if that is not possible with these fields."""
+    name = getattr(kind, "__qualname__", repr(kind))
     try:
         return kind(**fields)
-    except ValueError:  # pydantic's ValidationError is one, and tells it best
+    except ValidationError as error:
+        raise wrong_settings(error, name, getattr(kind, "model_fields", fields)) from error
+    except ValueError:
         raise
     except Exception as error:
-        name = getattr(kind, "__qualname__", repr(kind))
         raise ConfigError(f"{name} cannot be made: {type(error).__name__}: {error}") from error
 
 

@@ -62,7 +62,7 @@ class ChosenBackend:
         if self.backend is not None:
             transient = type(self.backend.config).transient
         kept = {k: without_secrets(v, k) for k, v in self.settings.items() if k not in transient}
-        return hash_json({"name": self.name, **kept})
+        return hash_json(with_name(self.name, kept))
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class Task:
 
     @functools.cached_property
     def postprocess_key(self) -> str:
-        chosen: list[Json] = [{"name": p.name, **p.settings} for p in self.processors]
+        chosen: list[Json] = [with_name(p.name, p.settings) for p in self.processors]
         return hash_json([self.run_key if self.backend else self.generate_key, chosen])
 
     def config(self) -> dict[str, Json]:
@@ -194,15 +194,20 @@ class Task:
             "model": self.model,
         }
         if self.backend:
-            data["run_backend"] = {"name": self.backend.name, **self.backend.settings}
+            data["run_backend"] = with_name(self.backend.name, self.backend.settings)
         if self.processors:
-            data["processor"] = [{"name": p.name, **p.settings} for p in self.processors]
+            data["processor"] = [with_name(p.name, p.settings) for p in self.processors]
         return data
 
     def config_hash(self) -> str:
         """A hash of what is run, leaving out where it is put."""
         data = self.config()
         return hash_json({k: v for k, v in data.items() if k not in {"run_id", "output_dir"}})
+
+
+def with_name(name: str, settings: Mapping[str, Json]) -> dict[str, Json]:
+    """A plugin's name beside its settings, of which one may be called `name` as well."""
+    return {"name": name} | {"settings.name" if k == "name" else k: v for k, v in settings.items()}
 
 
 def config_data(config: object) -> dict[str, Json]:

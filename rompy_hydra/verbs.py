@@ -27,7 +27,7 @@ from rompy_hydra.record import Clock, file_fact
 from rompy_hydra.redaction import redacted
 from rompy_hydra.run.base import Outcome, failure, judge
 from rompy_hydra.run.local import LocalRunBackend
-from rompy_hydra.task import ChosenBackend
+from rompy_hydra.task import ChosenBackend, with_name
 from rompy_hydra.workspace import METRICS, Workspace, copy_atomic, link_atomic, write_atomic
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def run(attempt: Attempt) -> None:
     config = task.model_run.config
     outcome = Outcome(0, 0.0)
     if getattr(config, "needs_execution", True):
-        record.run_backend = redacted({"name": chosen.name, **chosen.settings})  # type: ignore[assignment]
+        record.run_backend = redacted(with_name(chosen.name, chosen.settings))  # type: ignore[assignment]
         if chosen.backend is not None:
             commands = chosen.backend.commands(config)
             record.commands = [c if isinstance(c, str) else list(c) for c in commands]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,22 +13,11 @@ from typing import TypeVar
 import pytest
 
 from rompy_hydra.workspace import RUN_MARK
+from tests.drivers import LIMIT, PRELUDE, Driver, Nursery, is_gone
 
 T = TypeVar("T")
 
-# A hang is told by this; no test depends on how quick anything is.
-LIMIT = 60.0
-
-DRIVER_PRELUDE = """
-import sys
-from pathlib import Path
-from loguru import logger
-from rompy_hydra import BaseConfig, LocalConfig, LocalPipelineBackend, ModelRun, SuccessChecks
-from rompy_hydra import TemplateModel
-
-def say(text):
-    print(text, flush=True)
-"""
+__all__ = ["LIMIT", "Driver", "is_gone", "living", "wait_until"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,50 +55,22 @@ def living(text: str) -> list[int]:
     return found
 
 
-class Driver:
-    """A Python program in a process of its own, with its output in a file."""
-
-    def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
-        self.process = process
-        self.pid = process.pid
-        self._output = output
-
-    @property
-    def output(self) -> str:
-        return self._output.read_text(errors="replace")
-
-    def send(self, number: int) -> None:
-        os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        """SIGKILL: the driver has no chance to tidy up."""
-        self.send(signal.SIGKILL)
-        self.process.wait(LIMIT)
-
-    def wait(self) -> int:
-        """Its exit code."""
-        return self.process.wait(LIMIT)
+@pytest.fixture(scope="session")
+def _nursery() -> Iterator[Nursery]:
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
 
 
 @pytest.fixture
-def start_driver(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
+def start_driver(_nursery: Nursery, tmp_path: Path) -> Iterator[Callable[..., Driver]]:
     """Start Python code that has the public names; `arguments` are its `sys.argv[1:]`."""
     drivers: list[Driver] = []
 
     def start(code: str, *arguments: object, **environment: str) -> Driver:
         script = tmp_path / f"driver{len(drivers)}.py"
-        script.write_text(DRIVER_PRELUDE + code)
-        output = script.with_suffix(".out")
-        with output.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, str(script), *map(str, arguments)],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                cwd=tmp_path,
-                env=os.environ | environment,
-            )
-        drivers.append(Driver(process, output))
+        script.write_text(PRELUDE + code)
+        drivers.append(Driver(_nursery, script, arguments, os.environ | environment))
         return drivers[-1]
 
     start.drivers = drivers

@@ -17,7 +17,7 @@ from rompy_hydra.memory import state_of
 from rompy_hydra.record import RunRecord
 from rompy_hydra.stages import Busy
 from rompy_hydra.workspace import Workspace
-from tests.conftest import LIMIT, living, wait_until
+from tests.conftest import LIMIT, is_gone, living, wait_until
 
 # A model that tells each of its starts, then waits for leave to go on.
 PATIENT = ["echo $$ >> starts; until [ -e go ]; do sleep 0.01; done", "echo data > out.nc; exit $(cat go)"]
@@ -78,13 +78,6 @@ def started(directory, start_driver):
 
 def record_of(directory: Path) -> RunRecord:
     return RunRecord.read(directory / "run.json")
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def fill(disk: Path) -> Path:
@@ -584,7 +577,8 @@ def test_a_model_that_prints_binary_garbage_does_no_harm(tmp_path, capfd):
 def test_a_hundred_megabytes_of_log_do_not_fill_the_memory(start_driver, tmp_path):
     driver = start_driver("""
 import os, resource
-commands = ["yes 'a line of some length, as models print them' | head -c 100000000; echo; echo the end"]
+line = "a line of some length, as models print them " * 20
+commands = [f"yes '{line}' | head -c 100000000; echo; echo the end"]
 checks = SuccessChecks(log_must_contain=["^the end$"], log_must_not_contain=["error"])
 config = BaseConfig(commands=commands, success=checks)
 run = ModelRun(run_id="loud", output_dir="runs", config=config)

@@ -18,6 +18,7 @@ from rompy_hydra.errors import ConfigError, PluginError, closest
 # A plugin that takes longer to import than this is told so, in seconds.
 _SLOW = 0.5
 _WIDTH = 100
+_LONGEST = 40
 
 
 def main(argv: Sequence[str]) -> int:
@@ -61,10 +62,11 @@ def _group(name: str) -> str:
 def _overview(found: Sequence[Listed]) -> list[str]:
     rows = [["group", "name", "distribution", "state"]]
     rows += [[each.group, each.name, f"{each.distribution} {each.version}", _state(each)] for each in found]
-    lines = table(rows)
-    damaged = plugins.unreadable()
-    lines += [f"the entry points of {name} cannot be read: {why}" for name, why in damaged.items()]
-    return [*lines, "", "rompy-hydra plugins GROUP NAME shows the settings of one."]
+    for tree in plugins.configuration_trees():
+        state = OK if tree.directory else f"{BROKEN}: there is no directory {tree.package}"
+        whose = f"{tree.plugin.distribution} {tree.plugin.version}"
+        rows.append(["configs", tree.plugin.name, whose, state])
+    return [*table(rows), "", "rompy-hydra plugins GROUP NAME shows the settings of one."]
 
 
 def _state(one: Listed) -> str:
@@ -86,6 +88,7 @@ def _detail(one: Listed, name: str) -> list[str]:
         rows = [["setting", "type", "default", "meaning"]]
         for each in one.settings:
             default = "required" if each.required else json.dumps(each.default, ensure_ascii=False)
+            default = default if len(default) <= _LONGEST else f"{default[: _LONGEST - 3]}..."
             rows.append([f"{one.group}.{each.name}", each.type, default, each.meaning])
         lines += ["", *table(rows)]
     return lines

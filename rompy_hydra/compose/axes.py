@@ -29,6 +29,8 @@ from rompy_hydra.sweep.design import samples
 from rompy_hydra.sweep.filter import compiled
 from rompy_hydra.sweep.points import Assignment, Axis, Grid, Lazy, zipped
 
+# Up to here the values of a range are counted one by one.
+_COUNTED = 1_000_000
 # Texts that Hydra's grammar reads as themselves.
 _WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_-]*", re.IGNORECASE)
 
@@ -138,7 +140,9 @@ def _length(override: Override, sweep: RangeSweep) -> int:
     start, stop, step = (decimal.Decimal(x) for x in (sweep.start, sweep.stop, sweep.step))
     if not all(number.is_finite() for number in (start, stop, step)):
         raise ConfigError(f"{override.input_line}: a range needs finite numbers")
-    return max(0, math.ceil((stop - start) / step))
+    about = max(0, math.ceil((stop - start) / step))
+    # Hydra adds up the steps, which may make one value more or less.
+    return about if about > _COUNTED else sum(1 for _ in numbers)
 
 
 def _fixed(override: Override) -> Assignment:

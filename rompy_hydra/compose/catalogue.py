@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import Any
 
-from pydantic import BaseModel
-
 from rompy_hydra import plugins
 from rompy_hydra.compose.composer import config_dir
 from rompy_hydra.compose.entry_points import GROUPS
@@ -154,6 +152,4 @@ def type_text(kind: Any) -> str:
             "..." if each is ... else type_text(each) for each in arguments if not isinstance(each, list)
         ]
         return f"{name}[{', '.join(inner)}]"
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return f"{name}: {{{', '.join(kind.model_fields)}}}"
     return str(name)

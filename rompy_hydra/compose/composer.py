@@ -23,7 +23,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -120,7 +120,11 @@ class _Checked(Hydra):
     trusted: tuple[str, ...] = ()
 
     def compose_config(self, *args: Any, **kwargs: Any) -> DictConfig:
-        config = super().compose_config(*args, **kwargs)
+        try:
+            config = super().compose_config(*args, **kwargs)
+        except (TypeError, ValueError, AssertionError) as error:
+            # How it refuses some overrides, such as null for a group, or a key inside of a list.
+            raise ConfigCompositionException(str(error) or "an override cannot be applied") from error
         HydraConfig.instance().set_config(config)  # for interpolations that need it
         OmegaConf.set_readonly(config.hydra, None)
         check_hydra_part(config, self.trusted)
@@ -243,8 +247,7 @@ class _Explained:
         parse(list(self._overrides))
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        # Hydra refuses some values of a group, such as null, with a plain ValueError.
-        if isinstance(error, HydraException | OmegaConfBaseException) or type(error) is ValueError:
+        if isinstance(error, HydraException | OmegaConfBaseException):
             raise ConfigError(self._explain(error)) from error
 
     def _explain(self, error: BaseException) -> str:

@@ -79,6 +79,7 @@ def register() -> None:
 def extend(path: ConfigSearchPath) -> None:
     """Append the configurations that installed packages bring, after this package's own."""
     register()
-    for distribution, package in plugins.configuration_trees():
-        path.append(distribution, f"pkg://{package}")
+    for tree in plugins.configuration_trees():
+        if tree.directory is not None:
+            path.append(tree.plugin.key, f"file://{tree.directory}")
     path.append("plugins", f"{SCHEME}://")

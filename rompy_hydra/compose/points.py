@@ -105,7 +105,7 @@ class PointComposer:
         for each in values:
             try:
                 ConfigLoaderImpl._apply_overrides_to_config([_override(each)], config)
-            except HydraException as error:
+            except (HydraException, TypeError, ValueError, AssertionError) as error:
                 reason, _, hint = self._reason(template, each, error).partition(". ")
                 wrong.append(Problem(_path(each.key), each.value, reason, hint))
         if wrong:
@@ -120,7 +120,7 @@ class PointComposer:
         HydraConfig.instance().cfg = config
         return Composed(config, tuple(point.overrides)).plain()
 
-    def _reason(self, template: Template, assignment: Assignment, error: HydraException) -> str:
+    def _reason(self, template: Template, assignment: Assignment, error: Exception) -> str:
         """What is wrong with an override, in this package's words; looked up once for a key."""
         kind = assignment.key, type(error.__cause__).__name__
         if kind not in template.wrong:

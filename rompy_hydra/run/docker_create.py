@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from rompy_hydra.run.docker_labels import (
 from rompy_hydra.workspace import ATTEMPTS, Workspace
 
 if TYPE_CHECKING:
-    from docker.types import DeviceRequest, HostConfig
+    from docker.types import DeviceRequest, HostConfig, Mount
 
 # A name for the container that it can look up without a network, as MPI does.
 _HOST_NAME = "model"
@@ -146,14 +147,11 @@ def refused(job: Job, config: DockerConfig, image: str, text: str) -> RunError:
 def _host_config(
     engine: Engine, config: DockerConfig, workspace: Workspace, groups: list[str], alone: bool
 ) -> HostConfig:
-    labelled = [volume for volume in config.mounts if volume.label]
+    volumes = _volumes(config, workspace)
     memory = None if config.memory is None else parse_size(config.memory)
     return engine.api.create_host_config(
-        mounts=_mounts(config, workspace),
-        # Only this older way can ask for a label.
-        binds=[
-            f"{_absolute(v.host)}:{v.container}:{'ro' if v.read_only else 'rw'},{v.label}" for v in labelled
-        ],
+        mounts=[_mount(volume) for volume in volumes if not _is_bind(volume)],
+        binds=[_bind(volume) for volume in volumes if _is_bind(volume)],
         network_mode=config.network,
         extra_hosts={_HOST_NAME: "127.0.0.1"} if alone else None,
         group_add=groups,
@@ -170,17 +168,35 @@ def _host_config(
     )
 
 
-def _mounts(config: DockerConfig, workspace: Workspace) -> list[Any]:
-    from docker.types import Mount
-
+def _volumes(config: DockerConfig, workspace: Workspace) -> list[Volume]:
+    """All that is mounted: the run directory, the volumes, and what the run directory links to."""
     # The run directory has the same path inside, so that whatever is written down there is right.
-    wanted = [Volume(str(workspace.path), str(workspace.path))]
-    wanted += [volume for volume in config.mounts if not volume.label]
+    wanted = [Volume(str(workspace.path), str(workspace.path)), *config.mounts]
     places = [Path(volume.container) for volume in config.mounts]
     for target in sorted(_linked(workspace)):
         if not any(place in (target, *target.parents) for place in places):
             wanted.append(Volume(str(target), str(target), read_only=True))
-    return [Mount(v.container, _absolute(v.host), type="bind", read_only=v.read_only) for v in wanted]
+    return [replace(v, host=str(Path(v.host).expanduser().absolute())) for v in wanted]
+
+
+def _is_bind(volume: Volume) -> bool:
+    """Whether a volume is mounted in the older way.
+
+    It knows labels and no colons, and makes a missing host path; Podman's newer way knows no commas.
+    """
+    paths = volume.host + volume.container
+    return bool(volume.label) or ("," in paths and ":" not in paths)
+
+
+def _bind(volume: Volume) -> str:
+    options = ["ro" if volume.read_only else "rw", *volume.label]
+    return f"{volume.host}:{volume.container}:{','.join(options)}"
+
+
+def _mount(volume: Volume) -> Mount:
+    from docker.types import Mount
+
+    return Mount(volume.container, volume.host, type="bind", read_only=volume.read_only)
 
 
 def _linked(workspace: Workspace) -> Iterator[Path]:
@@ -213,10 +229,6 @@ def _user(engine: Engine, config: DockerConfig, workspace: Workspace) -> tuple[s
         # Without capabilities root may not write in another user's directory.
         return f"{facts.st_uid}:{facts.st_gid}", []
     return f"{user}:{group}", [str(other) for other in os.getgroups() if other != group]
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
 
 
 def _gpus(value: str | int) -> DeviceRequest:

@@ -9,14 +9,28 @@ from collections.abc import Callable, Mapping
 from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.provenance import Json
 
+
+def _power(base: float, exponent: float) -> float:
+    # A whole number of millions of digits would take all time and memory.
+    if abs(exponent) > 1000:
+        raise OverflowError("the exponent is too large")
+    return float(base**exponent)
+
+
+def _product(left: float, right: float) -> float:
+    if isinstance(left, str | list) or isinstance(right, str | list):
+        raise TypeError("only numbers can be multiplied")
+    return left * right
+
+
 _OPERATORS: dict[type[ast.AST], Callable[..., object]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
+    ast.Mult: _product,
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
+    ast.Pow: _power,
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
     ast.Not: operator.not_,
@@ -40,8 +54,9 @@ def compiled(expression: str) -> Callable[[Mapping[str, Json]], bool]:
     """
     try:
         tree = ast.parse(expression, mode="eval").body
-    except SyntaxError as error:
-        raise ConfigError(f"sweep.filter: '{expression}' is no expression: {error.msg}") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = getattr(error, "msg", None) or str(error)
+        raise ConfigError(f"sweep.filter: '{expression}' is no expression: {reason}") from error
 
     def test(values: Mapping[str, Json]) -> bool:
         names = {key.rsplit(".", 1)[-1]: value for key, value in values.items()} | dict(values)

@@ -206,7 +206,9 @@ def test_a_missing_working_directory_is_told_in_the_log(in_container: Any) -> No
 def test_by_default_the_container_has_no_rights_beyond_those_of_its_user(in_container: Any) -> None:
     run = in_container("grep -E '^(CapBnd|CapEff|NoNewPrivs)' /proc/self/status; cat /proc/1/comm")
     run.execute()
-    assert run.log.split() == ["CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1", "docker-init"]
+    *status, first_process = run.log.split()
+    assert status == ["CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1"]
+    assert first_process.endswith("-init")
 
 
 def test_each_fence_can_be_loosened_by_its_name(in_container: Any) -> None:
@@ -252,7 +254,8 @@ def test_a_kept_container_does_not_hinder_the_next_run(in_container: Any, docker
     run = in_container("echo once")
     kept = [run.execute(remove_container=False).facts["container"] for _ in range(2)]
     backend = run.backend()
-    assert backend.adopt(run.job(backend)) is None
+    adopted = backend.adopt(run.job(backend))
+    assert adopted is None or "container" not in adopted.facts
     backend.clean_up(run.workspace)
     for container in kept:
         facts = docker_engine.inspect_container(container)

@@ -263,7 +263,7 @@ def test_the_hook_runs_in_the_workspace_with_the_environment_and_this_process_ke
     assert run.workspace.exit_code() == 0
 
 
-@pytest.mark.parametrize("answer", [None, 1, "yes", 0, {}])
+@pytest.mark.parametrize("answer", [None, 1, "yes"])
 def test_an_answer_of_the_hook_that_is_not_true_or_false_is_a_failure(hooked, answer):
     run = hooked("Answers", answer)
     assert run.run() is False

@@ -32,7 +32,7 @@ def test_values_of_a_table_have_the_types_that_hydra_gives_them(cases):
 
 
 @pytest.mark.parametrize(
-    "value", ["a, b", "range(1,3)", "it's", "C:\\dir\\", "a=b,c", "(", "größe", "x\ny", '{"open": ', "1,2"]
+    "value", ["a, b", "range(1,3)", "it's", "C:\\dir\\", "a=b,c", "(", "größe", "x\ny", '{"open":', "1,2"]
 )
 def test_a_value_that_is_no_single_one_for_hydra_is_a_text(cases, value):
     quoted = value.replace('"', '""')

@@ -22,7 +22,8 @@ def test_the_last_axis_of_a_grid_varies_first():
     ("override", "values"),
     [
         ("a=range(1,4)", ["1", "2", "3"]),
-        ("a=range(0.1,0.4,0.1)", ["0.1", "0.2", "0.30000000000000004"]),
+        ("a=range(0.1,0.4,0.1)", ["0.1", "0.2", "0.30000000000000004", "0.4"]),
+        ("a=range(0.0,1.0,0.25)", ["0.0", "0.25", "0.5", "0.75"]),
         ("a=range(3,0,-1)", ["3", "2", "1"]),
         ("a=choice(x,y)", ["x", "y"]),
         ("a='x,y'", ["x_y~"]),
@@ -45,7 +46,9 @@ def test_shuffled_values_keep_their_order_through_the_whole_sweep():
 
 
 def test_ten_million_points_are_counted_and_not_made():
-    grid = axes.grid(["a=range(0,10000000)", "b=range(0.0,1.0,0.00001)"], {}, SweepConfig(name="test"), None)
+    grid = axes.grid(
+        ["a=range(0,10000000)", "b=range(0.0,1.0,0.00001)"], {}, SweepConfig(name="test"), None
+    )
     assert grid.size == 10_000_000 * 100_000
     assert next(iter(grid)).label == "a=0,b=0.0"
 
@@ -158,7 +161,9 @@ def test_a_design_that_makes_no_sense_is_refused(arguments, settings, message):
         labels(*arguments, **settings)
 
 
-@pytest.mark.parametrize("settings", [{"design": "sobol"}, {"samples": 4}, {"design": "random", "samples": 4}])
+@pytest.mark.parametrize(
+    "settings", [{"design": "sobol"}, {"samples": 4}, {"design": "random", "samples": 4}]
+)
 def test_a_design_and_its_samples_go_together(settings):
     with pytest.raises(ValueError, match="sweep.samples|goes with a design|Input should be"):
         SweepConfig(name="test", **settings)

@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from rompy_hydra.sweep.label import label, named
 from rompy_hydra.workspace import check_run_id
 
-values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
-keys = st.sampled_from(["model.friction", "model.depth", "+model.parameters.depth", "run_backend", "~model.env"])
+values = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
+)
+keys = st.sampled_from(
+    ["model.friction", "model.depth", "+model.parameters.depth", "run_backend", "~model.env"]
+)
 
 
 def test_the_label_does_not_depend_on_the_order_of_the_overrides():
@@ -22,7 +26,12 @@ def test_the_label_does_not_depend_on_the_order_of_the_overrides():
 
 def test_what_says_where_and_how_is_no_part_of_a_label():
     kept = [("model.friction", 1)]
-    more = [("site", "cluster"), ("log_level", "DEBUG"), ("overwrite", True), ("pipeline.stages", ["generate"])]
+    more = [
+        ("site", "cluster"),
+        ("log_level", "DEBUG"),
+        ("overwrite", True),
+        ("pipeline.stages", ["generate"]),
+    ]
     assert label([*kept, *more]) == label(kept) == "friction=1"
 
 
@@ -46,13 +55,23 @@ def test_a_deletion_differs_from_a_change_to_null():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.1, "0.1"), (0.10, "0.1"), (1e-5, "1e-05"), (True, "true"), (None, "null"), ("größe", "größe"), (-3, "-3")],
+    [
+        (0.1, "0.1"),
+        (0.10, "0.1"),
+        (1e-5, "1e-05"),
+        (True, "true"),
+        (None, "null"),
+        ("größe", "größe"),
+        (-3, "-3"),
+    ],
 )
 def test_a_plain_value_is_shown_as_it_is(value, text):
     assert label([("x", value)]) == f"x={text}"
 
 
-@pytest.mark.parametrize("value", ["a/b", "a b", "", "x=1,y=2", "../..", "\n", "C:\\x", "v" * 300, [1, 2], {"a": 1}])
+@pytest.mark.parametrize(
+    "value", ["a/b", "a b", "", "x=1,y=2", "../..", "\n", "C:\\x", "v" * 300, [1, 2], {"a": 1}]
+)
 def test_an_awkward_value_is_shortened_and_told_apart_by_a_hash(value):
     name = label([("x", value)])
     assert "~" in name

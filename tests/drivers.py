@@ -1,0 +1,158 @@
+"""Drivers for tests: Python programs in real processes of their own, started in milliseconds.
+
+One process imports the package once and forks for each driver, so that dozens of drivers that are
+killed, interrupted or let loose on one another cost no start-up each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+# A hang is told by this; no test depends on how quick anything is.
+LIMIT = 60.0
+
+PRELUDE = """
+import sys
+from pathlib import Path
+from loguru import logger
+from rompy_hydra import BaseConfig, LocalConfig, LocalPipelineBackend, ModelRun, SuccessChecks
+from rompy_hydra import TemplateModel
+
+def say(text):
+    print(text, flush=True)
+"""
+
+_NURSERY = """
+import importlib, json, os, runpy, signal, sys
+from rompy_hydra import LocalPipelineBackend, ModelRun, NoopPostprocessor, SuccessChecks, TemplateModel
+import rompy_hydra.run.local
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+
+# Whoever starts the tests in the background leaves SIGINT ignored, and a driver must hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for line in sys.stdin:
+    order = json.loads(line)
+    if "wait" in order:
+        _, status = os.waitpid(order["wait"], 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+        continue
+    pid = os.fork()
+    if not pid:
+        break
+    print(pid, flush=True)
+else:
+    sys.exit()
+output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+for descriptor, number in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
+    os.dup2(descriptor, number)
+os.chdir(order["cwd"])
+os.environ.clear()
+os.environ.update(order["env"])
+sys.argv[:] = order["argv"]
+sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+runpy.run_path(order["argv"][0], run_name="__main__")
+"""
+
+
+class Nursery:
+    """The process that has everything imported, also `modules`, and forks the drivers."""
+
+    def __init__(self, *modules: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _NURSERY, *modules],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def ask(self, **order: object) -> int:
+        """An order and its answer: a process id or an exit code."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(LIMIT)
+
+
+class Child:
+    """A child of the nursery, with the methods of `subprocess.Popen` that tests use."""
+
+    def __init__(self, nursery: Nursery, pid: int) -> None:
+        self._nursery = nursery
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, or None as long as it runs."""
+        if self.returncode is None and is_gone(self.pid):
+            self.returncode = self._nursery.ask(wait=self.pid)
+        return self.returncode
+
+    def wait(self, timeout: float = LIMIT) -> int:
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            assert time.monotonic() < deadline, "the driver does not end"
+            time.sleep(0.005)
+        return code
+
+
+class Driver:
+    """A Python program in a process of its own, with its output in a file."""
+
+    def __init__(
+        self,
+        nursery: Nursery,
+        script: Path,
+        arguments: tuple[object, ...],
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+    ) -> None:
+        self._output = script.with_suffix(".out")
+        self._output.touch()
+        self.pid = nursery.ask(
+            argv=[str(script), *map(str, arguments)],
+            output=str(self._output),
+            cwd=str(cwd or script.parent),
+            env=dict(env),
+        )
+        self.process = Child(nursery, self.pid)
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(errors="replace")
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL: the driver has no chance to tidy up."""
+        self.send(signal.SIGKILL)
+        self.process.wait()
+
+    def wait(self) -> int:
+        """Its exit code."""
+        return self.process.wait()
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process does not run any more, be it waited for by its parent or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True

@@ -1,0 +1,36 @@
+"""An environment with good, slow, broken and clashing plugins, made once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.packages import ALL
+from tests.plugins.packaging import Program, install
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pip has installed all of them."""
+    found = install(tmp_path_factory.mktemp("plugins"), *ALL)
+    shutil.rmtree(found / "bin", ignore_errors=True)
+    return found
+
+
+@pytest.fixture
+def program(site: Path, tmp_path: Path) -> Program:
+    """The program beside these plugins, in an empty directory."""
+    cwd = tmp_path / "here"
+    cwd.mkdir()
+    return Program(site, cwd)
+
+
+@pytest.fixture
+def traced(tmp_path: Path) -> Callable[[], set[str]]:
+    """Which modules of the plugins were imported, for programs started with TRACES=tmp_path/traces."""
+    directory = tmp_path / "traces"
+    directory.mkdir()
+    return lambda: {path.name for path in directory.iterdir()}

@@ -1,0 +1,122 @@
+"""Installed plugins as options of config groups: listed, completed, composed, checked, swept."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+
+from tests.plugins.packaging import Package, Program, install
+
+
+def test_help_and_completion_know_the_installed_plugins(program):
+    help_text = program("--help").stdout
+    options = dict(line.split(": ", 1) for line in help_text.splitlines() if line.count(": ") == 1)
+    assert {"with_config", "with_settings", "slow", "broken"} <= set(options["run_backend"].split(", "))
+    assert {"twin-1:twin", "twin-2:twin", "thief:local", "local"} <= set(options["run_backend"].split(", "))
+    assert "counter" in options["processor"].split(", ")
+    assert "stepwise" in options["pipeline"].split(", ")
+    assert {"drip", "slow_drip", "beach"} <= set(options["model"].split(", "))
+    assert "dripping" in options["experiment"].split(", ")
+    line = "rompy-hydra run_backend=with"
+    answer = program("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
+    assert sorted(answer.stdout.split()) == ["run_backend=with_config", "run_backend=with_settings"]
+
+
+def test_a_plugins_settings_and_defaults_become_keys(program):
+    commands = [
+        ["--cfg", "job", "run_backend=with_config", "model=drip"],
+        ["--cfg", "job", "run_backend=with_settings", "processor=counter", "pipeline=stepwise"],
+    ]
+    first, second = (yaml.safe_load(answer.stdout) for answer in program.several(*commands))
+    backend = {"_target_": "good_plugins.WithConfig", "nodes": 2, "queue": "short", "tags": []}
+    assert first["run_backend"] == backend
+    assert first["model"]["drops"] == 3
+    assert first["model"]["success"]["must_exist"] == ["drip.csv"]
+    settings = {"_target_": "good_plugins.WithSettings", "nodes": 1, "queue": "short"}
+    assert second["run_backend"] == settings
+    assert second["processor"] == {"_target_": "good_plugins.Counter", "pattern": "*.csv", "ignore": []}
+    assert second["pipeline"]["pause"] == 0.0
+
+
+WRONG = """
+run_backend=with_config   run_backend.nodes=many     run_backend.nodes = 'many': input should be a valid integer
+run_backend=with_config   run_backend.nodes=0        run_backend.nodes = 0: input should be greater than or equal to 1
+run_backend=with_config   run_backend.queue=x        run_backend.queue = 'x': input should be 'short' or 'long'
+run_backend=with_config   run_backend.tags=[[a]]     run_backend.tags[0] = ['a']: input should be a valid string
+run_backend=with_config   +run_backend.nods=3        run_backend.nods = 3: no such key. Did you mean 'nodes'?
+run_backend=with_config   run_backend.nods=3         run_backend has no key 'nods'. Did you mean 'nodes'?
+run_backend=with_settings run_backend.nodes=many     run_backend.nodes = 'many': input should be a valid integer
+run_backend=with_settings +run_backend.nods=3        run_backend.nods = 3: no such key. Did you mean 'nodes'?
+processor=counter         processor.pattern=3        processor.pattern = 3: input should be a valid string
+processor=counter         +processor.patern=x        processor.patern = 'x': no such key. Did you mean 'pattern'?
+processor=[counter,noop]  processor.counter.ignore=3 processor.counter.ignore = 3: input should be a valid list
+pipeline=stepwise         pipeline.pause=long        pipeline.pause = 'long': input should be a valid number
+model=drip                model.drops=few            model.drops = 'few': input should be a valid integer
+model=drip                +model.success.must_be=[a] model.success.must_be = ['a']: no such key. Did you mean 'must_be_empty'?
+"""  # noqa: E501
+
+
+def test_wrong_values_are_told_as_those_of_a_built_in_one(program):
+    lines = [line.split(maxsplit=2) for line in WRONG.strip().splitlines()]
+    answers = program.several(*(line[:2] for line in lines))
+    for (*command, message), answer in zip(lines, answers, strict=True):
+        assert answer.returncode == 2, command
+        assert message in answer.stderr, command
+    assert not (program.cwd / "runs").exists()
+
+
+def test_all_wrong_values_are_told_at_once(program):
+    answer = program(
+        "run_backend=with_config", "run_backend.nodes=0", "processor=counter", "processor.pattern=3",
+        "model=drip", "model.drops=few",
+    )  # fmt: skip
+    assert answer.returncode == 2
+    assert "3 problems in the configuration:" in answer.stderr
+
+
+def test_a_package_brings_a_whole_tree_of_configurations_with_its_own_classes(program):
+    answer = program("experiment=dripping", "model.drops=9", "run_id=drip")
+    assert answer.returncode == 0, answer.stderr
+    record = json.loads((program.cwd / "runs" / "drip" / "run.json").read_text())
+    assert record["config"]["model"]["drops"] == 9
+
+
+def test_a_tree_that_is_not_there_stops_nothing_and_is_told(tmp_path):
+    points = {"rompy_hydra.conf": {"gone": "there_is.no_such_tree"}}
+    program = Program(install(tmp_path, Package("no-tree", {}, points)), tmp_path)
+    listed, checked = program.several(["plugins"], ["check"])
+    assert checked.returncode == 0, checked.stderr
+    assert "broken: there is no directory there_is.no_such_tree" in listed.stdout
+
+
+def test_plugins_can_be_swept_and_a_second_command_does_nothing_again(program):
+    sweep = ["-m", "run_backend=local,with_settings,with_config", "model=drip", "processor=noop"]
+    answer = program(*sweep)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    records = [json.loads(path.read_text()) for path in program.cwd.glob("sweeps/drip/*/run.json")]
+    assert sorted(record["run_backend"]["name"] for record in records) == [
+        "local", "with_config", "with_settings",
+    ]  # fmt: skip
+    assert {record["state"] for record in records} == {"completed"}
+    assert "3 done before" in program(*sweep).stdout
+
+
+def test_a_pipeline_plugin_runs_a_composed_run_and_its_record_tells_where_it_comes_from(program):
+    arguments = ["pipeline=stepwise", "run_backend=with_settings", "run_backend.nodes=4", "processor=noop"]
+    answer = program(*arguments, "model=drip", "run_id=steps")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    run = program.cwd / "runs" / "steps"
+    assert (run / "nodes.txt").read_text() == "4 short"
+    record = json.loads((run / "run.json").read_text())
+    assert record["run_backend"] == {"name": "with_settings", "nodes": 4, "queue": "short"}
+    assert "pipeline=stepwise" in record["overrides"]
+    assert record["parameters"]["run_backend.nodes"] == 4
+    assert (run / ".hydra" / "config.yaml").exists()
+
+
+def test_a_pipeline_plugin_can_be_swept(program):
+    sweep = ["-m", "pipeline=stepwise", "model=drip", "model.drops=1,2", "processor=none"]
+    answer = program(*sweep)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert len(list(program.cwd.glob("sweeps/drip/*/drip.csv"))) == 2

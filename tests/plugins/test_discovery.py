@@ -1,0 +1,151 @@
+"""Plugins of installed distributions: found by name, imported when chosen, and whose errors are whose."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.packaging import Package, Program, install
+
+
+def test_plugins_cost_nothing_until_one_is_chosen(program, traced, tmp_path):
+    for command in (["model.friction=0.02"], ["--help"], ["check", "run_id=x"], ["-m", "--dry-run"]):
+        answer = program(*command, TRACES=str(tmp_path / "traces"))
+        assert answer.returncode == 0, answer.stderr
+    assert traced() == set()
+    answer = program("run_backend=with_settings", "processor=noop", TRACES=str(tmp_path / "traces"))
+    assert answer.returncode == 0, answer.stderr
+    assert traced() == {"good_plugins"}
+
+
+def test_an_installed_backend_runs_a_model_by_its_name_and_takes_settings(program):
+    answer = program("run_backend=with_config", "run_backend.nodes=7", "processor=counter", "run_id=seven")
+    assert answer.returncode == 0, answer.stderr
+    run = program.cwd / "runs" / "seven"
+    assert (run / "nodes.txt").read_text() == "7 short"
+    record = json.loads((run / "run.json").read_text())
+    assert record["run_backend"] == {"name": "with_config", "nodes": 7, "queue": "short", "tags": []}
+    assert record["metrics"] == {"files": 1}
+    assert record["state"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("override", "what", "group", "cause"),
+    [
+        ("run_backend=broken", "run backend 'broken'", "rompy.run", "there_is_no_such_module"),
+        ("processor=quitting", "postprocessor 'quitting'", "rompy.postprocess", "SystemExit: goodbye"),
+        ("pipeline=misnamed", "pipeline backend 'misnamed'", "rompy.pipeline", "AttributeError"),
+        ("model=broken_model", "model configuration 'broken_model'", "rompy_hydra.config", "no_such"),
+    ],
+)
+def test_a_broken_plugin_is_told_with_its_group_and_its_distribution(program, override, what, group, cause):
+    answer = program(override)
+    assert answer.returncode == 2
+    assert f"the {what} of the distribution Broken.Plugin 0.3 (entry-point group {group}, " in answer.stderr
+    assert cause in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not (program.cwd / "runs").exists()
+
+
+def test_something_that_is_no_backend_is_refused_before_anything_is_written(program):
+    answer = program("run_backend=nothing")
+    assert answer.returncode == 2
+    assert "is no run backend: it has no run()" in answer.stderr
+    assert not (program.cwd / "runs").exists()
+
+
+def test_two_distributions_with_one_name_are_told_and_one_is_chosen_by_its_distribution(program):
+    answer = program("run_backend=twin")
+    assert answer.returncode == 2
+    assert "2 distributions bring a run backend 'twin': twin-1 1.0, twin-2 1.0" in answer.stderr
+    assert "Choose one with 'twin-1:twin' or 'twin-2:twin'" in answer.stderr
+    answer = program("run_backend=twin-2:twin", "processor=none", "run_id=second")
+    assert answer.returncode == 0, answer.stderr
+    run = program.cwd / "runs" / "second"
+    assert (run / "run.log").read_text() == "beach completed by 2\n"
+    assert json.loads((run / "run.json").read_text())["run_backend"] == {"name": "twin-2:twin"}
+
+
+def test_a_distribution_is_named_as_pip_names_it_however_it_is_written(program):
+    answer = program("run_backend=Twin_1:twin", "processor=none")
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_a_wrong_name_is_told_with_the_closest_one(program):
+    answer = program("run_backend=with_confg")
+    assert answer.returncode == 2
+    assert "run_backend=with_confg: there is no such option. Did you mean 'with_config'?" in answer.stderr
+    answer = program("run_backend=twin-3:twin")
+    assert answer.returncode == 2
+    assert "Did you mean 'twin-" in answer.stderr
+
+
+def test_this_packages_own_plugin_wins_over_a_third_partys_of_the_same_name(program, traced, tmp_path):
+    traces = {"TRACES": str(tmp_path / "traces")}
+    answer = program("run_backend=local", "processor=noop", **traces)
+    assert answer.returncode == 0, answer.stderr
+    assert traced() == set()
+    answer = program("run_backend=thief:local", **traces)
+    assert answer.returncode == 1
+    assert "the run backend thief:local failed: RuntimeError: the thief's backend" in answer.stdout
+
+
+def test_by_name_in_python_the_same_plugins_are_found(program):
+    code = """
+from rompy_hydra import BaseConfig, ModelRun
+run = ModelRun(run_id="x", config=BaseConfig(commands="true"))
+print(run.run("with_settings", nodes=3), run.run("local"), run.run("twin-1:twin"))
+for wrong in ({"backend": "twin"}, {"backend": "with_settings", "nods": 3}, {"backend": "broken"}):
+    try:
+        run.run(**wrong)
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+    answer = program.python("-c", code)
+    lines = answer.stdout.splitlines()
+    assert lines[0] == "True True True", answer.stderr
+    assert lines[1].startswith("PluginError 2 distributions bring a run backend 'twin'")
+    assert "nods" in lines[2] and "nodes" in lines[2]
+    assert lines[3].startswith("PluginError the run backend 'broken' of the distribution Broken.Plugin 0.3")
+
+
+def test_a_yaml_of_the_same_name_in_the_users_directory_wins(program, tmp_path):
+    file = tmp_path / "mine" / "run_backend" / "with_config.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("_target_: rompy_hydra.run.LocalRunBackend\ncommand: date\n")
+    answer = program("--config-dir", str(tmp_path / "mine"), "--cfg", "job", "run_backend=with_config")
+    assert "_target_: rompy_hydra.run.LocalRunBackend" in answer.stdout
+
+
+def test_the_first_on_the_path_wins_where_a_distribution_is_there_twice(tmp_path):
+    source = "class Backend:\n    version = {version!r}\n    def run(self, model_run): ...\n"
+    sites = []
+    for version in ("2.0", "1.0"):
+        name = f"module_{version[0]}"
+        package = Package(
+            "twice",
+            {f"{name}.py": source.format(version=version)},
+            {"rompy.run": {"twice": f"{name}:Backend"}},
+            version,
+        )
+        sites.append(install(tmp_path / version, package))
+    program = Program(Path(f"{sites[0]}:{sites[1]}"), tmp_path)
+    code = "from rompy_hydra import plugins; print(plugins.find('run', 'twice').load().version)"
+    assert program.python("-c", code).stdout == "2.0\n"
+
+
+def test_the_program_works_from_its_checkout_without_being_installed(tmp_path):
+    root = Path(__file__).parents[2]
+    code = f"""
+import sys
+sys.path[:0] = [{str(root)!r}]
+import importlib.metadata as metadata
+found = metadata.distributions
+metadata.distributions = lambda **how: [d for d in found(**how) if d.name != "rompy-hydra"]
+from rompy_hydra import plugins
+print(plugins.find("run", "local").target, plugins.find("run", "local").own)
+"""
+    answer = Program(tmp_path, tmp_path).python("-c", code)
+    assert answer.stdout == "rompy_hydra.run.local.LocalRunBackend True\n", answer.stderr

@@ -1,0 +1,185 @@
+"""Sweeps as a user starts them, of a model that tells outside of its run how often it was started."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import _end_what_runs_below, wait_until
+from tests.drivers import Driver, Nursery
+from tests.terminal import Terminal
+
+_MODULES = ("rompy_hydra.cli.sweep", "rompy_hydra.cli.run", "rompy_hydra.postprocess.noop")
+_PROGRAM = "import sys\nfrom rompy_hydra.cli import main\nsys.exit(main(sys.argv[1:]))\n"
+
+# Prints a line before and after its work; waits until it may end; fails where it is told to.
+_PROBE = """
+echo "{{ model.x }}" >> "{{ model.outside }}/started"
+while [ -e "{{ model.outside }}/hold" ]; do sleep 0.02; done
+sleep {{ model.seconds }}
+echo "probe {{ model.x }} says {{ model.text }}"
+if [ -e "{{ model.outside }}/fail-{{ model.x }}" ]; then echo "Fatal: no water at {{ model.x }}"; exit 3; fi
+echo "{{ model.x }}" > result.txt
+echo "{{ model.x }}" >> "{{ model.outside }}/finished"
+"""
+_MODEL = """
+_target_: rompy_hydra.models.TemplateModel
+template: {template}
+parameters: {{x: 0, seconds: 0, text: hello, outside: '{outside}'}}
+commands: [sh probe.sh]
+success: {{must_exist: [result.txt]}}
+"""
+
+
+class Sweeps:
+    """Commands of `rompy-hydra` in a directory of their own, and what they leave there.
+
+    Files in `outside` are seen by all runs of the model `probe`: `hold` keeps them running, `fail-X`
+    makes the one with `x=X` fail, `started` and `finished` have a line for each time.
+    """
+
+    def __init__(self, nursery: Nursery, directory: Path) -> None:
+        self._nursery = nursery
+        self._scripts = directory / "drivers"
+        self.directory = directory / "work"
+        self.outside = directory / "outside"
+        self.configs = directory / "configs"
+        template = directory / "template"
+        for made in (self._scripts, self.directory, self.outside, self.configs / "model", template):
+            made.mkdir(parents=True)
+        (template / "probe.sh").write_text(_PROBE)
+        model = _MODEL.format(template=template, outside=self.outside)
+        (self.configs / "model" / "probe.yaml").write_text(model)
+        self.drivers: list[Driver] = []
+
+    def start(self, *arguments: str) -> Driver:
+        """Start a command; the driver is a process that can be waited for, interrupted or killed."""
+        script = self._scripts / f"{len(self.drivers)}.py"
+        script.write_text(_PROGRAM)
+        found = (f"--config-dir={self.configs}", *arguments)
+        self.drivers.append(Driver(self._nursery, script, found, os.environ, self.directory))
+        return self.drivers[-1]
+
+    def run(self, *arguments: str, code: int | None = 0) -> str:
+        """What a command printed, after it ended with the exit code that is expected."""
+        driver = self.start(*arguments)
+        ended = driver.wait()
+        assert code is None or ended == code, driver.output
+        return driver.output
+
+    def on_terminal(self, *arguments: str) -> Terminal:
+        return Terminal([f"--config-dir={self.configs}", *arguments], self.directory)
+
+    def sweep(self, *arguments: str, code: int | None = 0) -> str:
+        """A sweep of the model `probe`."""
+        return self.run(*self.command(*arguments), code=code)
+
+    def start_sweep(self, *arguments: str) -> Driver:
+        return self.start(*self.command(*arguments))
+
+    def command(self, *arguments: str) -> tuple[str, ...]:
+        return ("-m", "model=probe", "processor=noop", *arguments)
+
+    def hold(self) -> None:
+        """Models that are started from now on do not end until `release`."""
+        (self.outside / "hold").touch()
+
+    def release(self) -> None:
+        (self.outside / "hold").unlink(missing_ok=True)
+
+    def end_models(self) -> None:
+        """Kill the models that run, as a machine does that goes down."""
+        _end_what_runs_below(self.directory)
+
+    def fail(self, *points: object) -> None:
+        for point in points:
+            (self.outside / f"fail-{point}").touch()
+
+    def mend(self, *points: object) -> None:
+        for point in points:
+            (self.outside / f"fail-{point}").unlink()
+
+    def started(self) -> list[str]:
+        """The `x` of every model that was started, sorted."""
+        return self._lines("started")
+
+    def finished(self) -> list[str]:
+        return self._lines("finished")
+
+    def _lines(self, name: str) -> list[str]:
+        path = self.outside / name
+        return sorted(path.read_text().split(), key=int) if path.exists() else []
+
+    def wait_for_models(self, count: int) -> None:
+        wait_until(lambda: len(self.started()) >= count)
+
+    @property
+    def path(self) -> Path:
+        return self.directory / "sweeps" / "probe"
+
+    def runs(self) -> dict[str, Path]:
+        """The directories of the runs by their `x`."""
+        return {
+            str(json.loads(record.read_bytes())["parameters"]["model.parameters.x"]): record.parent
+            for record in self.path.glob("*/run.json")
+        }
+
+    def record(self, x: object) -> dict[str, object]:
+        found: dict[str, object] = json.loads((self.runs()[str(x)] / "run.json").read_bytes())
+        return found
+
+    def states(self) -> dict[str, object]:
+        return {x: self.record(x)["state"] for x in sorted(self.runs(), key=int)}
+
+    def table(self, name: str = "probe") -> list[dict[str, str]]:
+        with (self.directory / "sweeps" / name / "results.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def snapshot(self, directory: Path | None = None) -> dict[str, tuple[int, bytes]]:
+        """All files below a directory, with their times and contents."""
+        root = directory or self.directory
+        return {
+            str(path.relative_to(root)): (path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+            for path in sorted(root.rglob("*"))
+        }
+
+
+@pytest.fixture(scope="session")
+def _warm() -> Iterator[Nursery]:
+    nursery = Nursery(*_MODULES)
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture
+def sweeps(_warm: Nursery, tmp_path: Path) -> Iterator[Sweeps]:
+    made = Sweeps(_warm, tmp_path)
+    yield made
+    made.release()
+    for driver in made.drivers:
+        if driver.process.poll() is None:
+            driver.kill()
+    _end_what_runs_below(tmp_path)
+
+
+@pytest.fixture
+def in_place(_warm: Nursery) -> Iterator[Callable[[Path], Sweeps]]:
+    """Sweeps in a directory that is given."""
+    made: list[Sweeps] = []
+
+    def make(directory: Path) -> Sweeps:
+        made.append(Sweeps(_warm, directory))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.release()
+        for driver in each.drivers:
+            if driver.process.poll() is None:
+                driver.kill()
+        _end_what_runs_below(each.directory)

@@ -1,0 +1,88 @@
+"""A run of a sweep has one name and one directory, whatever else the sweep has."""
+
+from __future__ import annotations
+
+import pytest
+
+X = "model.parameters.x"
+TEXT = "model.parameters.text"
+
+
+def labels(sweeps):
+    return sorted(record.parent.name for record in sweeps.path.glob("*/run.json"))
+
+
+def test_a_value_more_and_another_order_rename_nothing_and_repeat_nothing(sweeps):
+    sweeps.sweep(f"{X}=1,2", f"{TEXT}=a,b")
+    before = labels(sweeps)
+    assert before == [f"model=probe,{t},{x},processor=noop" for t in ("text=a", "text=b") for x in ("x=1", "x=2")]
+    kept = {label: sweeps.snapshot(sweeps.path / label) for label in before}
+
+    out = sweeps.run("-m", f"{TEXT}=b,c,a", "processor=noop", f"{X}=2,1", "model=probe")
+
+    assert "6 points: 2 completed, 4 done before" in out
+    assert set(before) < set(labels(sweeps))
+    assert {label: sweeps.snapshot(sweeps.path / label) for label in before} == kept
+    assert sweeps.started() == ["1"] * 3 + ["2"] * 3
+
+
+def test_a_value_that_is_given_singly_makes_the_same_run_as_one_that_is_swept(sweeps):
+    sweeps.sweep(f"{X}=1,2")
+    assert "1 points: 1 done before" in sweeps.sweep(f"{X}=2")
+    assert "1 points: 1 completed" in sweeps.sweep(f"{X}=3")
+    assert "3 points: 3 done before" in sweeps.sweep(f"{X}=3,1,2")
+    assert sweeps.started() == ["1", "2", "3"]
+
+
+def test_a_file_of_cases_makes_the_same_runs_as_a_grid(sweeps):
+    sweeps.sweep(f"{X}=1,2")
+    (sweeps.directory / "cases.csv").write_text(f"{X}\n2\n3\n1\n")
+    assert "3 points: 1 completed, 2 done before" in sweeps.sweep("sweep.cases=cases.csv")
+
+
+def test_a_sweep_over_models_has_a_name_that_a_value_more_does_not_change(sweeps):
+    out = sweeps.run("-m", "model=beach,probe", "processor=noop", "--dry-run")
+    assert "2 points in sweeps/models: 2 to run" in out
+    out = sweeps.run("-m", "model=probe,template,beach", "processor=noop", "sweep.name=mine", "--dry-run", code=2)
+    assert "model.template  is required" in " ".join(out.split(" ")).replace("   ", "  ")
+
+
+@pytest.mark.parametrize("value", ["größe 日本 ☃", "a/b/../c", "it's \"so\"", "x" * 500, "--", "\\", "$HOME `id`"])
+def test_long_and_awkward_values_name_sound_directories_and_reach_the_model(sweeps, value):
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    sweeps.sweep(f"{X}=1", f"+model.env.TEXT='{quoted}'", "model.commands=['printf %s \"$TEXT\" > result.txt']")
+    (directory,) = sweeps.runs().values()
+    assert (directory / "result.txt").read_text() == value
+    assert directory.parent == sweeps.path
+    assert sweeps.table()[0]["model.env.TEXT"] == value
+
+
+def test_two_equal_values_are_refused_before_anything_is_written(sweeps):
+    out = sweeps.sweep(f"{X}=1", "+model.parameters.depth=0.1,0.2,0.10", code=2)
+    assert "two points have the same label" in out
+    assert "0.1 and 0.10 are equal" in out
+    assert not sweeps.path.exists()
+
+
+def test_a_sweep_over_what_is_no_part_of_a_label_is_refused_with_the_way_out(sweeps):
+    out = sweeps.sweep(f"{X}=1", "log_level=INFO,DEBUG", code=2)
+    assert "log_level is no part of a label: make a sweep of each of its values, with a sweep.name" in out
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run_id=mine", "a sweep names its runs by their overrides"),
+        ("output_dir=there", "say sweep.directory=DIR instead"),
+        ("sweep.seed=1,2", "a setting of the sweep has one value"),
+        ("sweep.nmae=x", "nmae"),
+        ("sweep.name=a/b", "must be the name of one directory"),
+        ("sweep.retry=never", "'failed', 'lost', 'none' or 'all'"),
+        ("sweep.attempts=0", "greater than 0"),
+        ("hydra.launcher.workers=0", "must be a whole number above 0"),
+        ("hydra.launcher.workers=1,2", "not supported"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(sweeps, override, message):
+    assert message in sweeps.sweep(f"{X}=1,2", override, code=2)
+    assert not sweeps.path.exists()

@@ -1,0 +1,118 @@
+"""Before anything starts every point is looked at, and nothing on disk changes."""
+
+from __future__ import annotations
+
+import pytest
+
+X = "model.parameters.x"
+
+
+def test_the_problems_of_all_points_are_one_table(sweeps):
+    before = sweeps.snapshot()
+    out = sweeps.run("-m", "processor=noop", "model.friction=0.01,x,9", "model.wave_height=-1,1,2", code=2)
+    rows = [line.split() for line in out.splitlines()]
+    assert "the sweep cannot start: 3 problems in 9 points; nothing was changed" in out
+    assert ["points", "example", "key", "value", "reason"] in rows
+    assert ["3", "friction=0.01,wave_height=-1,processor=noop", "model.wave_height", "-1"] in [r[:4] for r in rows]
+    assert ["3", "friction=x,wave_height=-1,processor=noop", "model.friction", "'x'"] in [r[:4] for r in rows]
+    assert ["3", "friction=9,wave_height=-1,processor=noop", "model.friction", "9"] in [r[:4] for r in rows]
+    assert sweeps.snapshot() == before
+
+
+def test_a_key_that_is_wrong_in_all_points_is_told_once_with_the_closest_one(sweeps):
+    out = sweeps.run("-m", "processor=noop", "model.frictoin=range(0,500)", code=2)
+    assert "1 problem in 500 points" in out
+    assert out.count("Did you mean 'friction'?") == 1
+
+
+def test_an_unknown_column_is_told_with_the_closest_key_before_anything_is_written(sweeps):
+    rows = "".join(f"0.0{number},{number}\n" for number in range(1, 9))
+    (sweeps.directory / "cases.csv").write_text("model.friction,model.wave_hight\n" + rows)
+    before = sweeps.snapshot()
+    out = sweeps.run("-m", "processor=noop", "sweep.cases=cases.csv", code=2)
+    assert "model.wave_hight" in out
+    assert "Did you mean 'wave_height'?" in out
+    assert sweeps.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run_backend=locla,dokcer", "Did you mean 'docker'?"),
+        ("nope/group=a,b", "nope/group"),
+        ("model.friction=1,,2", "is no override"),
+        ("experiment=null", "must be a string or a list"),
+        ("model.friction=${nowhere},0.1", "nowhere"),
+        ("model.files=[no-such-file],[]", "no-such-file"),
+        ("+model.friction=0.1,0.2", "already"),
+        ("~model.nothing", "model.nothing"),
+        ("run_backend.timeout=-1,5", "run_backend.timeout"),
+        ("model.commands=[[no-such-program]],[[true]]", "'no-such-program' was not found"),
+    ],
+)
+def test_whatever_is_wrong_with_a_point_is_told(sweeps, override, message):
+    before = sweeps.snapshot()
+    out = sweeps.run("-m", "processor=noop", override, code=2)
+    assert message in out
+    assert "Traceback" not in out
+    assert sweeps.snapshot() == before
+
+
+@pytest.mark.parametrize("flag", ["--dry-run", "sweep.dry_run=true"])
+def test_a_dry_run_lists_the_points_and_what_would_happen_to_them(sweeps, flag):
+    sweeps.fail(2)
+    sweeps.sweep(f"{X}=1,2", code=1)
+    before = sweeps.snapshot()
+    rows = [line.split("  ") for line in sweeps.sweep(f"{X}=1,2,3", flag).splitlines()]
+    found = [[cell.strip() for cell in row if cell] for row in rows]
+    assert found == [
+        ["skip", "model=probe,x=1,processor=noop", "done and unchanged"],
+        ["retry", "model=probe,x=2,processor=noop", "failed before"],
+        ["run", "model=probe,x=3,processor=noop", "not done yet"],
+        ["3 points in sweeps/probe: 2 to run, 1 done and unchanged"],
+    ]
+    assert sweeps.snapshot() == before
+
+
+def test_check_looks_at_a_sweep_and_changes_nothing(sweeps):
+    before = sweeps.snapshot()
+    found = sweeps.run("check", *sweeps.command(f"{X}=1,2"))
+    assert found == "2 points in sweeps/probe: 2 to run\n"
+    assert "x=1" in sweeps.run("check", *sweeps.command(f"{X}=1,2", "model.success.no=1"), code=2)
+    assert sweeps.snapshot() == before
+
+
+def test_points_that_a_filter_leaves_out_are_not_run(sweeps):
+    sweeps.sweep(f"{X}=range(1,7)", "sweep.filter=x % 2 == 0 and x < 6")
+    assert sweeps.started() == ["2", "4"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("x > 9", "every one is left out by sweep.filter"),
+        ("y > 1", "'y' is not swept. Did you mean 'x'?"),
+        ("x >", "is no expression"),
+        ("open('x')", "is not understood"),
+    ],
+)
+def test_a_filter_that_makes_no_sense_is_refused(sweeps, expression, message):
+    assert message in sweeps.sweep(f"{X}=1,2", f"sweep.filter={expression}", code=2)
+    assert not sweeps.path.exists()
+
+
+def test_a_huge_grid_is_refused_without_being_made(sweeps):
+    out = sweeps.sweep(f"{X}=range(0,10000000)", code=2)
+    assert "the grid has 10000000 points, and sweep.max_points is 10000" in out
+    assert "say sweep.max_points=10000000" in out
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "told"), [("n", 2, "sweep.max_points"), ("y", 0, "3 points in sweeps/probe: 3 to run")]
+)
+def test_a_huge_grid_is_asked_for_on_a_terminal(sweeps, answer, code, told):
+    terminal = sweeps.on_terminal(*sweeps.command(f"{X}=1,2,3", "sweep.max_points=2", "--dry-run"))
+    terminal.shows("The grid has 3 points. Run them all? [y/N]")
+    terminal.type(f"{answer}\n")
+    terminal.shows(told)
+    assert terminal.wait() == code

@@ -1,0 +1,161 @@
+"""The same command again does what is missing, and only that."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+X = "model.parameters.x"
+
+
+def test_the_same_command_again_runs_nothing_and_touches_no_run(sweeps):
+    first = sweeps.sweep(f"{X}=1,2,3")
+    assert "3 points: 3 completed" in first
+    before = {x: sweeps.snapshot(directory) for x, directory in sweeps.runs().items()}
+    assert "3 points: 3 done before" in sweeps.sweep(f"{X}=1,2,3")
+    assert {x: sweeps.snapshot(directory) for x, directory in sweeps.runs().items()} == before
+    assert sweeps.started() == ["1", "2", "3"]
+
+
+def test_cosmetic_changes_run_nothing_again(sweeps):
+    sweeps.sweep(f"{X}=1,2")
+    assert "2 done before" in sweeps.sweep(f"{X}=1,2", "log_level=DEBUG", "hydra.launcher.workers=1")
+
+
+def test_a_failed_run_is_tried_again_as_a_new_attempt_and_its_old_log_is_kept(sweeps):
+    sweeps.fail(2)
+    out = sweeps.sweep(f"{X}=1,2,3", code=1)
+    assert "2 completed, 1 failed" in out
+    assert "Fatal: no water at 2" in out
+    sweeps.mend(2)
+    assert "1 completed, 2 done before" in sweeps.sweep(f"{X}=1,2,3")
+    directory = sweeps.runs()["2"]
+    assert "Fatal: no water at 2" in (directory / "attempts" / "1" / "run.log").read_text()
+    assert sweeps.record(2)["attempt"] == 2
+    assert [row["attempts"] for row in sweeps.table()] == ["1", "2", "1"]
+    assert sweeps.started() == ["1", "2", "2", "3"]
+
+
+def test_one_command_can_try_a_failing_run_several_times(sweeps):
+    sweeps.fail(1)
+    out = sweeps.sweep(f"{X}=1,2", "sweep.attempts=3", code=1)
+    assert "1 completed, 1 failed" in out
+    assert sweeps.started() == ["1", "1", "1", "2"]
+    assert sweeps.record(1)["attempt"] == 3
+
+
+def test_a_sweep_stops_after_as_many_failures_as_it_may_have(sweeps):
+    sweeps.fail(*range(1, 10))
+    command = (f"{X}=range(1,10)", "sweep.max_failures=2", "hydra.launcher.workers=1")
+    out = sweeps.sweep(*command, code=1)
+    assert "9 points: 2 failed, 7 not started" in out
+    assert "stopped    after 2 failures (sweep.max_failures)" in out
+    sweeps.mend(*range(1, 10))
+    assert "9 points: 9 completed" in sweeps.sweep(*command)
+
+
+def leave_one_failed_and_one_lost(sweeps):
+    """Of four points: 1 completed, 2 failed, 3 lost, 4 not started."""
+    sweeps.fail(2)
+    sweeps.sweep(f"{X}=1,2", code=1)
+    sweeps.hold()
+    driver = sweeps.start_sweep(f"{X}=3")
+    sweeps.wait_for_models(3)
+    driver.kill()
+    sweeps.end_models()
+    sweeps.release()
+    sweeps.mend(2)
+
+
+@pytest.mark.parametrize(
+    ("retry", "summary", "again"),
+    [
+        ("failed", "3 completed, 1 done before", ["2", "3", "4"]),
+        ("lost", "2 completed, 1 done before, 1 failed before and left", ["3", "4"]),
+        ("none", "1 completed, 1 done before, 2 failed before and left", ["4"]),
+        ("all", "4 completed", ["1", "2", "3", "4"]),
+    ],
+)
+def test_what_is_tried_again_is_up_to_the_user(sweeps, retry, summary, again):
+    leave_one_failed_and_one_lost(sweeps)
+    before = sweeps.started()
+    out = sweeps.sweep(f"{X}=1,2,3,4", f"sweep.retry={retry}", code=1 if "left" in summary else 0)
+    assert f"4 points: {summary} in" in out
+    assert sweeps.started() == sorted(before + again, key=int)
+    states = {row["model.parameters.x"]: row["state"] for row in sweeps.table()}
+    left = {"lost": {"2": "failed"}, "none": {"2": "failed", "3": "lost"}}.get(retry, {})
+    assert states == {"1": "completed", "2": "completed", "3": "completed", "4": "completed"} | left
+
+
+def test_a_changed_template_runs_all_again_and_keeps_the_old_runs_aside(sweeps):
+    sweeps.sweep(f"{X}=1,2")
+    template = sweeps.directory.parent / "template" / "probe.sh"
+    template.write_text(template.read_text() + "echo new\n")
+    assert "a template or a staged file changed" in sweeps.sweep(f"{X}=1,2", "--dry-run")
+    assert "2 points: 2 completed" in sweeps.sweep(f"{X}=1,2")
+    assert sweeps.started() == ["1", "1", "2", "2"]
+    assert len(list(sweeps.path.glob("*.old-1"))) == 2
+    assert len(sweeps.table()) == 2
+
+
+def test_a_lost_output_is_made_again(sweeps):
+    sweeps.sweep(f"{X}=1,2")
+    (sweeps.runs()["2"] / "result.txt").unlink()
+    assert "result.txt is missing or was changed" in sweeps.sweep(f"{X}=1,2", "--dry-run")
+    assert "1 completed, 1 done before" in sweeps.sweep(f"{X}=1,2")
+    assert sweeps.started() == ["1", "2", "2"]
+
+
+def test_a_damaged_record_is_told_and_nothing_is_lost(sweeps):
+    sweeps.sweep(f"{X}=1,2,3")
+    directory = sweeps.runs()["2"]
+    (directory / "run.json").write_text("{ not json")
+    before = sweeps.snapshot()
+    out = sweeps.sweep(f"{X}=1,2,3", code=2)
+    assert f"{directory.name}/run.json is damaged" in out
+    assert "overwrite=true" in out
+    assert sweeps.snapshot() == before
+    # The way out that the message names.
+    assert "1 completed, 2 done before" in sweeps.sweep(f"{X}=1,2,3", "overwrite=true")
+    (aside,) = sweeps.path.glob("*.old-1")
+    assert (aside / "run.json").read_text() == "{ not json"
+    assert (aside / "result.txt").exists()
+
+
+def test_a_damaged_record_of_another_command_is_named_in_the_table(sweeps):
+    sweeps.sweep(f"{X}=1,2")
+    (sweeps.runs()["2"] / "run.json").write_text("{ not json")
+    sweeps.sweep(f"{X}=3")
+    states = [row["state"] for row in sweeps.table()]
+    assert sorted(states) == ["completed", "completed", "damaged"]
+
+
+def test_a_directory_that_holds_another_configuration_is_refused(sweeps):
+    sweeps.sweep(f"{X}=1,2")
+    model = sweeps.configs / "model" / "probe.yaml"
+    model.write_text(model.read_text().replace("text: hello", "text: hallo"))
+    before = sweeps.snapshot()
+    out = sweeps.sweep(f"{X}=1,2", code=2)
+    assert "holds another configuration" in out
+    assert sweeps.snapshot() == before
+
+
+def test_stages_that_are_left_out_are_done_by_a_later_command(sweeps):
+    out = sweeps.sweep(f"{X}=1,2", "pipeline.stages=[generate]")
+    assert "2 points: 2 pending" in out
+    assert sweeps.started() == []
+    assert "2 points: 2 done before" in sweeps.sweep(f"{X}=1,2", "pipeline.stages=[generate]")
+    assert "2 points: 2 completed" in sweeps.sweep(f"{X}=1,2")
+
+
+def test_a_damaged_sweep_file_is_told_and_left_as_it_is(sweeps):
+    sweeps.sweep(f"{X}=1,2")
+    path = sweeps.path / "sweep.json"
+    path.write_text("[]")
+    before = sweeps.snapshot()
+    assert "sweep.json is damaged" in sweeps.sweep(f"{X}=1,2", code=1)
+    assert sweeps.snapshot() == before
+    path.unlink()
+    sweeps.sweep(f"{X}=1,2")
+    assert len(json.loads(path.read_text())["points"]) == 2

@@ -1,0 +1,63 @@
+"""A command on a terminal of its own, as a person sees it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import sys
+import termios
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.conftest import wait_until
+
+
+class Terminal:
+    """`python -m rompy_hydra ARGUMENTS` on a pseudo terminal of 120 columns."""
+
+    def __init__(self, arguments: Sequence[str], directory: Path) -> None:
+        self.pid, self._end = pty.fork()
+        if not self.pid:
+            os.chdir(directory)
+            os.environ["TERM"] = "xterm-256color"
+            os.execv(sys.executable, [sys.executable, "-m", "rompy_hydra", *arguments])
+        fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self._bytes = b""
+
+    @property
+    def screen(self) -> str:
+        """All that was shown until now, without escape sequences."""
+        while select.select([self._end], [], [], 0)[0]:
+            try:
+                found = os.read(self._end, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not found:
+                break
+            self._bytes += found
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self._bytes.decode(errors="replace"))
+
+    def shows(self, text: str) -> None:
+        """Wait until a text was shown."""
+        wait_until(lambda: text in self.screen)
+
+    def type(self, text: str) -> None:
+        os.write(self._end, text.encode())
+
+    def wait(self) -> int:
+        """The exit code."""
+
+        def ended() -> tuple[int] | None:
+            # A process that writes to a full terminal does not end.
+            _ = self.screen
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            return (os.waitstatus_to_exitcode(status),) if pid else None
+
+        (code,) = wait_until(ended)
+        _ = self.screen
+        os.close(self._end)
+        return code
