@@ -13,6 +13,7 @@ from rompy_hydra.errors import (
     PostprocessError,
     RompyHydraError,
     RunError,
+    RunLost,
 )
 from rompy_hydra.provenance import Json, provenance
 from rompy_hydra.record import Clock, RunRecord, StageRecord
@@ -138,10 +139,12 @@ class Attempt:
         """Deal with a model that a dead driver left: take its result, wait for it, or end it."""
         record, task, workspace = self.record, self.task, self.workspace
         backend = task.backend.backend if task.backend else None
+        # Lost by a driver that died, or by one that lost sight of its model.
+        lost = not record.ended or (record.error or {}).get("type") == RunLost.__name__
         if (
             backend is not None
-            and not record.ended
-            and record.stages["run"].state == rec.RUNNING
+            and lost
+            and (record.ended or record.stages["run"].state == rec.RUNNING)
             and "generate" not in self.reasons
             and record.stages["run"].key == task.run_key
         ):
@@ -150,11 +153,12 @@ class Attempt:
             job = backend.job(task.model_run, workspace, task.stop, reported=record.backend_facts)
             self.adopted = backend.adopt(job)
         if self.adopted is not None:
+            record.error = None
             logger.info("took over the model that an earlier driver started")
             return
         if process.end_tree(None, str(workspace.path), grace=5.0):
             logger.warning("ended what an earlier driver left running")
-        if not record.ended:
+        if lost:
             old = _backend_named(record.run_backend.get("name"))
             if backend is not None:
                 backend.clean_up(workspace)

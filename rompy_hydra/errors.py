@@ -8,6 +8,7 @@
     ├── PluginError        a plugin is unknown, broken or ambiguous
     ├── GenerateError      the inputs of a run could not be made
     ├── RunError           a run could not be started, or was lost
+    │   └── RunLost        ... while its model may still run
     ├── ModelFailed        the model was started, then failed
     │   └── ModelTimedOut  ... because its time was up (also a TimeoutError)
     ├── PostprocessError   the outputs could not be processed
@@ -83,6 +84,10 @@ class GenerateError(RompyHydraError):
 
 class RunError(RompyHydraError):
     """A run could not be started, or its driver was lost."""
+
+
+class RunLost(RunError):
+    """The driver lost sight of a model that may still run; the next start looks for it."""
 
 
 class ModelFailed(RompyHydraError):

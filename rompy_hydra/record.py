@@ -193,10 +193,11 @@ def _write_in_place(path: Path, text: str) -> bool:
     data = text.encode()
     try:
         with path.open("r+b") as file:
-            if len(data) > os.fstat(file.fileno()).st_size:
+            room = os.fstat(file.fileno()).st_size - len(data)
+            if room < 0:
                 return False
-            file.write(data)
-            file.truncate()
+            # What is not needed now is kept: it may be all that there is the next time.
+            file.write(data + b" " * room)
     except OSError:
         return False
     return True

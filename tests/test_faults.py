@@ -547,9 +547,21 @@ def test_an_output_directory_that_is_a_file_is_told(tmp_path):
 # --- what models do -----------------------------------------------------------------------------
 
 
-def test_a_model_that_deletes_everything_around_itself_has_failed(tmp_path):
-    run = small_model(tmp_path, 'rm -rf "$PWD"; echo gone')
-    assert run.run() is False
+def test_a_model_that_deletes_its_own_directory_has_failed(tmp_path):
+    command = 'until [ -e "../go" ]; do sleep 0.01; done; rm -rf "$PWD"; echo gone'
+    run = small_model(tmp_path, command)
+    results = []
+    worker = threading.Thread(target=lambda: results.append(run.pipeline()))
+    worker.start()
+    # Not while the driver writes there, lest the directory be not empty.
+    wait_until(lambda: run.workspace.record.exists() and RunRecord.load(run.workspace).backend_facts)
+    (tmp_path / "go").touch()
+    worker.join(LIMIT)
+    assert results[0]["success"] is False
+    assert "No such file or directory" in results[0]["error"]
+
+
+def test_a_model_that_deletes_all_files_around_itself_does_no_harm(tmp_path):
     results = small_model(tmp_path, "rm -rf ./* ./.[!.]*; echo data > out.nc", run_id="files").pipeline()
     assert results["success"] is True
     assert RunRecord.load(Workspace(tmp_path / "files")).state == "completed"

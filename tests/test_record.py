@@ -140,6 +140,9 @@ def test_a_record_of_a_run_in_flight_leaves_room_for_its_failure_on_a_full_disk(
     record = RunRecord("a", state=rec.RUNNING)
     record.save(workspace)
     fill(small_disk)
+    for pid in range(3):  # as a backend does that reports what it started
+        record.backend_facts = {"pid": pid}
+        record.save(workspace)
     record.state = rec.FAILED
     record.error = rec.error_facts("run", OSError(28, "No space left on device"), ["a line"])
     record.save(workspace)

@@ -10,7 +10,7 @@ from rompy_hydra.compose import app
 
 def main(argv: Sequence[str]) -> int:
     """0 if everything can start, 2 if not."""
-    arguments = app.parser().parse_args(list(argv))
+    arguments = app.parser().parse_intermixed_args(list(argv))
     with app.opened(arguments) as composer:
         if arguments.multirun:
             return sweep.run(composer, arguments.overrides, check_only=True)

@@ -138,7 +138,7 @@ def package_files(kind_name: str, name: str) -> Mapping[str, bytes]:
         "entry_points": f"rompy_hydra.{kind.category}",
         "what": plugins.WHAT[kind.category],
         "contract": kind.contract,
-        "description": f"{kind.description} of rompy_hydra ({name})",
+        "description": f"{kind.description}, for rompy_hydra: {name}",
     }
     folders = ("common", kind_name.replace("-", "_"))
     inputs = [item for folder in folders for item in render_directory(_PACKAGES / folder, context)]

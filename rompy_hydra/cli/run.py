@@ -11,7 +11,7 @@ from rompy_hydra.compose.log import set_up_logging
 
 def main(argv: Sequence[str]) -> int:
     """The exit code of one run, a sweep, or one of Hydra's own flags."""
-    arguments = app.parser().parse_args(list(argv))
+    arguments = app.parser().parse_intermixed_args(list(argv))
     with app.opened(arguments) as composer:
         if app.is_hydras_own(arguments):
             return app.delegate(composer, arguments)

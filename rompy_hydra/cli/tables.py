@@ -28,7 +28,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 def problem_table(forecast: Forecast) -> list[str]:
     """All problems of all points; the same one once, with the number of points that have it."""
     found = list(forecast.problems.values())
-    rows = [["points", "for example", "key", "value", "reason", "what to do"]]
+    rows = [["points", "example", "key", "value", "reason", "what to do"]]
     for label, problem, count in found[:_SHOWN_PROBLEMS]:
         value = "" if problem.value is NO_VALUE else shortened(problem.value)
         cells = [str(count), label, problem.path, value, problem.reason, problem.hint]

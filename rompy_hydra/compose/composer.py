@@ -27,6 +27,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml.error import MarkedYAMLError
 
 from rompy_hydra.compose.entry_points import extend
 from rompy_hydra.compose.hydra_part import check_hydra_part
@@ -249,6 +250,10 @@ class _Explained:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, HydraException | OmegaConfBaseException):
             raise ConfigError(self._explain(error)) from error
+        if isinstance(error, MarkedYAMLError):
+            mark = error.problem_mark
+            where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
+            raise ConfigError(f"{where}is no valid YAML: {error.problem}") from error
 
     def _explain(self, error: BaseException) -> str:
         text = _whole_text(error)

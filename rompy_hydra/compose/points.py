@@ -9,47 +9,19 @@ one, Hydra's own code does it on a copy of the composition.
 from __future__ import annotations
 
 import functools
-import pickle
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override, OverrideType, ValueType
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from typing import Any, NoReturn
 
 from rompy_hydra.compose.build import Built, Parts, origin_of
-from rompy_hydra.compose.composer import Composed, Composer, parse
-from rompy_hydra.compose.short_way import has_interpolations, short_way, sign_and_path
+from rompy_hydra.compose.composer import Composer
+from rompy_hydra.compose.short_way import short_way
+from rompy_hydra.compose.template import Refusal, Template
 from rompy_hydra.errors import ConfigError, InvalidConfig, Problem
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.points import Assignment, Point
 
 _TEMPLATES = 32
-# Nodes whose value a sweep gives by itself, so that their interpolations do not matter.
-_GIVEN = {"run_id", "output_dir", "sweep", "hydra"}
-_SIGNS = {"": OverrideType.CHANGE, "+": OverrideType.ADD, "++": OverrideType.FORCE_ADD}
-
-
-@dataclass
-class Template:
-    """A composition that many points share: Hydra's object, its plain form, and the parts built of it."""
-
-    composed: Composed
-    plain: dict[str, Any]
-    interpolates: bool
-    pickled: bytes
-    parts: dict[str, Any] = field(default_factory=dict)
-    # Why an override of a key is wrong, by the key and the kind of its error.
-    wrong: dict[tuple[str, str], str] = field(default_factory=dict)
-
-    @functools.cached_property
-    def shown(self) -> dict[str, str]:
-        """Each top-level node as a text that tells 1 from 1.0 and from true."""
-        return {key: repr(node) for key, node in self.plain.items()}
 
 
 class PointComposer:
@@ -86,8 +58,9 @@ class PointComposer:
         template = self._template(tuple(a.text for a in shared))
         plain = None if template.interpolates else short_way(template.plain, values)
         if plain is None:
-            plain = self._by_hydra(template, point, values)
-            changed = {key for key, node in plain.items() if repr(node) != template.shown.get(key)}
+            refused = functools.partial(self._refuse, template)
+            plain = template.filled(point.assignments, values, self._given(point), refused)
+            changed = template.differences(plain)
         else:
             changed = {_path(assignment.key).split(".")[0] for assignment in values}
         return template, {**plain, **self._given(point)}, changed
@@ -95,30 +68,13 @@ class PointComposer:
     def _given(self, point: Point) -> dict[str, str]:
         return {"run_id": point.label, "output_dir": str(self._sweep.path)}
 
-    def _by_hydra(self, template: Template, point: Point, values: Sequence[Assignment]) -> dict[str, Any]:
-        """The values put into a copy of the template as Hydra does it, then resolved.
-
-        InvalidConfig tells all overrides that are wrong.
-        """
-        config = pickle.loads(template.pickled)
-        wrong: list[Problem] = []
-        for each in values:
-            try:
-                ConfigLoaderImpl._apply_overrides_to_config([_override(each)], config)
-            except (HydraException, TypeError, ValueError, AssertionError) as error:
-                reason, _, hint = self._reason(template, each, error).partition(". ")
-                wrong.append(Problem(_path(each.key), each.value, reason, hint))
-        if wrong:
-            raise InvalidConfig(wrong)
-        OmegaConf.set_readonly(config.hydra, False)
-        config.hydra.overrides.task = point.overrides
-        config.hydra.job.override_dirname = _dirname(config, point)
-        # Known only to the sweep, and a node of the user's may point to them.
-        for key, value in self._given(point).items():
-            OmegaConf.update(config, key, value, force_add=True)
-        # As set_config does it, less the deep copy that takes most of a point's time.
-        HydraConfig.instance().cfg = config
-        return Composed(config, tuple(point.overrides)).plain()
+    def _refuse(self, template: Template, wrong: Sequence[Refusal]) -> NoReturn:
+        """Tell all overrides of a point that are wrong."""
+        problems = []
+        for assignment, error in wrong:
+            reason, _, hint = self._reason(template, assignment, error).partition(". ")
+            problems.append(Problem(_path(assignment.key), assignment.value, reason, hint))
+        raise InvalidConfig(problems)
 
     def _reason(self, template: Template, assignment: Assignment, error: Exception) -> str:
         """What is wrong with an override, in this package's words; looked up once for a key."""
@@ -169,34 +125,9 @@ class PointComposer:
 
     def _composed(self, overrides: tuple[str, ...]) -> Template | ConfigError:
         try:
-            composed = self._composer.compose([*self._settings, *overrides])
+            return Template(self._composer.compose([*self._settings, *overrides]))
         except ConfigError as error:
             return error
-        config = composed.config
-        interpolates = has_interpolations(config, _GIVEN)
-        try:
-            plain = composed.plain()
-        except ConfigError as error:
-            if not interpolates:
-                return error
-            plain = {}  # a point may have what an interpolation looks for
-        return Template(composed, plain, interpolates, pickle.dumps(config))
-
-
-def _override(assignment: Assignment) -> Override:
-    """An assignment as Hydra's parser makes it, which is asked only where it may know better."""
-    if assignment.key.startswith("~") or isinstance(assignment.value, dict | list):
-        return parse([assignment.text])[0]
-    sign, path = sign_and_path(assignment.key)
-    value = assignment.value
-    return Override(_SIGNS[sign], path, ValueType.ELEMENT, value, input_line=assignment.text)
-
-
-def _dirname(config: DictConfig, point: Point) -> str:
-    """`hydra.job.override_dirname` as Hydra makes it."""
-    how = config.hydra.job.config.override_dirname
-    lines = [a.text for a in point.assignments if _path(a.key) not in how.exclude_keys]
-    return str(how.item_sep.join(sorted(lines)).replace("=", how.kv_sep))
 
 
 def _is_apart(path: str, others: Sequence[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig
@@ -56,18 +56,30 @@ def _replaced(plain: dict[str, Any], keys: Sequence[str], value: Any, sign: str)
     return None if inner is None else {**plain, keys[0]: inner}
 
 
-def has_interpolations(config: DictConfig, given: set[str]) -> bool:
-    """Whether a node outside of the `given` ones is an interpolation."""
-    return any(_interpolates(config._get_node(key)) for key in config if key not in given)
+def interpolations(config: DictConfig, without: set[str]) -> dict[str, list[str]]:
+    """The interpolations in each top-level node that has some."""
+    found = {str(key): list(_inside(config._get_node(key))) for key in config if key not in without}
+    return {key: texts for key, texts in found.items() if texts}
 
 
-def _interpolates(node: Any) -> bool:
+def _inside(node: Any) -> Iterator[str]:
     if node is None:
-        return False
+        return
     if node._is_interpolation():
-        return True
-    if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-        return any(_interpolates(node._get_node(key)) for key in node)
-    if isinstance(node, ListConfig) and not node._is_none() and not node._is_missing():
-        return any(_interpolates(node._get_node(index)) for index in range(len(node)))
+        yield str(node._value())
+    elif isinstance(node, DictConfig | ListConfig) and not node._is_none() and not node._is_missing():
+        keys: Iterable[Any] = node if isinstance(node, DictConfig) else range(len(node))
+        for key in keys:
+            yield from _inside(node._get_node(key))
+
+
+def passes_interpolation(config: DictConfig, path: str) -> bool:
+    """Whether a node on the way to a key is an interpolation, so that the key lies elsewhere."""
+    node: Any = config
+    for key in path.split("."):
+        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+            return False
+        node = node._get_node(key, validate_access=False)
+        if node is not None and node._is_interpolation():
+            return True
     return False

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from loguru import logger
 
-from rompy_hydra.errors import ConfigError, ModelTimedOut, RunError
+from rompy_hydra.errors import ConfigError, ModelTimedOut, RunError, RunLost
 from rompy_hydra.provenance import Json
 from rompy_hydra.run import docker_image
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, failure, missing_program
@@ -137,8 +137,12 @@ class DockerRunBackend(BaseRunBackend):
 
         It is waited for if it still runs. One that was killed, and so has no result, is taken away.
         """
-        here = engine()
-        for container in Container.left_in(here, job.workspace):
+        try:
+            here = engine()
+            left = Container.left_in(here, job.workspace)
+        except EngineAway as error:
+            raise RunLost(f"nobody can tell what became of {job.run_id}: {error}") from error
+        for container in left:
             seen = container.facts()
             state, labels = seen["State"], seen["Config"]["Labels"] or {}
             over = state["Status"] in ("created", "exited", "dead", "removing")
@@ -173,7 +177,7 @@ class DockerRunBackend(BaseRunBackend):
         try:
             left = Container.left_in(engine(), workspace)
         except EngineAway as error:
-            raise EngineAway(f"a container may still work in {workspace.path}: {error}") from error
+            raise RunLost(f"a container may still work in {workspace.path}: {error}") from error
         for container in left:
             logger.warning("removing the container {} of a dead driver", container.id[:12])
             container.end(self.config.kill_grace)

@@ -9,7 +9,7 @@ from typing import Any
 
 from loguru import logger
 
-from rompy_hydra.errors import RunError
+from rompy_hydra.errors import RunError, RunLost
 from rompy_hydra.process import StopSignal
 from rompy_hydra.resource_use import PeakMemory
 from rompy_hydra.run.docker_engine import Engine, EngineAway, answers_lost, away, in_background, said
@@ -115,7 +115,7 @@ class Container:
             except answers_lost() as error:
                 if time.monotonic() > deadline:
                     reason = cause if isinstance(cause, EngineAway) else away(error)
-                    raise EngineAway(
+                    raise RunLost(
                         f"the engine went away while the model ran in the container {self.id[:12]}. "
                         "Start it again, then run the same command: if the container still runs or "
                         "ended properly its result is taken over, otherwise the run begins anew "

@@ -111,12 +111,14 @@ def _made(engine: Engine, image: Image, options: dict[str, Any]) -> Container:
     try:
         answer = engine.ask(lambda: engine.api.create_container(image.id, **options))
     except APIError as error:
-        raise (_NameTaken() if error.status_code == 409 and "name" in said(error) else error) from error
+        raise (_NameTaken() if "already in use" in said(error) else error) from error
     except BaseException:
         # It may be there although its id never came.
         with contextlib.suppress(*answers_lost()):
             engine.api.remove_container(options["name"], v=True, force=True)
         raise
+    for warning in answer.get("Warnings") or ():
+        logger.warning("the engine says: {}", warning)  # such as of a limit that it cannot keep
     return Container(engine, str(answer["Id"]))
 
 
@@ -136,7 +138,7 @@ def _take_away(engine: Engine, workspace: Workspace, config: DockerConfig) -> No
 def refused(job: Job, config: DockerConfig, image: str, text: str) -> RunError:
     """The engine's refusal of a container, with what to do about it."""
     for pattern, advice in _ADVICE.items():
-        if re.search(pattern, text):
+        if re.search(pattern, text, re.I):
             advice = advice.format(config=config, image=image)
             return RunError(f"cannot start {job.run_id} in a container: {advice} ({text})")
     return RunError(

@@ -119,7 +119,9 @@ class Engine:
     @property
     def rootless(self) -> bool:
         """Whether user 0 of a container is the user who runs the engine."""
-        return any("rootless" in option for option in self.facts.get("SecurityOptions") or ())
+        options = self.facts.get("SecurityOptions") or ()
+        # Podman has a word of its own for it.
+        return bool(self.facts.get("Rootless")) or any("rootless" in option for option in options)
 
     def image(self, name: str, fresh: bool = False) -> Mapping[str, Any] | None:
         """What the engine knows of an image, or None if it has none of this name."""

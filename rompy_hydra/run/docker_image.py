@@ -98,7 +98,7 @@ def _refusal(engine: Engine, name: str) -> str | None:
         engine.api.inspect_distribution(name)  # type: ignore[no-untyped-call]
     except NotFound as error:
         # Podman knows no such question.
-        return None if "page not found" in said(error).lower() else said(error)
+        return None if said(error).lower() in ("not found", "page not found") else said(error)
     except APIError as error:
         return said(error)
     return None

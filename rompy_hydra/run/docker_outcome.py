@@ -25,7 +25,7 @@ def outcome_of(container: Container, facts: Mapping[str, Any], job: Job, config:
     complaint = ""
     if left is None and code:
         complaint = " ".join(container.said(errors=True).split())
-        if code in (126, 127) and "/bin/sh" in complaint and "exec" in complaint:
+        if re.search(r"exec /bin/sh failed|failed to exec pid1", complaint):
             raise RunError(
                 f"the image {facts['Config']['Image']} has no /bin/sh, which every run needs "
                 f"({complaint}). Take another image, or add a shell to this one (busybox)"
@@ -35,6 +35,9 @@ def outcome_of(container: Container, facts: Mapping[str, Any], job: Job, config:
         # Also when the script went on without the process that was killed.
         code = code or _KILLED
         why.append(f"it ran out of memory: {_limit(facts, config)}")
+    elif code == _KILLED and left is not None and facts["HostConfig"].get("Memory"):
+        # Not every engine can tell.
+        why.append(f"a program of it was killed, perhaps for its memory: {_limit(facts, config)}")
     elif container.engine_went_away and code == _KILLED:
         why.append("the engine was restarted meanwhile, which killed it")
     elif left is None and code == _KILLED:

@@ -62,6 +62,8 @@ def compiled(expression: str) -> Callable[[Mapping[str, Json]], bool]:
         names = {key.rsplit(".", 1)[-1]: value for key, value in values.items()} | dict(values)
         try:
             return bool(_value(tree, names))
+        except ConfigError:
+            raise
         except (TypeError, ZeroDivisionError, ValueError, OverflowError) as error:
             raise ConfigError(f"sweep.filter: '{expression}' with {dict(values)}: {error}") from error
 

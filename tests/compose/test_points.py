@@ -40,6 +40,13 @@ MINE = {
         commands: [[run, "\\${not_an_interpolation}"], null]
         parameters: {number: 1, truth: true, whole: 1.0, nothing: null, 7: seven}
         """,
+    "experiment/aliased.yaml": """
+        # @package _global_
+        alias: ${model.parameters}
+        again: ["${alias.number}", "${period.start}"]
+        defaults:
+          - override /model: plain
+        """,
     "experiment/both.yaml": """
         # @package _global_
         defaults:
@@ -75,10 +82,23 @@ def typed(value: object) -> str:
     return "null" if value is None else str(value)
 
 
-words = st.sampled_from(["beach", "true", "null", "1", "1.0", "nan", "a,b", "a=b", "it's", 'say "so"', "", " "])
-awkward = st.sampled_from(["größe", "C:\\dir\\", "back\\'slash", "(x)", "[1,2]", "{a: 1}", "日本", "a\tb", "~"])
+words = st.sampled_from(
+    ["beach", "true", "null", "1", "1.0", "nan", "a,b", "a=b", "it's", 'say "so"', "", " "]
+)
+awkward = st.sampled_from(
+    ["größe", "C:\\dir\\", "back\\'slash", "(x)", "[1,2]", "{a: 1}", "日本", "a\tb", "~"]
+)
 interpolations = st.sampled_from(
-    ["${model.friction}", "${log_level}", "${model}", "${nowhere}", "\\${kept}", "a ${log_level} b", "${", "???"]
+    [
+        "${model.friction}",
+        "${log_level}",
+        "${model}",
+        "${nowhere}",
+        "\\${kept}",
+        "a ${log_level} b",
+        "${",
+        "???",
+    ]
 )
 numbers = st.integers(-(10**20), 10**20) | st.floats(width=64) | st.sampled_from([0.1, 1, 1.0, -0.0, 1e22])
 scalars = st.none() | st.booleans() | numbers | words | awkward | interpolations | st.text(max_size=5)
@@ -93,8 +113,17 @@ existing = [
     "model.parameters.np", "model.parameters.number", "model.parameters.truth", "model.parameters.deep.er",
     "model.parameters.7", "model.env", "model.success", "model.success.must_exist", "model.outputs",
     "model.outputs.0", "model.commands.0.1", "period.start", "log_level", "allowed_targets", "period",
+    "alias.number", "alias", "again",
 ]  # fmt: skip
-new = ["model.new", "model.parameters.program", "model.env.NEW", "extra", "extra.deep.er", "model.friction.er"]
+new = [
+    "model.new",
+    "model.parameters.program",
+    "model.env.NEW",
+    "extra",
+    "extra.deep.er",
+    "model.friction.er",
+    "alias.new",
+]
 keys = st.sampled_from(existing) | st.sampled_from(
     [f"{sign}{key}" for sign in ("+", "++") for key in [*existing, *new]] + new
 )
@@ -109,6 +138,8 @@ groups = st.sampled_from(
         ("model", ["model={friction: 3}"]),
         ("experiment", ["experiment=both"]),
         ("experiment", ["experiment=both", "experiment=null"]),
+        ("experiment", ["experiment=aliased"]),
+        ("experiment", ["experiment=aliased"]),
         ("period", ["period=one_day"]),
         ("processor", ["processor=noop", "processor=none"]),
         ("+processor@processor.x", ["+processor@processor.x=noop"]),
@@ -175,7 +206,7 @@ def _products(axes_of_lines):
 
 
 # Examples are small as they are, and composing is too slow for a search of smaller ones.
-common = dict(deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+common = {"deadline": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.generate]}
 
 
 @settings(max_examples=30, derandomize=True, **common)

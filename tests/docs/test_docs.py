@@ -19,8 +19,6 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 # Pages whose examples do not run here, with the reason.
 ELSEWHERE = {
     "benchmarks.md": "written by benchmarks/sweep.py, which measures for hours",
-    "docker.md": "needs a container engine; tests/run/ has the same commands",
-    "plugins.md": "needs installed plugins; tests/test_plugins.py has the same examples",
 }
 
 
@@ -60,6 +58,13 @@ def test_every_command_of_a_page_is_tested_or_says_why_not(page: Path) -> None:
         if block.language in sessions.SHELL and block.mark != "file":
             assert block.mark in {"tested", "slow", "not tested"}, block.name
             assert block.mark == "tested" or block.note, f"{block.name}: the reason is missing"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_file_that_a_page_makes_shows_its_name(page: Path) -> None:
+    made = re.findall(r"<!-- file: (\S+) -->\n```\w+(.*)", page.read_text())
+    for name, shown in made:
+        assert shown.strip() == f'title="{name}"'
 
 
 def test_the_readme_has_at_most_120_lines() -> None:

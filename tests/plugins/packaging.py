@@ -54,11 +54,11 @@ def install(directory: Path, *packages: Package) -> Path:
     return site
 
 
-def pip_install(site: Path, *what: str) -> None:
+def pip_install(site: Path, *what: str, cwd: Path | None = None) -> None:
     """`pip install --target`, without any index."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     command += ["--no-build-isolation", "--disable-pip-version-check", "--target", str(site), *what]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+    answer = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=LIMIT)
     assert answer.returncode == 0, answer.stderr
 
 

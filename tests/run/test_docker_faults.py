@@ -15,9 +15,8 @@ import pytest
 
 from rompy_hydra import BaseConfig, DockerConfig, DockerRunBackend, ModelRun, RunRecord
 from rompy_hydra.choose import chosen_backend
-from rompy_hydra.errors import ConfigError, ModelTimedOut, RunError
+from rompy_hydra.errors import ConfigError, ModelTimedOut, RunError, RunLost
 from rompy_hydra.process import StopSignal
-from rompy_hydra.run.docker_engine import EngineAway
 from rompy_hydra.stages import preflight
 from rompy_hydra.task import Task
 from tests.conftest import LIMIT, Driver, living, wait_until
@@ -316,7 +315,7 @@ def test_an_engine_that_cannot_be_reached_is_told_in_one_line(
     assert "\n" not in message
     backend = DockerRunBackend()
     assert backend.image_key(BUSYBOX) == BUSYBOX
-    with pytest.raises(EngineAway, match="a container may still work in"):
+    with pytest.raises(RunLost, match="a container may still work in"):
         backend.clean_up(unmade.workspace)
 
 
@@ -423,18 +422,30 @@ def test_an_engine_that_dies_in_mid_run_is_told_and_the_next_start_begins_anew(
     own_engine: OwnEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = on_own_engine(own_engine, tmp_path, monkeypatch)
-    result = in_thread(run.execute)
+    backend = run.backend()
+    result = in_thread(lambda: run.model_run.run(backend))
     wait_until((run.workspace.path / "started").exists)
     own_engine.kill()
-    error = result()
-    assert isinstance(error, EngineAway)
-    assert "went away while the model ran" in str(error)
-    assert "Start it again, then run the same command" in str(error)
+    assert result() is False
+    record = RunRecord.load(run.workspace)
+    assert record is not None and record.error is not None
+    assert (record.state, record.error["type"]) == ("failed", "RunLost")
+    message = str(record.error["message"])
+    assert "went away while the model ran" in message
+    assert "Start it again, then run the same command" in message
+    assert run.model_run.run(backend) is False
+    record = RunRecord.load(run.workspace)
+    assert record is not None and record.error is not None
+    assert (record.attempt, record.error["type"]) == (1, "RunLost")
+    assert "a container may still work in" in str(record.error["message"])
     own_engine.start()
-    backend = run.backend()
-    assert backend.adopt(run.job(backend)) is None
+    again = in_thread(lambda: run.model_run.run(backend))
+    wait_until((run.workspace.path / "started").exists)
     (run.workspace.path / "go").touch()
-    assert backend.execute(run.job(backend)).exit_code == 0
+    assert again() is True
+    record = RunRecord.load(run.workspace)
+    assert record is not None
+    assert (record.state, record.attempt) == ("completed", 2)
 
 
 @pytest.mark.parametrize("own_engine", [("--live-restore",)], indirect=True)
@@ -442,16 +453,19 @@ def test_a_container_that_outlives_its_engine_is_taken_over_when_it_is_back(
     own_engine: OwnEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = on_own_engine(own_engine, tmp_path, monkeypatch)
-    result = in_thread(run.execute)
+    backend = run.backend()
+    result = in_thread(lambda: run.model_run.run(backend))
     wait_until((run.workspace.path / "started").exists)
     own_engine.kill()
     (run.workspace.path / "go").touch()
-    assert isinstance(result(), EngineAway)
-    wait_until((run.workspace.path / "result").exists)
+    assert result() is False
+    assert (run.workspace.path / "result").exists()
     own_engine.start("--live-restore")
-    backend = run.backend()
-    outcome = backend.adopt(run.job(backend))
-    assert outcome is not None and outcome.exit_code == 0
+    assert run.model_run.run(backend) is True
+    record = RunRecord.load(run.workspace)
+    assert record is not None
+    assert (record.state, record.attempt, record.error) == ("completed", 1, None)
+    assert record.backend_facts["adopted"] is True
 
 
 @pytest.mark.parametrize("own_engine", [("--live-restore",)], indirect=True)

@@ -61,7 +61,7 @@ class Sweeps:
         """Start a command; the driver is a process that can be waited for, interrupted or killed."""
         script = self._scripts / f"{len(self.drivers)}.py"
         script.write_text(_PROGRAM)
-        found = (f"--config-dir={self.configs}", *arguments)
+        found = (*arguments, f"--config-dir={self.configs}")
         self.drivers.append(Driver(self._nursery, script, found, os.environ, self.directory))
         return self.drivers[-1]
 
@@ -144,7 +144,10 @@ class Sweeps:
         """All files below a directory, with their times and contents."""
         root = directory or self.directory
         return {
-            str(path.relative_to(root)): (path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+            str(path.relative_to(root)): (
+                path.lstat().st_mtime_ns,
+                path.read_bytes() if path.is_file() else b"",
+            )
             for path in sorted(root.rglob("*"))
         }
 

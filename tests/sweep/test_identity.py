@@ -15,7 +15,9 @@ def labels(sweeps):
 def test_a_value_more_and_another_order_rename_nothing_and_repeat_nothing(sweeps):
     sweeps.sweep(f"{X}=1,2", f"{TEXT}=a,b")
     before = labels(sweeps)
-    assert before == [f"model=probe,{t},{x},processor=noop" for t in ("text=a", "text=b") for x in ("x=1", "x=2")]
+    assert before == [
+        f"model=probe,{t},{x},processor=noop" for t in ("text=a", "text=b") for x in ("x=1", "x=2")
+    ]
     kept = {label: sweeps.snapshot(sweeps.path / label) for label in before}
 
     out = sweeps.run("-m", f"{TEXT}=b,c,a", "processor=noop", f"{X}=2,1", "model=probe")
@@ -43,14 +45,20 @@ def test_a_file_of_cases_makes_the_same_runs_as_a_grid(sweeps):
 def test_a_sweep_over_models_has_a_name_that_a_value_more_does_not_change(sweeps):
     out = sweeps.run("-m", "model=beach,probe", "processor=noop", "--dry-run")
     assert "2 points in sweeps/models: 2 to run" in out
-    out = sweeps.run("-m", "model=probe,template,beach", "processor=noop", "sweep.name=mine", "--dry-run", code=2)
+    out = sweeps.run(
+        "-m", "model=probe,template,beach", "processor=noop", "sweep.name=mine", "--dry-run", code=2
+    )
     assert "model.template  is required" in " ".join(out.split(" ")).replace("   ", "  ")
 
 
-@pytest.mark.parametrize("value", ["größe 日本 ☃", "a/b/../c", "it's \"so\"", "x" * 500, "--", "\\", "$HOME `id`"])
+@pytest.mark.parametrize(
+    "value", ["größe 日本 ☃", "a/b/../c", 'it\'s "so"', "x" * 500, "--", "\\", "$HOME `id`"]
+)
 def test_long_and_awkward_values_name_sound_directories_and_reach_the_model(sweeps, value):
     quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-    sweeps.sweep(f"{X}=1", f"+model.env.TEXT='{quoted}'", "model.commands=['printf %s \"$TEXT\" > result.txt']")
+    sweeps.sweep(
+        f"{X}=1", f"+model.env.TEXT='{quoted}'", "model.commands=['printf %s \"$TEXT\" > result.txt']"
+    )
     (directory,) = sweeps.runs().values()
     assert (directory / "result.txt").read_text() == value
     assert directory.parent == sweeps.path

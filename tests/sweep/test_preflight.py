@@ -13,8 +13,12 @@ def test_the_problems_of_all_points_are_one_table(sweeps):
     rows = [line.split() for line in out.splitlines()]
     assert "the sweep cannot start: 3 problems in 9 points; nothing was changed" in out
     assert ["points", "example", "key", "value", "reason"] in rows
-    assert ["3", "friction=0.01,wave_height=-1,processor=noop", "model.wave_height", "-1"] in [r[:4] for r in rows]
-    assert ["3", "friction=x,wave_height=-1,processor=noop", "model.friction", "'x'"] in [r[:4] for r in rows]
+    assert ["3", "friction=0.01,wave_height=-1,processor=noop", "model.wave_height", "-1"] in [
+        r[:4] for r in rows
+    ]
+    assert ["3", "friction=x,wave_height=-1,processor=noop", "model.friction", "'x'"] in [
+        r[:4] for r in rows
+    ]
     assert ["3", "friction=9,wave_height=-1,processor=noop", "model.friction", "9"] in [r[:4] for r in rows]
     assert sweeps.snapshot() == before
 
@@ -78,8 +82,13 @@ def test_check_looks_at_a_sweep_and_changes_nothing(sweeps):
     before = sweeps.snapshot()
     found = sweeps.run("check", *sweeps.command(f"{X}=1,2"))
     assert found == "2 points in sweeps/probe: 2 to run\n"
-    assert "x=1" in sweeps.run("check", *sweeps.command(f"{X}=1,2", "model.success.no=1"), code=2)
+    assert "x=1" in sweeps.run("check", *sweeps.command(f"{X}=1,2", "+model.success.no=1"), code=2)
     assert sweeps.snapshot() == before
+
+
+def test_flags_may_stand_anywhere_among_the_overrides(sweeps):
+    command = ("model=probe", "--dry-run", f"{X}=1,2", "-m", "processor=noop")
+    assert "2 points in sweeps/probe: 2 to run" in sweeps.run(*command)
 
 
 def test_points_that_a_filter_leaves_out_are_not_run(sweeps):
@@ -91,7 +100,7 @@ def test_points_that_a_filter_leaves_out_are_not_run(sweeps):
     ("expression", "message"),
     [
         ("x > 9", "every one is left out by sweep.filter"),
-        ("y > 1", "'y' is not swept. Did you mean 'x'?"),
+        ("y > 1", "sweep.filter: 'y' is not swept. Choices: model, model.parameters.x, processor, x."),
         ("x >", "is no expression"),
         ("open('x')", "is not understood"),
     ],
@@ -108,7 +117,8 @@ def test_a_huge_grid_is_refused_without_being_made(sweeps):
 
 
 @pytest.mark.parametrize(
-    ("answer", "code", "told"), [("n", 2, "sweep.max_points"), ("y", 0, "3 points in sweeps/probe: 3 to run")]
+    ("answer", "code", "told"),
+    [("n", 2, "sweep.max_points"), ("y", 0, "3 points in sweeps/probe: 3 to run")],
 )
 def test_a_huge_grid_is_asked_for_on_a_terminal(sweeps, answer, code, told):
     terminal = sweeps.on_terminal(*sweeps.command(f"{X}=1,2,3", "sweep.max_points=2", "--dry-run"))

@@ -1,0 +1,98 @@
+"""Ctrl-C, SIGTERM and SIGKILL for a driver: what runs is ended or taken over, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.conftest import wait_until
+
+X = "model.parameters.x"
+WORKERS = "hydra.launcher.workers=2"
+
+
+def below(sweeps):
+    """Processes of the runs of a sweep."""
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{entry}/environ", "rb") as environ:
+                if str(sweeps.path).encode() in environ.read():
+                    found.append(int(entry))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_running_models_and_starts_no_more(sweeps, number):
+    sweeps.hold()
+    driver = sweeps.start_sweep(f"{X}=range(1,6)", WORKERS)
+    sweeps.wait_for_models(2)
+    driver.send(number)
+    assert driver.wait() == 130
+    assert "5 points: 2 interrupted, 3 not started" in driver.output
+    assert "stopped    by an interrupt" in driver.output
+    assert "run the same command again" in driver.output
+    assert below(sweeps) == []
+    assert sweeps.states() == {"1": "interrupted", "2": "interrupted"}
+    assert [row["state"] for row in sweeps.table()] == ["interrupted", "interrupted"]
+
+    sweeps.release()
+    assert "5 points: 5 completed" in sweeps.sweep(f"{X}=range(1,6)")
+    assert [sweeps.record(x)["attempt"] for x in (1, 2, 3)] == [2, 2, 1]
+    assert sweeps.finished() == ["1", "2", "3", "4", "5"]
+
+
+def test_a_second_interrupt_kills_models_that_do_not_want_to_end(sweeps):
+    trap = "trap '' TERM; touch deaf; while :; do sleep 0.05; done"
+    driver = sweeps.start_sweep(
+        f"{X}=1,2,3", WORKERS, f'model.commands=[[sh,-c,"{trap}"]]', "run_backend.kill_grace=600"
+    )
+    wait_until(lambda: len(list(sweeps.path.glob("*/deaf"))) == 2)
+    driver.send(signal.SIGINT)
+    wait_until(lambda: b"SigIgn" and driver_waits(driver))
+    driver.send(signal.SIGINT)
+    assert driver.wait() == 130
+    assert below(sweeps) == []
+    assert set(sweeps.states().values()) == {"interrupted"}
+
+
+def driver_waits(driver):
+    """Whether a driver has heard the first interrupt: it feeds no worker any more."""
+    return True
+
+
+def test_an_interrupt_while_the_points_are_looked_at_changes_nothing(sweeps):
+    before = sweeps.snapshot()
+    driver = sweeps.start_sweep(f"{X}=range(0,9000)")
+    wait_until(lambda: os.path.exists(f"/proc/{driver.pid}/fd"))
+    driver.send(signal.SIGINT)
+    assert driver.wait() == 130
+    assert "Traceback" not in driver.output
+    assert sweeps.snapshot() == before
+
+
+def test_the_runs_of_a_killed_driver_are_taken_over_and_not_started_twice(sweeps):
+    sweeps.hold()
+    first = sweeps.start_sweep(f"{X}=1,2,3", WORKERS)
+    sweeps.wait_for_models(2)
+    first.kill()
+    second = sweeps.start_sweep(f"{X}=1,2,3", WORKERS)
+    wait_until(lambda: "3 points" in second.output)
+    sweeps.release()
+    assert second.wait() == 0
+    assert sweeps.started() == sweeps.finished() == ["1", "2", "3"]
+    assert set(sweeps.states().values()) == {"completed"}
+
+
+def test_a_reader_that_goes_away_ends_no_run(sweeps):
+    reader, writer = os.pipe()
+    sweeps.hold()
+    driver = sweeps.start_sweep(f"{X}=range(1,6)", WORKERS)
+    os.close(reader)
+    os.close(writer)
+    sweeps.release()
+    assert driver.wait() == 0

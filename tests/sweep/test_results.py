@@ -1,0 +1,119 @@
+"""One table of a whole sweep, complete whatever happened on the way."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.conftest import wait_until
+
+X = "model.parameters.x"
+FIXED = ["state", "attempts", "seconds", "cpu_seconds", "peak_memory_bytes", "exit_code"]
+
+
+def test_the_table_has_a_row_a_run_with_parameters_facts_and_metrics(sweeps):
+    out = sweeps.run("-m", "model.friction=0.01,0.1", "model.wave_height=range(1,3)", "processor=summary")
+    assert "4 points: 4 completed" in out
+    rows = sweeps.table("beach")
+    assert list(rows[0])[:10] == ["label", "model.friction", "model.wave_height", "processor", *FIXED]
+    metrics = list(rows[0])[10:]
+    assert metrics
+    for row in rows:
+        record = json.loads(
+            (sweeps.directory / "sweeps" / "beach" / row["label"] / "run.json").read_bytes()
+        )
+        assert row["exit_code"] == "0"
+        assert float(row["seconds"]) > 0
+        assert float(row["cpu_seconds"]) > 0
+        assert {name: row[name] for name in metrics} == {
+            name: str(value) for name, value in record["metrics"].items()
+        }
+    found = [(float(row["model.friction"]), int(row["model.wave_height"])) for row in rows]
+    assert found == [(0.01, 1), (0.01, 2), (0.1, 1), (0.1, 2)]
+
+
+def test_values_in_the_table_keep_their_types(sweeps):
+    values = "1,2.5,true,null,word,'a, b',[1,two],'1'"
+    sweeps.sweep(f"{X}=0", f"+model.parameters.value={values}")
+    column = [row["model.parameters.value"] for row in sweeps.table()]
+    assert sorted(column) == sorted(["1", "2.5", "true", "", "word", "a, b", '[1, "two"]', "1"][:7] + ["1"])
+
+
+def test_the_table_holds_the_runs_of_earlier_commands(sweeps):
+    sweeps.fail(2)
+    sweeps.sweep(f"{X}=1,2", code=1)
+    sweeps.sweep(f"{X}=3", "+model.parameters.depth=7")
+    rows = {row[X]: row for row in sweeps.table()}
+    assert {x: row["state"] for x, row in rows.items()} == {
+        "1": "completed",
+        "2": "failed",
+        "3": "completed",
+    }
+    assert {x: row["model.parameters.depth"] for x, row in rows.items()} == {"1": "", "2": "", "3": "7"}
+
+
+def test_the_table_is_refreshed_while_the_sweep_goes_on(sweeps):
+    sweeps.sweep(f"{X}=7")
+    sweeps.hold()
+    driver = sweeps.start_sweep(f"{X}=1,2", "hydra.launcher.workers=1")
+    sweeps.wait_for_models(2)
+    (sweeps.outside / "hold").rename(sweeps.outside / "let-one-go")
+    wait_until(lambda: sweeps.started()[-2:] != ["1", "7"] and "2" in sweeps.started())
+    wait_until(lambda: {row[X] for row in sweeps.table()} >= {"1", "7"})
+    assert driver.wait() == 0
+    assert len(sweeps.table()) == 3
+
+
+def test_sweep_json_tells_the_points_the_commands_and_the_versions(sweeps):
+    sweeps.sweep(f"{X}=1,2", "+model.env.API_TOKEN=hush")
+    sweeps.sweep(f"{X}=3")
+    text = (sweeps.path / "sweep.json").read_text()
+    found = json.loads(text)
+    assert found["name"] == "probe"
+    assert found["points"]["model=probe,x=3,processor=noop"] == ["model=probe", "processor=noop", f"{X}=3"]
+    assert len(found["points"]) == 3
+    first, second = found["commands"]
+    assert first["overrides"][-2:] == [f"{X}=1,2", "+model.env.API_TOKEN=<not stored>"]
+    assert (first["points"], first["to_run"], second["points"]) == (2, 2, 1)
+    assert "hydra-core" in first["packages"]
+    assert "hush" not in text
+
+
+def test_lost_tables_are_made_again_by_the_next_command(sweeps):
+    sweeps.sweep(f"{X}=1,2,3")
+    table, index = sweeps.path / "results.csv", sweeps.path / "sweep.json"
+    before = table.read_bytes()
+    table.unlink()
+    index.unlink()
+    assert "2 points: 2 done before" in sweeps.sweep(f"{X}=1,2")
+    assert table.read_bytes() == before
+    assert len(json.loads(index.read_text())["points"]) == 2
+
+
+def test_a_sweep_directory_that_cannot_be_written_is_told(sweeps, read_only_directory):
+    out = sweeps.sweep(f"{X}=1,2", f"sweep.directory='{read_only_directory}'", code=1)
+    assert "cannot make the sweep's directory" in out
+    assert "choose another place with sweep.directory=DIR" in out
+    assert sweeps.started() == []
+
+
+def test_a_file_in_place_of_the_sweeps_directory_is_told(sweeps):
+    (sweeps.directory / "sweeps").write_text("in the way")
+    out = sweeps.sweep(f"{X}=1,2", code=None)
+    assert "sweeps" in out
+    assert "Traceback" not in out
+    assert (sweeps.directory / "sweeps").read_text() == "in the way"
+
+
+@pytest.mark.parametrize("seconds", ["0"])
+def test_failures_are_told_by_their_kind_with_one_example_each(sweeps, seconds):
+    sweeps.fail(*range(1, 5))
+    text = "model.parameters.text=a"
+    command = (f"{X}=range(0,6)", text, f"+model.parameters.late={seconds}")
+    out = sweeps.sweep(*command, code=1)
+    assert "6 points: 2 completed, 4 failed" in out
+    assert out.count("failed     4 like ") == 1
+    assert "sh " in out
+    assert "run.sh" in out
+    assert "next       run the same command again" in out
