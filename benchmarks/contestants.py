@@ -135,7 +135,9 @@ CONTESTANTS = (
     Contestant("rompy_hydra", (), _template, _rompy_hydra, one_second_runs=120, own=True),
     Contestant("xargs -P2", (), _nothing, _xargs, one_second_runs=120),
     Contestant("snakemake", ("snakemake",), _snakefile, _snakemake, trivial_runs=200),
-    Contestant("rompy loop", ("rompy==0.6.4",), _rompy, lambda p, n, c: [str(p), "loop.py", str(n), c], 100),
+    Contestant(
+        "rompy loop", ("rompy==0.6.4",), _rompy, lambda p, n, c: [str(p), "loop.py", str(n), c], 100
+    ),
     Contestant("hydra basic", ("hydra-core==1.3.8",), _hydra_app, _hydra("basic"), trivial_runs=100),
     Contestant(
         "hydra joblib",

@@ -14,6 +14,7 @@ from rompy_hydra.choose import ChosenName, chosen_backend, chosen_processors, na
 from rompy_hydra.errors import ConfigError, PluginError, RompyHydraError
 from rompy_hydra.judged import results_of, told, truth
 from rompy_hydra.record import STAGES, DamagedRecord, RunRecord
+from rompy_hydra.settings import CHOICES
 from rompy_hydra.shapes import accepted, instantiated, made, takes, takes_anything
 from rompy_hydra.task import Task
 
@@ -118,7 +119,10 @@ def chosen_pipeline(pipeline: object, settings: Mapping[str, object]) -> ChosenP
         instance = made(found, {k: v for k, v in settings.items() if k in found.model_fields})
         arguments = {k: v for k, v in settings.items() if k not in found.model_fields}
     elif isinstance(found, type):
-        instance, arguments = instantiated(found, settings, "pipeline")
+        choices = {k: v for k, v in settings.items() if k in CHOICES}
+        others = {k: v for k, v in settings.items() if k not in CHOICES}
+        instance, arguments = instantiated(found, others, "pipeline")
+        arguments |= choices
     if not callable(getattr(instance, "execute", None)):
         raise PluginError(f"{instance!r} is no pipeline backend: it has no execute()")
     return ChosenPipeline(name_of("pipeline", name, type(instance)), instance, arguments)

@@ -7,7 +7,7 @@ import functools
 import inspect
 import typing
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from enum import Enum
 from types import FunctionType
 from typing import Any
@@ -31,6 +31,8 @@ from rompy_hydra.errors import ConfigError, closest
 _METHODS = {"run": "run", "postprocess": "process", "pipeline": "execute"}
 # What the engine gives to a method by itself.
 GIVEN = {"self", "model_run", "workspace_dir", "config"}
+# What a pipeline is told of the other choices.
+CHOICES = {"run_backend", "backend_config", "run_kwargs", "processor", "process_kwargs"}
 _REST = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 _SAYS_NOTHING = (dict, object, type(None), UNKNOWN)
 _JSON = (bool, int, float, str, list, dict)
@@ -53,8 +55,9 @@ def _settings_model(found: Any, category: str | None) -> type[BaseModel] | None:
         return found
     config = config_type(found, category)
     if config is not None:
-        return config if issubclass(config, BaseModel) else _model_of(config, None)
-    return _model_of(found, method_of(found, category))
+        return config if issubclass(config, BaseModel) else _model_of(config, None, GIVEN)
+    given = GIVEN | CHOICES if category == "pipeline" else GIVEN
+    return _model_of(found, method_of(found, category), given)
 
 
 def checked(model: type[BaseModel] | None, settings: Mapping[str, object]) -> dict[str, object]:
@@ -150,14 +153,14 @@ def takes_anything(function: object) -> bool:
     return any(each.kind is each.VAR_KEYWORD for each in parameters(function))
 
 
-def _model_of(found: Any, method: Any) -> type[BaseModel] | None:
+def _model_of(found: Any, method: Any, given: Set[str]) -> type[BaseModel] | None:
     """A pydantic model made of a dataclass's fields, or of what is said about parameters."""
     fields: dict[str, Any] = {}
     if dataclasses.is_dataclass(found) and isinstance(found, type):
         fields |= _fields_of_dataclass(found)
     named = settings_of_method(method) | settings_of(found)
     for name, each in named.items():
-        if name not in GIVEN and not name.startswith("_") and name != "model_config":
+        if name not in given and not name.startswith("_") and name != "model_config":
             default = ... if each.default is each.empty else each.default
             fields.setdefault(name, (_kind(each.annotation, default), default))
     anything = takes_anything(found) or takes_anything(method) or "config" in named

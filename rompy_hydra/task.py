@@ -179,6 +179,11 @@ class Task:
         parts: dict[str, Json] = {"generate": self.generate_key, "backend": backend.identity}
         return hash_json({**parts, "script": script, **({"image": digest} if digest else {})})
 
+    def forget_run_key(self) -> None:
+        """Let the keys be made anew: an image that had only a name before may have come meanwhile."""
+        for name in ("run_key", "postprocess_key"):
+            self.__dict__.pop(name, None)
+
     @functools.cached_property
     def postprocess_key(self) -> str:
         chosen: list[Json] = [with_name(p.name, p.settings) for p in self.processors]

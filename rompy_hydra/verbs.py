@@ -129,6 +129,8 @@ def _execute(attempt: Attempt, chosen: ChosenBackend) -> Outcome:
     def report(facts: Mapping[str, Json]) -> None:
         # At once, so that a driver after this one finds what was started.
         record.backend_facts |= dict(facts)
+        task.forget_run_key()
+        record.stages["run"].key = task.run_key
         try:
             record.save(workspace)
         except OSError as error:

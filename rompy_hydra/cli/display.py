@@ -40,6 +40,9 @@ class PlainWatcher:
         self._done += 1
         print_line(f"{finished_line(row)}  [{self._done}/{self._total}]")
 
+    def tell(self, line: str) -> None:
+        print_line(line)
+
     def end(self) -> None:
         """Nothing is left open."""
 
@@ -76,6 +79,9 @@ class LiveWatcher:
         self._counts[row.state] = self._counts.get(row.state, 0) + 1
         if row.state != COMPLETED:
             self._console.print(finished_line(row), highlight=False, markup=False)
+
+    def tell(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False)
 
     def end(self) -> None:
         self._live.stop()

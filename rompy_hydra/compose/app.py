@@ -117,7 +117,9 @@ def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> dict[str, An
     """One job of one of Hydra's own launchers; ModelFailed if the run failed."""
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
-    composed = Composed(_with_hydra(config), tuple(hydra.overrides.task))
+    overrides = OmegaConf.to_container(hydra.overrides.task)
+    assert isinstance(overrides, list)
+    composed = Composed(_with_hydra(config), tuple(map(str, overrides)))
     built = build_run(composed, trusted)
     preflight(built.task)
     built.task.model_run.output_dir = directory.parent

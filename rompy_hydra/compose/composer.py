@@ -172,7 +172,10 @@ def _run_label() -> str:
     """The default name of a run: its experiment or model, and what the command line changed."""
     facts = HydraConfig.get()
     base = "experiment" if facts.runtime.choices.get("experiment") else "model"
-    rest = label_of(facts.overrides.task, without={base})
+    # As they were typed: iterating over the list would resolve interpolations in them.
+    task = OmegaConf.to_container(facts.overrides.task)
+    assert isinstance(task, list)
+    rest = label_of([str(line) for line in task], without={base})
     return f"{_base_name()},{rest}" if rest else _base_name()
 
 

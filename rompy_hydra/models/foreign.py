@@ -144,11 +144,8 @@ def _in_a_child(config: object, run_id: str, period: TimeRange, directory: Path)
 
 @contextlib.contextmanager
 def _pickled(task: tuple[object, str, TimeRange, Path]) -> Iterator[Path]:
-    # As multiprocessing does it: classes of the user's main script are found again in the child.
-    preparation: Mapping[str, Any] = spawn.get_preparation_data("rompy_hydra generate")
-    kept = {name: value for name, value in preparation.items() if name not in ("authkey", "dir")}
     try:
-        data = pickle.dumps((kept, pickle.dumps(task)))
+        data = pickle.dumps(task)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise GenerateError(
             f"the inputs of {type(task[0]).__name__} cannot be made in a process of their own: {error}. "
@@ -156,8 +153,18 @@ def _pickled(task: tuple[object, str, TimeRange, Path]) -> Iterator[Path]:
         ) from error
     with tempfile.TemporaryDirectory(prefix="rompy_hydra-") as folder:
         path = Path(folder) / "task.pickle"
-        path.write_bytes(data)
+        path.write_bytes(pickle.dumps((_preparation(b"__main__" in data), data)))
         yield path
+
+
+def _preparation(with_main: bool) -> dict[str, Any]:
+    """What makes the child find the same modules, as multiprocessing does it.
+
+    The user's main script is run again, under another name, only if its classes are needed.
+    """
+    known: Mapping[str, Any] = spawn.get_preparation_data("rompy_hydra generate")
+    wanted = {"sys_path", "sys_argv"} | ({"init_main_from_name", "init_main_from_path"} if with_main else set())
+    return {name: value for name, value in known.items() if name in wanted}
 
 
 def child(path: str) -> int:

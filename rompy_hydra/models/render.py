@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import jinja2
+import jinja2.sandbox
 
 from rompy_hydra.errors import GenerateError, closest
 from rompy_hydra.models.base import Input
@@ -99,7 +100,8 @@ def _compiled(text: str, filename: str) -> jinja2.Template:
 
 @functools.cache
 def _environment(newline: Literal["\n", "\r\n"]) -> jinja2.Environment:
-    return jinja2.Environment(
+    # Templates come from strangers, too: they format values, and call no Python of their choice.
+    return jinja2.sandbox.SandboxedEnvironment(
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         newline_sequence=newline,

@@ -18,7 +18,7 @@ from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, fa
 from rompy_hydra.run.docker_config import DockerConfig
 from rompy_hydra.run.docker_container import Container
 from rompy_hydra.run.docker_create import create, refused
-from rompy_hydra.run.docker_engine import Engine, EngineAway, answers_lost, engine, said
+from rompy_hydra.run.docker_engine import KNOWN_SECONDS, Engine, EngineAway, answers_lost, engine, said
 from rompy_hydra.run.docker_labels import SCRIPT_LABEL, ours, script_hash
 from rompy_hydra.run.docker_outcome import outcome_of, ran_seconds
 from rompy_hydra.workspace import Command, Workspace
@@ -39,6 +39,8 @@ class DockerRunBackend(BaseRunBackend):
     def __init__(self, config: BackendConfig | None = None, **fields: object) -> None:
         super().__init__(config, **fields)
         self._pulled: set[str] = set()
+        # Image keys by the model's image, and when they were made: the points of a sweep share them.
+        self._keys: dict[str | None, tuple[float, str | None]] = {}
 
     def commands(self, model_config: object) -> tuple[Command, ...]:
         config = self.config
@@ -50,7 +52,11 @@ class DockerRunBackend(BaseRunBackend):
 
     def image_key(self, image: str | None) -> str | None:
         """What stands for the image in the memory of a run; asking for it needs no network."""
-        return docker_image.key(self.config, image)
+        now = time.monotonic()
+        found = self._keys.get(image)
+        if found is None or now - found[0] > KNOWN_SECONDS:
+            found = self._keys[image] = (now, docker_image.key(self.config, image))
+        return found[1]
 
     def preflight(self, commands: tuple[Command, ...], files: set[str], image: str | None) -> None:
         try:
@@ -110,6 +116,7 @@ class DockerRunBackend(BaseRunBackend):
         if problems := self._unfit_settings(here):
             raise RunError("\n".join(problems))
         image = docker_image.ready(here, self.config, job, self._pulled)
+        self._keys.clear()  # it may have come just now
         job.workspace.forget_exit_code()
         facts: dict[str, Json] = {
             "image": image.name,
@@ -124,6 +131,8 @@ class DockerRunBackend(BaseRunBackend):
             begin = time.monotonic()
             try:
                 container.start()
+            except EngineAway as error:
+                logger.warning("{}", error)  # it may have started it: waiting will tell
             except answers_lost() as error:
                 raise refused(job, self.config, image.name, said(error)) from error
             deadline = None if job.timeout is None else begin + job.timeout

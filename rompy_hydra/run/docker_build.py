@@ -65,10 +65,10 @@ class Build:
 
         return sorted(exclude_paths(str(self.context), self._ignored(), self._inside or "Dockerfile"))
 
-    def refuse(self, workspace: Workspace) -> None:
+    def refuse(self, workspace: Workspace, files: list[str]) -> None:
         """RunError if the build would copy a run directory: each run would make another image."""
         inside = os.path.relpath(workspace.path, self.context)
-        if any(name == inside or name.startswith(f"{inside}/") for name in self.files()):
+        if any(name == inside or name.startswith(f"{inside}/") for name in files):
             raise RunError(
                 f"the run directory {workspace.path} lies in the build context {self.context}, so that "
                 f"every run would make another image. Add {inside.split('/')[0]} to "
@@ -82,12 +82,12 @@ class Build:
             return []
         return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
-    def tag(self) -> str:
-        """The image's name: a hash of every byte that the build can see."""
+    def tag(self, files: list[str] | None = None) -> str:
+        """The image's name: a hash of every byte that the build can see; `files` if they are known."""
         try:
             parts = hashlib.sha256(repr((self._inside, self.args)).encode())
             parts.update(hash_file(self.dockerfile).encode())
-            for name in self.files():
+            for name in self.files() if files is None else files:
                 parts.update(f"\0{name}\0{_fact(self.context / name)}".encode(errors="surrogateescape"))
         except OSError as error:
             raise ConfigError(
@@ -142,8 +142,9 @@ def built(engine: Engine, build: Build, workspace: Workspace, pull: bool, stop: 
     The output of a build goes to `build.log`. RunError shows its last lines if it fails.
     """
     build.check()
-    build.refuse(workspace)
-    tag = build.tag()
+    files = build.files()
+    build.refuse(workspace, files)
+    tag = build.tag(files)
     if engine.image(tag, fresh=True) is not None:
         return tag
     with _alone(tag.rpartition(":")[2], stop):

@@ -75,7 +75,7 @@ class Container:
         TimeoutError at the `deadline` (monotonic), KeyboardInterrupt on `stop`; EngineAway if the
         engine went away and did not come back.
         """
-        facts = self.facts()
+        facts = self._facts_again(stop)
         process = int(facts["State"].get("Pid") or 0)
         look = (lambda: self._memory.look(process)) if self._is_here(process) else None
         while True:
@@ -90,6 +90,8 @@ class Container:
                 facts = self._found_again(error, stop)
             else:
                 facts = self._facts_again(stop)
+            if facts["State"]["Status"] == "created":
+                raise RunError(f"the engine did not start {self.id[:12]}; run the same command again")
             if facts["State"]["Status"] not in ("running", "paused", "restarting", "stopping"):
                 return facts
 
@@ -114,7 +116,7 @@ class Container:
                 ) from error
             except answers_lost() as error:
                 if time.monotonic() > deadline:
-                    reason = cause if isinstance(cause, EngineAway) else away(error)
+                    reason = error if isinstance(error, EngineAway) else away(error)
                     raise RunLost(
                         f"the engine went away while the model ran in the container {self.id[:12]}. "
                         "Start it again, then run the same command: if the container still runs or "

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 # How long an answer of the engine is taken as true, seconds: many points of a sweep are checked at
 # once, and yet an image that was made meanwhile is seen.
-_KNOWN_SECONDS = 1.0
+KNOWN_SECONDS = 1.0
 _FIRST_ANSWER_SECONDS = 10
 _ANSWER_SECONDS = 60
 # Shown of what an engine says.
@@ -77,7 +77,7 @@ class Engine:
         """EngineAway if it does not answer now."""
         self.known("ping", self.api.ping)
 
-    def known(self, key: object, ask: Callable[[], T], seconds: float = _KNOWN_SECONDS) -> T:
+    def known(self, key: object, ask: Callable[[], T], seconds: float = KNOWN_SECONDS) -> T:
         """An answer that is not older than `seconds`; EngineAway if the engine cannot be reached."""
         now = time.monotonic()
         kept = self._known.get(key)
@@ -134,7 +134,7 @@ class Engine:
                 return None
             return found
 
-        return self.known(("image", name), ask, 0 if fresh else _KNOWN_SECONDS)
+        return self.known(("image", name), ask, 0 if fresh else KNOWN_SECONDS)
 
     def stream(
         self,

@@ -58,13 +58,13 @@ class Engine:
     def run(self) -> Summary:
         """Run what is missing; Ctrl-C once ends the running models cleanly, twice kills them."""
         begin = time.monotonic()
-        workers = [
-            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
-            for number in range(self._plan.workers)
-        ]
-        for worker in workers:
-            worker.start()
+        workers: list[threading.Thread] = []
         try:
+            self._watcher.begin(self._plan, self._forecast)
+            for number in range(self._plan.workers):
+                worker = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
+                worker.start()
+                workers.append(worker)
             self._feed(self._to_do())
             while (points := self._of_others()) is not None:
                 self._feed(self._taken_over(points))
@@ -157,6 +157,7 @@ class Engine:
         """No new runs; the running ones are ended. A second interrupt kills, a third leaves at once."""
         self.summary.interrupted = True
         self._stop.set()
+        self._show(lambda: self._watcher.tell("stopping   what runs is ended; once more: at once"))
         for kill in (True, False):
             try:
                 with contextlib.suppress(queue.Empty):
@@ -242,7 +243,6 @@ def run_sweep(plan: Plan, forecast: Forecast, watcher: Watcher, results: Results
     engine = Engine(plan, forecast, watcher, results)
     engine.summary.skipped = forecast.count(SKIP)
     engine.summary.left = forecast.count(LEAVE)
-    watcher.begin(plan, forecast)
     try:
         summary = engine.run()
     finally:
@@ -251,4 +251,6 @@ def run_sweep(plan: Plan, forecast: Forecast, watcher: Watcher, results: Results
         results.complete()
     except SweepError as error:
         summary.problem = summary.problem or str(error)
+    except KeyboardInterrupt:
+        summary.interrupted = True
     return summary

@@ -73,14 +73,17 @@ class Results:
         self._directory = directory
         self._spool: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._offsets: dict[str, int] = {}
+        # Labels whose rows are of other commands, and may change while this one works.
+        self._of_others: set[str] = set()
         self._parameters: dict[str, None] = {}
         self._metrics: dict[str, None] = {}
         self._lock = threading.Lock()
         self._written = 0.0
         self._cost = 0.0
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row, *, of_others: bool = False) -> None:
         with self._lock:
+            (self._of_others.add if of_others else self._of_others.discard)(row.label)
             self._parameters.update(dict.fromkeys(row.parameters))
             self._metrics.update(dict.fromkeys(row.metrics))
             self._offsets[row.label] = self._spool.seek(0, os.SEEK_END)
@@ -91,8 +94,9 @@ class Results:
 
     def add_earlier(self, known: Container[str] = ()) -> None:
         """Add the runs of other commands: those in the directory that are neither here nor `known`."""
-        for row in earlier_rows(self._directory, [self._offsets, known]):
-            self.add(row)
+        own = self._offsets.keys() - self._of_others
+        for row in earlier_rows(self._directory, [own, known]):
+            self.add(row, of_others=True)
 
     def rows(self) -> Iterator[Row]:
         """The rows, sorted by label."""

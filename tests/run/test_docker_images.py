@@ -399,6 +399,17 @@ def test_a_missing_image_is_pulled_once_and_then_taken_as_it_is(
     assert backend.image_key(None) == outcome.facts["image_id"]
 
 
+def test_a_run_that_pulled_its_image_is_remembered(registry: Registry, in_container: Any) -> None:
+    registry.publish("1", "hello")
+    run = in_container("echo $GREETING")
+    backend = run.backend(image=f"{registry.host}/model:1")
+    for _ in range(2):
+        assert run.model_run.pipeline(run_backend=backend, processor="noop")["success"]
+    assert run.log == "hello\n"
+    record = RunRecord.load(run.workspace)
+    assert record is not None and record.attempt == 1
+
+
 def test_a_pulled_image_is_always_the_newest_if_that_is_asked_for(
     registry: Registry, in_container: Any
 ) -> None:

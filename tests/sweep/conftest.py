@@ -55,6 +55,7 @@ class Sweeps:
         (template / "probe.sh").write_text(_PROBE)
         model = _MODEL.format(template=template, outside=self.outside)
         (self.configs / "model" / "probe.yaml").write_text(model)
+        self.path = self.directory / "sweeps" / "probe"
         self.drivers: list[Driver] = []
 
     def start(self, *arguments: str) -> Driver:
@@ -92,9 +93,10 @@ class Sweeps:
     def release(self) -> None:
         (self.outside / "hold").unlink(missing_ok=True)
 
-    def end_models(self) -> None:
-        """Kill the models that run, as a machine does that goes down."""
-        _end_what_runs_below(self.directory)
+    def end_models(self, *points: object) -> None:
+        """Kill the models of these points, as a machine does that goes down."""
+        for point in points:
+            _end_what_runs_below(self.runs()[str(point)])
 
     def fail(self, *points: object) -> None:
         for point in points:
@@ -118,10 +120,6 @@ class Sweeps:
     def wait_for_models(self, count: int) -> None:
         wait_until(lambda: len(self.started()) >= count)
 
-    @property
-    def path(self) -> Path:
-        return self.directory / "sweeps" / "probe"
-
     def runs(self) -> dict[str, Path]:
         """The directories of the runs by their `x`."""
         return {
@@ -137,7 +135,7 @@ class Sweeps:
         return {x: self.record(x)["state"] for x in sorted(self.runs(), key=int)}
 
     def table(self, name: str = "probe") -> list[dict[str, str]]:
-        with (self.directory / "sweeps" / name / "results.csv").open(newline="") as file:
+        with (self.path.with_name(name) / "results.csv").open(newline="") as file:
             return list(csv.DictReader(file))
 
     def snapshot(self, directory: Path | None = None) -> dict[str, tuple[int, bytes]]:

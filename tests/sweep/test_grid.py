@@ -71,7 +71,7 @@ def test_of_two_values_of_a_key_the_last_counts():
 
 @pytest.mark.parametrize("second", ["a=3", "a=3,4", "+a=3,4", "a=interval(0,1)"])
 def test_a_swept_key_that_is_given_twice_is_refused(second):
-    with pytest.raises(ConfigError, match="'.?a' is given twice"):
+    with pytest.raises(ConfigError, match=r"'.?a' is given twice"):
         labels("a=1,2", second)
 
 
@@ -165,7 +165,7 @@ def test_a_design_that_makes_no_sense_is_refused(arguments, settings, message):
     "settings", [{"design": "sobol"}, {"samples": 4}, {"design": "random", "samples": 4}]
 )
 def test_a_design_and_its_samples_go_together(settings):
-    with pytest.raises(ValueError, match="sweep.samples|goes with a design|Input should be"):
+    with pytest.raises(ValueError, match=r"sweep.samples|goes with a design|Input should be"):
         SweepConfig(name="test", **settings)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -24,6 +26,11 @@ def below(sweeps):
         except (OSError, ValueError):
             continue
     return found
+
+
+def open_files(pid):
+    links = [f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd") if int(name) > 2]
+    return [os.readlink(link) for link in links if os.path.lexists(link)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -53,22 +60,18 @@ def test_a_second_interrupt_kills_models_that_do_not_want_to_end(sweeps):
     )
     wait_until(lambda: len(list(sweeps.path.glob("*/deaf"))) == 2)
     driver.send(signal.SIGINT)
-    wait_until(lambda: b"SigIgn" and driver_waits(driver))
+    wait_until(lambda: "once more: at once" in driver.output)
     driver.send(signal.SIGINT)
     assert driver.wait() == 130
     assert below(sweeps) == []
     assert set(sweeps.states().values()) == {"interrupted"}
 
 
-def driver_waits(driver):
-    """Whether a driver has heard the first interrupt: it feeds no worker any more."""
-    return True
-
-
 def test_an_interrupt_while_the_points_are_looked_at_changes_nothing(sweeps):
     before = sweeps.snapshot()
     driver = sweeps.start_sweep(f"{X}=range(0,9000)")
-    wait_until(lambda: os.path.exists(f"/proc/{driver.pid}/fd"))
+    # The rows of the points wait in a file without a name.
+    wait_until(lambda: any("(deleted)" in target for target in open_files(driver.pid)))
     driver.send(signal.SIGINT)
     assert driver.wait() == 130
     assert "Traceback" not in driver.output
@@ -89,10 +92,23 @@ def test_the_runs_of_a_killed_driver_are_taken_over_and_not_started_twice(sweeps
 
 
 def test_a_reader_that_goes_away_ends_no_run(sweeps):
-    reader, writer = os.pipe()
     sweeps.hold()
-    driver = sweeps.start_sweep(f"{X}=range(1,6)", WORKERS)
-    os.close(reader)
-    os.close(writer)
-    sweeps.release()
-    assert driver.wait() == 0
+    driver = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "rompy_hydra",
+            f"--config-dir={sweeps.configs}",
+            *sweeps.command(f"{X}=range(1,6)"),
+        ],
+        cwd=sweeps.directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with driver:
+        assert b"5 points" in driver.stdout.readline()
+        driver.stdout.close()
+        sweeps.release()
+        assert b"Traceback" not in driver.stderr.read()
+    assert sweeps.finished() == ["1", "2", "3", "4", "5"]
+    assert [row["state"] for row in sweeps.table()] == ["completed"] * 5

@@ -63,7 +63,7 @@ def leave_one_failed_and_one_lost(sweeps):
     driver = sweeps.start_sweep(f"{X}=3")
     sweeps.wait_for_models(3)
     driver.kill()
-    sweeps.end_models()
+    sweeps.end_models(3)
     sweeps.release()
     sweeps.mend(2)
 

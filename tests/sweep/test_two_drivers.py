@@ -55,7 +55,7 @@ def test_a_driver_takes_over_when_the_other_one_dies(sweeps):
     second = sweeps.start_sweep(f"{X}=range(0,3)", WORKERS)
     sweeps.wait_for_models(3)
     first.kill()
-    sweeps.end_models()
+    sweeps.end_models(0, 1)
     sweeps.release()
     assert second.wait() == 0
     assert sweeps.finished() == ["0", "1", "2"]

@@ -1,0 +1,88 @@
+"""With both installed, neither changes what the other does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+
+def python(code, cwd):
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def test_rompy_knows_only_its_own_plugins(tmp_path):
+    code = """
+import json, sys
+from rompy.model import CONFIG_TYPES, PIPELINE_BACKENDS, POSTPROCESSORS, RUN_BACKENDS
+tables = (RUN_BACKENDS, POSTPROCESSORS, PIPELINE_BACKENDS)
+print(json.dumps([
+    [sorted(table) for table in tables],
+    sorted({kind.__module__.split(".")[0] for kind in [*CONFIG_TYPES, *(c for t in tables for c in t.values())]}),
+    "rompy_hydra" in sys.modules,
+]))
+"""
+    names, modules, imported = json.loads(python(code, tmp_path).splitlines()[-1])
+    assert names == [["docker", "local", "slurm"], ["noop"], ["local"]]
+    assert modules == ["rompy", "rompy_schism", "rompy_swan", "rompy_xbeach"]
+    assert not imported
+
+
+def test_this_package_does_not_import_rompy_unless_it_is_chosen(tmp_path):
+    code = """
+import sys
+from rompy_hydra.cli import main
+for command in (["check"], ["--help"], ["run_backend=local", "processor=noop"]):
+    assert main(command) == 0
+assert not [name for name in sys.modules if name.split(".")[0].startswith("rompy") and "hydra" not in name]
+"""
+    python(code, tmp_path)
+
+
+def test_the_names_mean_the_same_with_rompy_as_without(program):
+    answer = program("--cfg", "job")
+    assert "_target_: rompy_hydra.run.LocalRunBackend" in answer.stdout
+    code = """
+from rompy_hydra import plugins
+for category, name in (("run", "local"), ("run", "docker"), ("postprocess", "noop"), ("pipeline", "local")):
+    assert plugins.find(category, name).own, name
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_a_plugin_of_rompys_leaves_this_programs_logging_as_it_is(tmp_path):
+    code = """
+import logging, sys
+handler = logging.StreamHandler(sys.stdout)
+logging.basicConfig(handlers=[handler], level=logging.WARNING)
+from rompy_hydra import plugins
+plugins.load("run", "rompy:local")
+assert logging.getLogger().handlers == [handler], logging.getLogger().handlers
+assert logging.getLogger().level == logging.WARNING
+logging.getLogger("mine").warning("told once")
+"""
+    assert python(code, tmp_path) == "told once\n"
+
+
+def test_rompys_own_program_works(tmp_path):
+    answer = subprocess.run(
+        [sys.executable, "-m", "rompy.cli", "backends", "list"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    text = answer.stdout + answer.stderr
+    assert answer.returncode == 0, text
+    assert "local" in text
+
+
+def test_the_table_tells_which_of_rompys_plugins_are_shadowed(program):
+    answer = program("plugins", "run_backend", "--json")
+    states = {(one["distribution"], one["name"]): one["state"] for one in json.loads(answer.stdout)}
+    assert states["rompy", "local"] == states["rompy", "docker"] == "shadowed"
+    assert states["rompy", "slurm"] == "ok"
+    assert states["rompy-hydra", "local"] == "ok"

@@ -1,0 +1,54 @@
+"""This package beside the real rompy: the checks in `inside/` run in an environment that has both.
+
+In CI an index that cannot be reached is a failure; elsewhere these tests are left out, and say why.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.packaging import pip_install
+from tests.rompy.environment import Unreachable, python_with_rompy
+
+ROOT = Path(__file__).parents[2]
+INSIDE = Path(__file__).with_name("inside")
+CHECKS = sorted(path.name for path in INSIDE.glob("check_*.py"))
+
+
+@pytest.fixture(scope="module")
+def python() -> Path:
+    """The Python that has rompy."""
+    try:
+        return python_with_rompy()
+    except Unreachable as error:
+        if os.environ.get("CI") == "true" or os.environ.get("ROMPY_HYDRA_REQUIRE_ROMPY") == "1":
+            pytest.fail(f"rompy cannot be installed: {error}")
+        pytest.skip(f"rompy cannot be installed: {error}")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This package as a user installs it, from a wheel."""
+    directory = tmp_path_factory.mktemp("beside rompy") / "site"
+    pip_install(directory, str(ROOT))
+    return directory
+
+
+@pytest.mark.rompy
+@pytest.mark.parametrize("checks", CHECKS)
+def test_beside_the_real_rompy(checks: str, python: Path, site: Path, tmp_path: Path) -> None:
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "ROMPY_"))}
+    answer = subprocess.run(
+        [str(python), "-m", "pytest", "-c", str(INSIDE / "pytest.ini"), f"--basetemp={tmp_path / 'runs'}"]
+        + ["-p", "no:cacheprovider", "-q", str(INSIDE / checks)],
+        cwd=tmp_path,
+        env={**variables, "PYTHONPATH": f"{site}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr

@@ -1,0 +1,64 @@
+"""Hydra's own sweeper and launchers stay selectable, and give runs with records."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+X = "model.parameters.x"
+BASIC_LAUNCHER = "hydra/launcher=basic"
+BASIC_SWEEPER = "hydra/sweeper=basic"
+
+
+def by_x(sweeps):
+    """The state of each run by its `x`, wherever its directory is."""
+    found = {}
+    for path in sweeps.path.glob("*/run.json"):
+        record = json.loads(path.read_bytes())
+        found[record["config"]["model"]["parameters"]["x"]] = record["state"]
+    return found
+
+
+@pytest.mark.parametrize("chosen", [(BASIC_LAUNCHER,), (BASIC_SWEEPER,), (BASIC_LAUNCHER, BASIC_SWEEPER)])
+def test_hydras_own_plugins_run_a_sweep(sweeps, chosen):
+    sweeps.sweep(f"{X}=1,2", "model.parameters.text=a,b", *chosen)
+    assert sweeps.started() == ["1", "1", "2", "2"]
+    assert by_x(sweeps) == {1: "completed", 2: "completed"}
+    assert len(list(sweeps.path.glob("*/run.json"))) == 4
+
+
+@pytest.mark.parametrize("chosen", [(BASIC_LAUNCHER,), (BASIC_SWEEPER,), (BASIC_LAUNCHER, BASIC_SWEEPER)])
+def test_hydras_own_plugins_go_on_after_a_failure_and_tell_it(sweeps, chosen):
+    sweeps.fail(2)
+    out = sweeps.sweep(f"{X}=1,2,3", *chosen, code=1)
+    assert by_x(sweeps) == {1: "completed", 2: "failed", 3: "completed"}
+    assert "1 failed" in out
+    assert "Fatal: no water at 2" in "".join(path.read_text() for path in sweeps.path.glob("*/run.log"))
+
+
+def test_the_launcher_makes_the_same_runs_for_hydras_sweeper_as_for_its_own(sweeps):
+    sweeps.sweep(f"{X}=1,2", "+model.parameters.depth=3", "~model.env")
+    assert "2 points: 2 done before" in sweeps.sweep(f"{X}=1,2", "+model.parameters.depth=3", "~model.env", BASIC_SWEEPER)
+
+
+def test_batches_of_hydras_sweeper_have_one_summary(sweeps):
+    sweeps.fail(1)
+    out = sweeps.sweep(f"{X}=range(0,5)", BASIC_SWEEPER, "hydra.sweeper.max_batch_size=2", code=1)
+    assert "5 points: 4 completed, 1 failed" in out
+    assert len(sweeps.table()) == 5
+
+
+def test_sweeper_params_make_a_sweep_by_configuration(sweeps):
+    params = ["hydra.sweeper.params={model.parameters.x:'1,2'}"]
+    out = sweeps.sweep(*params)
+    assert "2 points: 2 completed" in out
+    assert sweeps.started() == ["1", "2"]
+
+
+def test_the_joblib_launcher_runs_a_sweep(sweeps):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    sweeps.fail(2)
+    out = sweeps.sweep(f"{X}=1,2,3", "hydra/launcher=joblib", code=1)
+    assert by_x(sweeps) == {1: "completed", 2: "failed", 3: "completed"}
+    assert "3 runs, 1 failed" in out
