@@ -107,7 +107,7 @@ def _hydra(launcher: str) -> Callable[[Path, int, str], list[str]]:
 
 
 def _snakefile(directory: Path, command: str) -> None:
-    rule = f'rule run:\n    output: "runs/{{x}}/done"\n    shell: "echo x={{wildcards.x}} > '
+    rule = 'rule run:\n    output: "runs/{x}/done"\n    shell: "echo x={wildcards.x} > '
     rule += f'runs/{{wildcards.x}}/in.txt; {command}; touch {{output}}"\n'
     everything = 'rule all:\n    input: expand("runs/{x}/done", x=range(int(config["count"])))\n\n'
     (directory / "Snakefile").write_text(everything + rule)

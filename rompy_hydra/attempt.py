@@ -17,7 +17,7 @@ from rompy_hydra.errors import (
 )
 from rompy_hydra.provenance import Json, provenance
 from rompy_hydra.record import Clock, RunRecord, StageRecord
-from rompy_hydra.redaction import redacted, redacted_override
+from rompy_hydra.redaction import redacted, redacted_override, redacted_parameters
 from rompy_hydra.run.base import BaseRunBackend, Outcome
 from rompy_hydra.task import Task
 from rompy_hydra.workspace import COMPOSED, write_atomic
@@ -109,7 +109,7 @@ class Attempt:
         record.config_hash = task.config_hash()
         record.identity |= {part: value for part, value in task.identity.items() if value}
         record.overrides = [redacted_override(o) for o in task.origin.overrides] or record.overrides
-        record.parameters = redacted(dict(task.origin.parameters)) or record.parameters  # type: ignore[assignment]
+        record.parameters = redacted_parameters(task.origin.parameters) or record.parameters
         record.provenance = provenance(task.origin.config_dir)
         owner = claim.me()
         record.driver = {"host": owner.host, "pid": owner.pid, "started": owner.started}

@@ -24,6 +24,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rompy_hydra.redaction import is_hidden
+
 INTERRUPTED_EXIT_CODE = 130
 
 
@@ -49,7 +51,8 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        value = "" if self.value is NO_VALUE else f" = {shortened(self.value)}"
+        shown = self.value is not NO_VALUE and not is_hidden(self.path)
+        value = f" = {shortened(self.value)}" if shown else ""
         return f"{self.path}{value}: {self.reason}" + (f". {self.hint}" if self.hint else "")
 
 

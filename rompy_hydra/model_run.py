@@ -23,6 +23,7 @@ from rompy_hydra.foreign_pipeline import chosen_pipeline
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.postprocess.base import Results, answer
 from rompy_hydra.record import RunRecord
+from rompy_hydra.run.base import RunLike
 from rompy_hydra.stages import perform
 from rompy_hydra.task import ChosenBackend, Task
 from rompy_hydra.time_range import TimeRange
@@ -164,3 +165,20 @@ def combined(answers: list[Results]) -> Results:
         found = each.get("metrics")
         metrics |= found if isinstance(found, dict) else {}
     return {**merged, "metrics": metrics} if metrics else merged
+
+
+def own_run(model_run: RunLike) -> ModelRun:
+    """A `ModelRun` of this package for one of rompy's: the same run, in the same directory."""
+    if isinstance(model_run, ModelRun):
+        return model_run
+    directory = Path(model_run.output_dir) / model_run.run_id
+    if not getattr(model_run, "run_id_subdir", True):
+        directory = Path(model_run.output_dir)
+    given: dict[str, object] = {}
+    period: object = getattr(model_run, "period", None)
+    if period is not None:
+        parts = {name: getattr(period, name, None) for name in ("start", "end", "interval")}
+        given["period"] = TimeRange.model_validate({k: v for k, v in parts.items() if v is not None})
+    return ModelRun.model_validate(
+        {"run_id": directory.name, "output_dir": directory.parent, "config": model_run.config, **given}
+    )

@@ -94,11 +94,12 @@ def imported(module: str) -> object:
 
 @contextlib.contextmanager
 def _logging_kept() -> Iterator[None]:
-    root = logging.getLogger()
+    root, kind = logging.getLogger(), logging.getLoggerClass()
     handlers, level = list(root.handlers), root.level
     try:
         yield
     finally:
+        logging.setLoggerClass(kind)
         if root.handlers != handlers:
             root.handlers[:] = handlers
             root.setLevel(level)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from rompy_hydra.provenance import Json
+if TYPE_CHECKING:
+    from rompy_hydra.provenance import Json
 
 NOT_STORED = "<not stored>"
 
@@ -33,6 +35,14 @@ def redacted(value: Json, name: str = "") -> Json:
     return value
 
 
+def redacted_parameters(parameters: Mapping[str, Json]) -> dict[str, Json]:
+    """Values by dotted key as they may be stored."""
+    return {
+        key: NOT_STORED if is_hidden(key) else redacted(value, key.rpartition(".")[2])
+        for key, value in parameters.items()
+    }
+
+
 def redacted_override(override: str) -> str:
     """An override of the command line as it may be stored.
 
@@ -40,12 +50,21 @@ def redacted_override(override: str) -> str:
     'run_backend.env_vars.API_KEY=<not stored>'
     """
     key, sign, value = override.partition("=")
-    hidden = is_secret(key) or not _ENVIRONMENTS.isdisjoint(key.lstrip("+~").split("."))
+    hidden = is_hidden(key)
     # A whole mapping in one override: what it holds is only told by its text.
     nested = value.lstrip().startswith("{") and (
         is_secret(value) or re.search(r"\b(env|env_vars)\b", value)
     )
     return f"{key}={NOT_STORED}" if sign and (hidden or nested) else override
+
+
+def is_hidden(key: str) -> bool:
+    """Whether the value of a dotted key is not told: a secret, or a variable of an environment.
+
+    >>> is_hidden("run_backend.env_vars.HOME"), is_hidden("model.friction")
+    (True, False)
+    """
+    return is_secret(key) or not _ENVIRONMENTS.isdisjoint(key.lstrip("+~").split("."))
 
 
 def without_secrets(value: Json, name: str = "") -> Json:

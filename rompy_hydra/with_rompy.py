@@ -9,16 +9,12 @@ import functools
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rompy_hydra.choose import WRAPPED, chosen_backend, chosen_processor
 from rompy_hydra.errors import PluginError
 from rompy_hydra.postprocess.base import BasePostprocessor, answer
-from rompy_hydra.run.base import RunLike
 from rompy_hydra.task import ChosenBackend, ChosenProcessor
-
-if TYPE_CHECKING:
-    from rompy_hydra.model_run import ModelRun
 
 
 def as_rompy(part: object) -> Any:
@@ -74,21 +70,3 @@ class _Processor:
 
     def process(self, model_run: Any, **settings: object) -> Mapping[str, object]:
         return answer(self._chosen.name, self._chosen.process(model_run))
-
-
-def own_run(model_run: RunLike) -> ModelRun:
-    """A `ModelRun` of this package for one of rompy's: the same run, in the same directory."""
-    from rompy_hydra.model_run import ModelRun
-    from rompy_hydra.time_range import TimeRange
-
-    if isinstance(model_run, ModelRun):
-        return model_run
-    directory = Path(model_run.output_dir) / model_run.run_id
-    if not getattr(model_run, "run_id_subdir", True):
-        directory = Path(model_run.output_dir)
-    given: dict[str, Any] = {}
-    period: Any = getattr(model_run, "period", None)
-    if period is not None:
-        parts = {name: getattr(period, name, None) for name in ("start", "end", "interval")}
-        given["period"] = TimeRange.model_validate({k: v for k, v in parts.items() if v is not None})
-    return ModelRun(run_id=directory.name, output_dir=directory.parent, config=model_run.config, **given)

@@ -6,6 +6,7 @@ import importlib
 import re
 import signal
 import sys
+import traceback
 from types import FrameType
 
 from rompy_hydra import __version__
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         return run(arguments)
     except RompyHydraError as error:
         if "--debug" in arguments:
-            raise
+            traceback.print_exc()
         sys.stderr.write(f"rompy-hydra: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:

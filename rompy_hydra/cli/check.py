@@ -11,6 +11,9 @@ from rompy_hydra.compose import app
 def main(argv: Sequence[str]) -> int:
     """0 if everything can start, 2 if not."""
     arguments = app.parser().parse_intermixed_args(list(argv))
+    if arguments.help:
+        report.say([f"{__doc__}", "", "Everything else is as in `rompy-hydra --help`."])
+        return 0
     with app.opened(arguments) as composer:
         if arguments.multirun:
             return sweep.run(composer, arguments.overrides, check_only=True)

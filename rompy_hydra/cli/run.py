@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rompy_hydra.cli import report
 from rompy_hydra.compose import app
 from rompy_hydra.compose.log import set_up_logging
+from rompy_hydra.errors import INTERRUPTED_EXIT_CODE
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,7 +25,12 @@ def main(argv: Sequence[str]) -> int:
         report.say(report.opening(built.task))
         if arguments.dry_run:
             return 0
-        with report.progress(built.task):
-            results = app.carry_out(built)
+        try:
+            with report.progress(built.task):
+                results = app.carry_out(built)
+        except KeyboardInterrupt:
+            told = {"stage": built.task.progress.stage, "error": "interrupted"}
+            report.say(report.closing(built.task, told))
+            return INTERRUPTED_EXIT_CODE
         report.say(report.closing(built.task, results))
         return 0 if results.get("success") is True else 1

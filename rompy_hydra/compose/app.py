@@ -17,6 +17,7 @@ from rompy_hydra.compose.composer import Composed, Composer, parser
 from rompy_hydra.compose.overrides import in_hydras_terms
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
 from rompy_hydra.pipeline.local import LocalPipelineBackend
+from rompy_hydra.redaction import redacted, redacted_override
 from rompy_hydra.stages import preflight
 
 if TYPE_CHECKING:
@@ -86,9 +87,10 @@ def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
     except GenerateError as error:
         # Before anything was written, an input that cannot be made is a fault of the configuration.
         raise ConfigError(str(error)) from error
+    overrides_kept = [redacted_override(line) for line in composed.overrides]
     files = {
-        "config.yaml": composed.without_hydra(),
-        "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(list(composed.overrides))),
+        "config.yaml": OmegaConf.to_yaml(redacted(composed.without_hydra())),
+        "overrides.yaml": OmegaConf.to_yaml(overrides_kept),
     }
     built.task.origin = replace(built.task.origin, composed=files)
     return built

@@ -71,12 +71,14 @@ class Composed:
         except OmegaConfBaseException as error:
             raise ConfigError(f"{error.full_key or key}: {_first_line(error)}") from error
 
-    def without_hydra(self) -> str:
-        """The composed configuration as YAML, interpolations as they are."""
+    def without_hydra(self) -> dict[str, Any]:
+        """The composed configuration as plain data, interpolations as they are."""
         copied = self.config.copy()
         OmegaConf.set_struct(copied, False)
         copied.pop("hydra", None)
-        return OmegaConf.to_yaml(copied)
+        plain = OmegaConf.to_container(copied, resolve=False)
+        assert isinstance(plain, dict)
+        return {str(key): value for key, value in plain.items()}
 
 
 class Composer:

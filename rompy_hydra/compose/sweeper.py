@@ -117,7 +117,10 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobRet
     parted = [_parted(line) for line in job_overrides]
     grid = axes.batch([of_run for _, of_run in parted])
     shared = [*launcher.config.hydra.overrides.hydra, *parted[0][0]]
+    earlier = request.summary
     drive(request, _named(config, grid, launcher.config), grid, shared, launcher.workers, [])
+    if earlier is not None and request.summary is not None:
+        request.summary = request.summary.after(earlier)
     returned = []
     for line in job_overrides:
         answer = JobReturn()

@@ -163,7 +163,9 @@ def _preparation(with_main: bool) -> dict[str, Any]:
     The user's main script is run again, under another name, only if its classes are needed.
     """
     known: Mapping[str, Any] = spawn.get_preparation_data("rompy_hydra generate")
-    wanted = {"sys_path", "sys_argv"} | ({"init_main_from_name", "init_main_from_path"} if with_main else set())
+    wanted = {"sys_path", "sys_argv"} | (
+        {"init_main_from_name", "init_main_from_path"} if with_main else set()
+    )
     return {name: value for name, value in known.items() if name in wanted}
 
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from loguru import logger
 from pydantic import field_validator
 
 from rompy_hydra.choose import chosen_backend, chosen_processors
 from rompy_hydra.errors import ConfigError, GenerateError
+from rompy_hydra.model_run import ModelRun, combined, own_run
 from rompy_hydra.pipeline.base import BasePipeline, Results
 from rompy_hydra.record import COMPLETED, STAGES
 from rompy_hydra.run.base import check_model_run
 from rompy_hydra.task import Task
-from rompy_hydra.with_rompy import own_run
-
-if TYPE_CHECKING:
-    from rompy_hydra.model_run import ModelRun
 
 Stage = Literal["generate", "run", "postprocess"]
 
@@ -130,8 +127,6 @@ def _progress(task: Task) -> Results:
     if record.stages["run"].started:
         found["run_success"] = record.stages["run"].state == COMPLETED
     if task.progress.answers:
-        from rompy_hydra.model_run import combined
-
         found["postprocess_results"] = combined(task.progress.answers)
     elif record.stages["postprocess"].state == COMPLETED:
         found["postprocess_results"] = {

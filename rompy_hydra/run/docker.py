@@ -17,10 +17,11 @@ from rompy_hydra.run import docker_image
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, failure, missing_program
 from rompy_hydra.run.docker_config import DockerConfig
 from rompy_hydra.run.docker_container import Container
-from rompy_hydra.run.docker_create import create, refused
+from rompy_hydra.run.docker_create import create
 from rompy_hydra.run.docker_engine import KNOWN_SECONDS, Engine, EngineAway, answers_lost, engine, said
 from rompy_hydra.run.docker_labels import SCRIPT_LABEL, ours, script_hash
 from rompy_hydra.run.docker_outcome import outcome_of, ran_seconds
+from rompy_hydra.run.docker_refusal import refused
 from rompy_hydra.workspace import Command, Workspace
 
 __all__ = ["DockerConfig", "DockerRunBackend"]

@@ -65,8 +65,6 @@ class Container:
         return self._engine.ask(lambda: self._engine.api.inspect_container(self.id))
 
     def start(self) -> None:
-        """Start it; from now on, others leave it to this process."""
-        ours.add(self.id)
         self._engine.ask(lambda: self._engine.api.start(self.id))
 
     def wait(self, deadline: float | None, stop: StopSignal | None) -> Mapping[str, Any]:

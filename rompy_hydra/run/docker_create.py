@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from rompy_hydra.errors import RunError
 from rompy_hydra.run.base import Job
 from rompy_hydra.run.docker_config import DockerConfig, Volume, parse_size
 from rompy_hydra.run.docker_container import STARTER, Container
-from rompy_hydra.run.docker_engine import Engine, answers_lost, said
+from rompy_hydra.run.docker_engine import Engine, EngineAway, answers_lost, said
 from rompy_hydra.run.docker_image import Image
 from rompy_hydra.run.docker_labels import (
     DRIVER_LABEL,
@@ -25,8 +26,10 @@ from rompy_hydra.run.docker_labels import (
     driver_label,
     has_driver,
     name_of,
+    ours,
     script_hash,
 )
+from rompy_hydra.run.docker_refusal import refused
 from rompy_hydra.workspace import ATTEMPTS, Workspace
 
 if TYPE_CHECKING:
@@ -34,34 +37,8 @@ if TYPE_CHECKING:
 
 # A name for the container that it can look up without a network, as MPI does.
 _HOST_NAME = "model"
-
-# What the engine says of a wrong setting, and what to do about it.
-_ADVICE = {
-    r"no matching entries|unable to find (user|group)": (
-        "the image {image} does not know run_backend.user={config.user}. Give numbers, as in '1000:1000', "
-        "or leave it null"
-    ),
-    r"could not select device driver|nvidia": (
-        "the engine cannot hand out GPUs (run_backend.gpus={config.gpus}). Install its GPU support "
-        "(nvidia-container-toolkit), or leave it null"
-    ),
-    r"bind source path does not exist": (
-        "the engine does not see a path that is to be mounted. It must run on this machine, or share "
-        "its file system"
-    ),
-    r"Range of CPUs": "run_backend.cpu={config.cpu} is more than the engine has; ask for fewer",
-    r"capabilit": "run_backend.cap_add={config.cap_add}: name Linux capabilities, as in SYS_PTRACE",
-    r"network|No such container": "run_backend.network={config.network} cannot be used; take none or host",
-    r"/bin/sh|exec format": (
-        "the image {image} has no /bin/sh that can run here, and every run needs one. Take another "
-        "image, or add a shell to this one (busybox)"
-    ),
-    r"docker-init|catatonit|init binary": (
-        "the engine has no init process for its containers; install it, or say run_backend.init=false"
-    ),
-    r"No such image": "the image {image} was removed meanwhile; run the same command again",
-    r"no space left": "the engine's disk is full; free space (docker system prune)",
-}
+# How long a container may take to appear after an interrupt of its making, seconds.
+_APPEAR_SECONDS = 1.0
 
 
 def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Container:
@@ -97,6 +74,8 @@ def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Cont
         except _NameTaken:
             _take_away(engine, job.workspace, config)
             return _made(engine, image, options)
+    except EngineAway:
+        raise
     except answers_lost() as error:
         raise refused(job, config, image.name, said(error)) from error
 
@@ -113,13 +92,27 @@ def _made(engine: Engine, image: Image, options: dict[str, Any]) -> Container:
     except APIError as error:
         raise (_NameTaken() if "already in use" in said(error) else error) from error
     except BaseException:
-        # It may be there although its id never came.
-        with contextlib.suppress(*answers_lost()):
-            engine.api.remove_container(options["name"], v=True, force=True)
+        _remove_unseen(engine, options["name"])
         raise
     for warning in answer.get("Warnings") or ():
         logger.warning("the engine says: {}", warning)  # such as of a limit that it cannot keep
-    return Container(engine, str(answer["Id"]))
+    container = Container(engine, str(answer["Id"]))
+    ours.add(container.id)
+    return container
+
+
+def _remove_unseen(engine: Engine, name: str) -> None:
+    """Remove a container that was asked for, and whose id never came: it may yet appear."""
+    from docker.errors import NotFound
+
+    deadline = time.monotonic() + _APPEAR_SECONDS
+    with contextlib.suppress(*answers_lost()):
+        while time.monotonic() < deadline:
+            try:
+                engine.api.remove_container(name, v=True, force=True)
+                return
+            except NotFound:
+                time.sleep(0.1)
 
 
 def _take_away(engine: Engine, workspace: Workspace, config: DockerConfig) -> None:
@@ -133,17 +126,6 @@ def _take_away(engine: Engine, workspace: Workspace, config: DockerConfig) -> No
         logger.warning("removing the container {} of an earlier start", container.id[:12])
         container.end(config.kill_grace)
         container.remove()
-
-
-def refused(job: Job, config: DockerConfig, image: str, text: str) -> RunError:
-    """The engine's refusal of a container, with what to do about it."""
-    for pattern, advice in _ADVICE.items():
-        if re.search(pattern, text, re.I):
-            advice = advice.format(config=config, image=image)
-            return RunError(f"cannot start {job.run_id} in a container: {advice} ({text})")
-    return RunError(
-        f"cannot start {job.run_id} in a container of {image}: {text}. Look at the settings of run_backend"
-    )
 
 
 def _host_config(

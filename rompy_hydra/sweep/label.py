@@ -12,6 +12,8 @@ from rompy_hydra.redaction import is_secret
 # What says where and how, and not what: it is no part of a run's name.
 NOT_IN_LABELS = {"pipeline", "site", "overwrite", "output_dir", "run_id", "log_level"}
 NOT_IN_LABELS |= {"allowed_targets", "hydra", "sweep"}
+# Nor what decides how one waits and what one sees.
+_TRANSIENT = {"timeout", "stream_output", "kill_grace", "remove_container", "pull"}
 _MAX_VALUE = 32
 _MAX_LABEL = 160
 _HASH = 10  # hexadecimal digits: ten thousand awkward values must not meet
@@ -43,7 +45,10 @@ def label(overrides: Iterable[tuple[str, object]]) -> str:
 def named(key: str) -> bool:
     """Whether an override of this key is part of a run's name."""
     path = key.lstrip("+~")
-    return path.split(".")[0].split("/")[0].split("@")[0] not in NOT_IN_LABELS and not is_secret(path)
+    first, _, rest = path.partition(".")
+    if first == "run_backend" and rest in _TRANSIENT:
+        return False
+    return first.split("/")[0].split("@")[0] not in NOT_IN_LABELS and not is_secret(path)
 
 
 def _last(key: str) -> str:

@@ -43,6 +43,27 @@ class Summary:
             count, label, message = self.failures.get(kind, (0, row.label, row.error))
             self.failures[kind] = (count + 1, label, message)
 
+    def after(self, earlier: Summary) -> Summary:
+        """The summary of this and an earlier part of a sweep together."""
+        failures = dict(earlier.failures)
+        for kind, (count, label, message) in self.failures.items():
+            before, *example = failures.get(kind, (0, label, message))
+            failures[kind] = (before + count, example[0], example[1])
+        return Summary(
+            total=earlier.total + self.total,
+            counts={
+                s: earlier.counts.get(s, 0) + self.counts.get(s, 0) for s in earlier.counts | self.counts
+            },
+            skipped=earlier.skipped + self.skipped,
+            left=earlier.left + self.left,
+            seconds=earlier.seconds + self.seconds,
+            slowest=heapq.nlargest(_SLOWEST, earlier.slowest + self.slowest),
+            failures=failures,
+            interrupted=earlier.interrupted or self.interrupted,
+            stopped_early=earlier.stopped_early or self.stopped_early,
+            problem=earlier.problem or self.problem,
+        )
+
     @property
     def failed(self) -> int:
         """Runs that are not completed after an attempt, of this command or an earlier one."""

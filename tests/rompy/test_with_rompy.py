@@ -42,9 +42,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("checks", CHECKS)
 def test_beside_the_real_rompy(checks: str, python: Path, site: Path, tmp_path: Path) -> None:
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "ROMPY_"))}
+    options = ["-c", str(INSIDE / "pytest.ini"), f"--basetemp={tmp_path / 'runs'}"]
     answer = subprocess.run(
-        [str(python), "-m", "pytest", "-c", str(INSIDE / "pytest.ini"), f"--basetemp={tmp_path / 'runs'}"]
-        + ["-p", "no:cacheprovider", "-q", str(INSIDE / checks)],
+        [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(INSIDE / checks)],
         cwd=tmp_path,
         env={**variables, "PYTHONPATH": f"{site}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,

@@ -13,6 +13,7 @@ import pytest
 
 from rompy_hydra import Beach, DockerConfig, ModelRun, RunRecord
 from rompy_hydra.errors import RunError
+from rompy_hydra.run.docker_engine import engine
 
 pytestmark = pytest.mark.docker
 
@@ -355,7 +356,7 @@ def test_a_run_that_is_done_is_remembered_and_another_image_is_noticed(
 ) -> None:
     docker_engine.tag("rompy-hydra-test/busybox:1", "rompy-hydra-test/moving", "1")
     try:
-        run = in_container("echo $$-$(date +%N)", image="rompy-hydra-test/moving:1")
+        run = in_container("cat /proc/sys/kernel/random/uuid", image="rompy-hydra-test/moving:1")
         backend = run.backend()
         first = run.model_run.pipeline(run_backend=backend, processor="noop")
         log = run.log
@@ -363,11 +364,8 @@ def test_a_run_that_is_done_is_remembered_and_another_image_is_noticed(
         assert first["success"]
         assert run.log == log
         docker_engine.tag(PYTHON, "rompy-hydra-test/moving", "1", force=True)
-        backend.image_key("rompy-hydra-test/moving:1")
-        from rompy_hydra.run.docker_engine import engine
-
         engine().forget()
-        run.model_run.pipeline(run_backend=backend, processor="noop")
+        run.model_run.pipeline(run_backend=run.backend(), processor="noop")
         assert run.log != log
     finally:
         docker_engine.remove_image("rompy-hydra-test/moving:1")

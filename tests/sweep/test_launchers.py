@@ -39,7 +39,9 @@ def test_hydras_own_plugins_go_on_after_a_failure_and_tell_it(sweeps, chosen):
 
 def test_the_launcher_makes_the_same_runs_for_hydras_sweeper_as_for_its_own(sweeps):
     sweeps.sweep(f"{X}=1,2", "+model.parameters.depth=3", "~model.env")
-    assert "2 points: 2 done before" in sweeps.sweep(f"{X}=1,2", "+model.parameters.depth=3", "~model.env", BASIC_SWEEPER)
+    assert "2 points: 2 done before" in sweeps.sweep(
+        f"{X}=1,2", "+model.parameters.depth=3", "~model.env", BASIC_SWEEPER
+    )
 
 
 def test_batches_of_hydras_sweeper_have_one_summary(sweeps):

@@ -1,4 +1,4 @@
-"""rompy's run backends, postprocessors and pipelines on this package's `ModelRun`, and under its contracts."""
+"""rompy's run backends, postprocessors and pipelines on this package's `ModelRun`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_its_own_command_replaces_the_models(run):
 def test_what_it_refuses_is_refused_here(run):
     with pytest.raises(ConfigError, match="timeout: Input should be greater than or equal to 60"):
         run.run("rompy:local", timeout=1)
-    with pytest.raises(ConfigError, match="comand: no such setting. Did you mean 'command'"):
+    with pytest.raises(ConfigError, match=r"comand: no such setting\. Did you mean 'command'"):
         run.run("rompy:local", comand="x")
 
 
