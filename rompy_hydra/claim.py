@@ -8,6 +8,7 @@ owner elsewhere when its claim was not touched for `STALE_SECONDS` by the file s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -20,6 +21,8 @@ from pathlib import Path
 import psutil
 
 from rompy_hydra.workspace import Workspace
+
+_UNUSED = ".unused"
 
 HEARTBEAT_SECONDS = 30.0
 STALE_SECONDS = 300.0
@@ -79,7 +82,7 @@ def _is_zombie(pid: int) -> bool:
 
 
 def latest(workspace: Workspace) -> tuple[int, Owner | None]:
-    """The number of the newest claimed attempt (0: none) and its owner (None: it cannot be read)."""
+    """The number of the newest claimed attempt (0: none) and its owner (None: nobody known)."""
     try:
         names = os.listdir(workspace.attempts)
     except (FileNotFoundError, NotADirectoryError):
@@ -88,6 +91,8 @@ def latest(workspace: Workspace) -> tuple[int, Owner | None]:
     if not numbers:
         return 0, None
     number = max(numbers)
+    if f"{number}{_UNUSED}" in names:
+        return number, None
     try:
         facts = json.loads(claim_path(workspace, number).read_text())
         return number, Owner(str(facts["host"]), int(facts["pid"]), float(facts["started"]))
@@ -99,26 +104,67 @@ def claim_path(workspace: Workspace, number: int) -> Path:
     return workspace.attempts / f"{number}.claim"
 
 
-def claim(workspace: Workspace, number: int) -> bool:
-    """Try to own attempt `number`; False if another driver was first."""
-    path = claim_path(workspace, number)
-    workspace.attempts.mkdir(parents=True, exist_ok=True)
-    # Made whole under another name and then linked, so that no reader sees half a claim.
-    draft = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
+def directory_of(workspace: Workspace) -> tuple[int, int] | None:
+    """What tells a run directory from a later one of the same name; None where there is none."""
     try:
-        draft.write_text(json.dumps(asdict(me())))
-        os.link(draft, path)
-    except FileExistsError:
+        facts = workspace.path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def claim(workspace: Workspace, number: int, directory: tuple[int, int] | None = None) -> bool:
+    """Try to own attempt `number`; False if another driver was first.
+
+    Also False if the run directory is gone, or is not `directory` any more: a number that was read
+    in a directory which has been set aside since says nothing about the one that took its place.
+    """
+    attempts = _opened(workspace)
+    if attempts is None:
+        return False
+    # Made whole under another name and then linked, so that no reader sees half a claim.
+    draft, name = f".{os.getpid()}-{threading.get_ident()}.part", f"{number}.claim"
+    try:
+        above = os.stat("..", dir_fd=attempts)
+        if directory not in (None, (above.st_dev, above.st_ino)):
+            return False
+        with open(
+            draft, "w", opener=lambda path, flags: os.open(path, flags, 0o666, dir_fd=attempts)
+        ) as file:
+            file.write(json.dumps(asdict(me())))
+        os.link(draft, name, src_dir_fd=attempts, dst_dir_fd=attempts)
+        # The directory may have been set aside just now; then so was the claim.
+        if not os.path.samestat(above, os.stat(workspace.path)):
+            return False
+    except (FileExistsError, FileNotFoundError):
         return False
     finally:
-        draft.unlink(missing_ok=True)
-    _beat.watch(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft, dir_fd=attempts)
+        os.close(attempts)
+    _beat.watch(claim_path(workspace, number))
     return True
 
 
-def release(workspace: Workspace, number: int) -> None:
-    """Stop saying that this process works on the attempt; the claim stays as a fact."""
-    _beat.forget(claim_path(workspace, number))
+def _opened(workspace: Workspace) -> int | None:
+    """A descriptor of the directory with the claims, which stays with it wherever it is moved."""
+    try:
+        workspace.attempts.mkdir(exist_ok=True)
+        return os.open(workspace.attempts, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+
+
+def release(workspace: Workspace, number: int, unused: bool = False) -> None:
+    """Stop saying that this process works on the attempt; the claim stays as a fact.
+
+    `unused` says that nothing was done under it, so that nobody waits for its owner.
+    """
+    path = claim_path(workspace, number)
+    _beat.forget(path)
+    if unused:
+        with contextlib.suppress(OSError):
+            path.with_suffix(_UNUSED).touch()
 
 
 def _age(path: Path) -> float:

@@ -60,28 +60,33 @@ def _perform(task: Task) -> RunRecord:
     workspace = task.workspace
     while True:
         # In this order: who claims or writes after the look makes our claim fail, or our stamp differ.
+        directory = claim.directory_of(workspace)
         number, owner = claim.latest(workspace)
         stamp = _stamp(workspace.record)
+        if directory is None and number:
+            continue  # made between these two looks
         record = existing(task)
-        _check_free(task, record, number, owner)
         reasons = needed(task, record)
         if record is not None and not reasons and not task.overwrite:
             task.progress.record = record
             return record
+        _check_free(task, record, number, owner)
         aside = _goes_aside(task, record, reasons)
         workspace.create()
-        if not claim.claim(workspace, number + 1):
+        if not claim.claim(workspace, number + 1, directory):
             continue  # Another driver was first: see what it makes of it.
+        unused = True
         try:
             if _stamp(workspace.record) != stamp:
                 continue
+            unused = False
             if aside:
                 logger.info("moved the earlier run aside: {}", workspace.set_aside())
                 continue
             with logger.contextualize(run_id=task.model_run.run_id):
                 return Attempt(task, record, number + 1, reasons).do()
         finally:
-            claim.release(workspace, number + 1)
+            claim.release(workspace, number + 1, unused)
 
 
 def _check_free(task: Task, record: RunRecord | None, number: int, owner: Owner | None) -> None:

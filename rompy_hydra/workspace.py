@@ -112,10 +112,10 @@ class Workspace:
             ) from error
 
     def is_taken(self) -> bool:
-        """Whether the directory holds anything at all."""
+        """Whether the directory holds anything, besides claims of those who want to fill it."""
         try:
             with os.scandir(self.path) as entries:
-                return any(True for _ in entries)
+                return any(entry.name != ATTEMPTS for entry in entries)
         except FileNotFoundError:
             return False
         except NotADirectoryError:

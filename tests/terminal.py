@@ -27,11 +27,12 @@ class Terminal:
             os.execv(sys.executable, [sys.executable, "-m", "rompy_hydra", *arguments])
         fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         self._bytes = b""
+        self._open = True
 
     @property
     def screen(self) -> str:
         """All that was shown until now, without escape sequences."""
-        while select.select([self._end], [], [], 0)[0]:
+        while self._open and select.select([self._end], [], [], 0)[0]:
             try:
                 found = os.read(self._end, 65536)
             except OSError:  # the other end is closed
@@ -59,5 +60,6 @@ class Terminal:
 
         (code,) = wait_until(ended)
         _ = self.screen
+        self._open = False
         os.close(self._end)
         return code

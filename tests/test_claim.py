@@ -42,7 +42,9 @@ sys.stdin.read()
 
 @pytest.fixture
 def workspace(tmp_path):
-    return Workspace(tmp_path / "run")
+    workspace = Workspace(tmp_path / "run")
+    workspace.create()
+    return workspace
 
 
 @pytest.fixture
@@ -69,7 +71,10 @@ def test_of_many_processes_at_once_exactly_one_gets_the_claim(workspace, tmp_pat
 
 def test_nobody_owns_what_nobody_claimed(workspace):
     assert claim.latest(workspace) == (0, None)
-    assert not workspace.path.exists()
+    missing = Workspace(workspace.path / "missing")
+    assert claim.latest(missing) == (0, None)
+    assert not claim.claim(missing, 1)
+    assert not missing.path.exists()
 
 
 def test_a_claim_names_its_owner_and_the_newest_counts(workspace):
@@ -143,7 +148,7 @@ def test_another_boot_of_this_host_is_elsewhere(workspace, holder):
     "content", ["", "{", "[]", '{"host": "a"}', '{"host": 1, "pid": "x", "started": 0}']
 )
 def test_a_damaged_claim_counts_but_names_nobody(workspace, content):
-    workspace.attempts.mkdir(parents=True)
+    workspace.attempts.mkdir()
     claim.claim_path(workspace, 3).write_text(content)
     (workspace.attempts / "x.claim").touch()
     assert claim.latest(workspace) == (3, None)
@@ -151,7 +156,8 @@ def test_a_damaged_claim_counts_but_names_nobody(workspace, content):
 
 def test_a_claim_that_finds_no_room_leaves_none(small_disk):
     workspace = Workspace(small_disk / "run")
-    workspace.attempts.mkdir(parents=True)
+    workspace.create()
+    workspace.attempts.mkdir()
     with open(small_disk / "filler", "wb", 0) as file, pytest.raises(OSError, match="No space left"):
         while True:
             file.write(b"x" * 4096)
@@ -165,3 +171,27 @@ def test_a_claim_is_plain_json(workspace):
     claim.claim(workspace, 1)
     claim.release(workspace, 1)
     assert json.loads(claim.claim_path(workspace, 1).read_text())["pid"] == os.getpid()
+
+
+def test_a_number_read_in_a_directory_that_was_set_aside_is_worth_nothing_in_its_successor(workspace):
+    claim.claim(workspace, 1)
+    before = claim.directory_of(workspace)
+    aside = Workspace(workspace.set_aside())
+    assert claim.directory_of(workspace) is None
+    assert claim.directory_of(aside) == before
+    assert not claim.claim(workspace, 2, before)
+    workspace.create()
+    assert not claim.claim(workspace, 2, before)
+    assert claim.latest(workspace) == (0, None)
+    assert claim.claim(workspace, 1, claim.directory_of(workspace))
+    claim.release(workspace, 1)
+
+
+def test_nobody_waits_for_the_owner_of_a_claim_under_which_nothing_was_done(workspace, holder):
+    assert claim.latest(workspace)[1].pid == holder.pid
+    claim.release(workspace, 1, unused=True)
+    assert claim.latest(workspace) == (1, None)
+    assert not claim.claim(workspace, 1)
+    assert claim.claim(workspace, 2)
+    assert claim.latest(workspace) == (2, claim.me())
+    claim.release(workspace, 2)

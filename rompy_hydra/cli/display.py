@@ -54,14 +54,14 @@ class LiveWatcher:
         from rich.console import Console
         from rich.live import Live
 
-        self._console = Console(file=sys.stdout)
-        self._live = Live(
-            console=self._console, refresh_per_second=4, transient=True, get_renderable=self._shown
-        )
         self._running: dict[str, tuple[str, float]] = {}
         self._counts: dict[str, int] = {}
         self._total = self._skipped = 0
         self._begun = time.monotonic()
+        self._console = Console(file=sys.stdout)
+        self._live = Live(
+            console=self._console, refresh_per_second=4, transient=True, get_renderable=self._shown
+        )
 
     def begin(self, plan: Plan, forecast: Forecast) -> None:
         self._total = forecast.size - forecast.count(SKIP, LEAVE)
@@ -95,9 +95,11 @@ class LiveWatcher:
         left = (self._total - done) * elapsed / done if done else None
         grid = Table.grid(padding=(0, 2))
         failed = done - self._counts.get(COMPLETED, 0)
-        head = f"{done}/{self._total} finished, {failed} failed, {self._skipped} done before, "
-        head += f"{clock(elapsed)} gone, " + (f"about {clock(left)} left" if left is not None else "")
-        grid.add_row(Text(head, style="bold red" if failed else "bold"))
+        head = [f"{done}/{self._total} finished", f"{failed} failed"]
+        head += [f"{self._skipped} done before"] if self._skipped else []
+        head += [f"{clock(elapsed)} gone"]
+        head += [f"about {clock(left)} left"] if left is not None else []
+        grid.add_row(Text(", ".join(head), style="bold red" if failed else "bold"))
         now = time.monotonic()
         for label, (state, since) in list(self._running.items())[:16]:
             grid.add_row(Text(f"  {state:<14} {clock(now - since):>8}  {label}"))

@@ -33,15 +33,14 @@ def test_hydras_own_plugins_go_on_after_a_failure_and_tell_it(sweeps, chosen):
     sweeps.fail(2)
     out = sweeps.sweep(f"{X}=1,2,3", *chosen, code=1)
     assert by_x(sweeps) == {1: "completed", 2: "failed", 3: "completed"}
-    assert "1 failed" in out
+    assert "template exited with 3" in out
     assert "Fatal: no water at 2" in "".join(path.read_text() for path in sweeps.path.glob("*/run.log"))
 
 
 def test_the_launcher_makes_the_same_runs_for_hydras_sweeper_as_for_its_own(sweeps):
-    sweeps.sweep(f"{X}=1,2", "+model.parameters.depth=3", "~model.env")
-    assert "2 points: 2 done before" in sweeps.sweep(
-        f"{X}=1,2", "+model.parameters.depth=3", "~model.env", BASIC_SWEEPER
-    )
+    command = (f"{X}=1,2", "+model.parameters.depth=3", "~model.success")
+    assert "2 points: 2 completed" in sweeps.sweep(*command)
+    assert "2 points: 2 done before" in sweeps.sweep(*command, BASIC_SWEEPER)
 
 
 def test_batches_of_hydras_sweeper_have_one_summary(sweeps):
@@ -52,10 +51,16 @@ def test_batches_of_hydras_sweeper_have_one_summary(sweeps):
 
 
 def test_sweeper_params_make_a_sweep_by_configuration(sweeps):
-    params = ["hydra.sweeper.params={model.parameters.x:'1,2'}"]
-    out = sweeps.sweep(*params)
+    (sweeps.configs / "experiment").mkdir()
+    (sweeps.configs / "experiment" / "pair.yaml").write_text(
+        "# @package _global_\n"
+        "defaults: [{override /model: probe}]\n"
+        "hydra: {sweeper: {params: {model.parameters.x: '1,2', model.parameters.text: 'a'}}}\n"
+    )
+    out = sweeps.run("-m", "experiment=pair", "processor=noop")
     assert "2 points: 2 completed" in out
     assert sweeps.started() == ["1", "2"]
+    assert "1 points" in sweeps.run("-m", "experiment=pair", "processor=noop", f"{X}=2")
 
 
 def test_the_joblib_launcher_runs_a_sweep(sweeps):

@@ -1,0 +1,74 @@
+"""What a person sees of a sweep: lines in a log, a live display on a terminal, a summary at the end."""
+
+from __future__ import annotations
+
+import re
+
+from tests.conftest import wait_until
+
+X = "model.parameters.x"
+
+
+def test_a_log_gets_one_line_a_finished_run_and_a_summary(sweeps):
+    sweeps.fail(2)
+    lines = sweeps.sweep(f"{X}=1,2,3", "hydra.launcher.workers=1", code=1).splitlines()
+    assert lines[0] == "sweep      sweeps/probe: 3 points, 1 at once"
+    assert lines[1].startswith("completed  model=probe,x=1,processor=noop  ")
+    assert lines[1].endswith("  [1/3]")
+    assert lines[2].startswith("failed     model=probe,x=2,processor=noop  ")
+    assert "template exited with 3" in lines[2]
+    assert lines[3].endswith("  [3/3]")
+    assert lines[4].startswith("sweep      3 points: 2 completed, 1 failed in ")
+    assert lines[5].startswith("slowest    model=probe,x=")
+    assert lines[6] == "failed     model=probe,x=2,processor=noop:"
+    assert lines[-2:] == [
+        "results    sweeps/probe/results.csv",
+        "next       run the same command again: only what is missing is done",
+    ]
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_failures_are_grouped_by_their_kind_with_one_example_each(sweeps):
+    sweeps.fail(*range(1, 5))
+    out = sweeps.sweep(f"{X}=range(0,6)", code=1)
+    assert "6 points: 2 completed, 4 failed" in out
+    assert out.count("failed     4 like model=probe,x=") == 1
+    assert out.count("Fatal: no water") == 1
+    assert "By hand: sh " in out or "Rerun by hand: sh " in out
+    out = sweeps.sweep(f"{X}=9", "run_backend.command='sleep 60'", "run_backend.timeout=0.1", code=1)
+    assert "1 timed_out" in out
+    assert "run_backend.timeout" in out.split("failed     ")[1]
+
+
+def test_a_terminal_shows_what_runs_what_failed_and_what_is_left(sweeps):
+    sweeps.fail(1)
+    sweeps.sweep(f"{X}=0")
+    sweeps.hold()
+    terminal = sweeps.on_terminal(*sweeps.command(f"{X}=range(0,5)", "hydra.launcher.workers=2"))
+    terminal.shows("running            0:01  model=probe,x=2,processor=noop")
+    assert "0/4 finished, 0 failed, 1 done before, 0:0" in terminal.screen
+    sweeps.release()
+    assert terminal.wait() == 1
+    screen = terminal.screen
+    assert "sweeps/probe: 5 points" in screen
+    assert "failed     model=probe,x=1,processor=noop" in screen
+    assert "5 points: 3 completed, 1 failed, 1 done before" in screen
+
+
+def test_the_time_that_is_left_is_estimated_from_the_finished_runs(sweeps):
+    command = (f"{X}=range(0,4)", "hydra.launcher.workers=1", "model.parameters.seconds=0.6")
+    terminal = sweeps.on_terminal(*sweeps.command(*command))
+    wait_until(
+        lambda: re.search(r"[123]/4 finished, 0 failed, 0:\d\d gone, about 0:\d\d left", terminal.screen)
+    )
+    assert terminal.wait() == 0
+
+
+def test_an_interrupt_on_a_terminal_is_answered_at_once(sweeps):
+    sweeps.hold()
+    terminal = sweeps.on_terminal(*sweeps.command(f"{X}=range(0,4)", "hydra.launcher.workers=2"))
+    sweeps.wait_for_models(2)
+    terminal.type("\x03")
+    terminal.shows("what runs is ended; once more: at once")
+    assert terminal.wait() == 130
+    assert "2 interrupted, 2 not started" in terminal.screen
