@@ -125,7 +125,7 @@ def page(trivial: dict[str, float], second: dict[str, float], scale: list[tuple[
         f"Measured on {date.today().isoformat()} with `make bench`: {machine()}. Each program in its own",
         "virtual environment, two runs at once where it can, medians of interleaved rounds. A run makes",
         "its directory, writes an input file and starts the model; this engine also checks the result and",
-        "keeps a record. The wall time is that of the whole command, its start included, divided by the runs.",
+        "keeps a record. The time is that of the whole command, its start included, divided by the runs.",
         "",
         "| program | trivial model, ms a run | times this engine | one-second model, s a run "
         "| share of xargs' throughput |",
