@@ -23,8 +23,8 @@ def described(value: object) -> Json:
     {'when': 'PT1H', 'names': ['a', 'b']}
     """
     if isinstance(value, BaseModel):
-        fields = {name: getattr(value, name, None) for name in type(value).model_fields}
-        return described(fields | (value.model_extra or {}))
+        # Not by `getattr`, which warns of fields that are deprecated.
+        return described({k: v for k, v in vars(value).items() if not k.startswith("_")})
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return described({each.name: getattr(value, each.name) for each in dataclasses.fields(value)})
     if isinstance(value, Mapping):

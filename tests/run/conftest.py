@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from rompy_hydra import BaseConfig, DockerRunBackend, ModelRun
@@ -140,9 +141,12 @@ class OwnEngine:
         if self._daemon is not None and self._daemon.poll() is None:
             self._daemon.terminate()
             self._daemon.wait(LIMIT)
-        # A daemon that was killed leaves its containers, and these their shims.
+        # A daemon that was killed leaves shims, and below each the processes of its container.
         for pid in living(str(self._directory / "exec")):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
 
 
 @pytest.fixture
