@@ -67,10 +67,13 @@ def _perform(task: Task) -> RunRecord:
             continue  # made between these two looks
         record = existing(task)
         reasons = needed(task, record)
-        if record is not None and not reasons and not task.overwrite:
+        done = record is not None and not reasons and not task.overwrite
+        # An ended run that needs nothing is nobody's, whoever claimed it since.
+        if not (done and record is not None and record.ended):
+            _check_free(task, record, number, owner)
+        if done and record is not None:
             task.progress.record = record
             return record
-        _check_free(task, record, number, owner)
         aside = _goes_aside(task, record, reasons)
         workspace.create()
         if not claim.claim(workspace, number + 1, directory):

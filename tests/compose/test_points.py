@@ -167,6 +167,9 @@ def check(composer, command):
         # Of two overrides of one key the last counts, at its place.
         lines.pop(key, None)
         lines[key] = alternatives
+    # A swept key has one override, whatever its sign.
+    paths = [key.lstrip("+") for key in lines]
+    assume(all(len(found) == 1 or paths.count(key.lstrip("+")) == 1 for key, found in lines.items()))
     assume(all(_is_grammar(line) for alternatives in lines.values() for line in alternatives))
     arguments = [_swept(alternatives) for alternatives in lines.values()]
     grid = axes.grid(arguments, {}, SWEEP, composer.hydra.config_loader)
