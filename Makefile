@@ -41,6 +41,7 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(PY) benchmarks/startup.py
+	$(PY) benchmarks/plugins.py
 	$(PY) benchmarks/sweep.py
 
 format: $(VENV)/.dev

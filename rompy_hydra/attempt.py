@@ -74,11 +74,12 @@ class Attempt:
         self.task.watch(self.record.state)
         return self.record
 
-    def begin(self, stage: str, state: str, key: str | None = None) -> None:
+    def begin(self, stage: str, state: str, key: str | None = None, save: bool = True) -> None:
         """Write down that a stage begins; its key only where a later driver must know it."""
         self.record.begin(stage, state)
         self.record.stages[stage].key = key
-        self.record.save(self.workspace)
+        if save:
+            self.record.save(self.workspace)
         self.task.watch(state)
 
     def _done(self, stage: str, seconds: float) -> None:

@@ -98,7 +98,9 @@ def run(attempt: Attempt) -> None:
         if attempt.adopted is None:
             workspace.forget_exit_code()
             # With its key, so that a later driver can tell whether the model's result is its own.
-            attempt.begin("run", rec.RUNNING, key=task.run_key)
+            # A backend that reports at once writes it by that, together with what it started.
+            at_once = chosen.backend is not None and chosen.backend.reports_at_once
+            attempt.begin("run", rec.RUNNING, key=task.run_key, save=not at_once)
         outcome = attempt.adopted or _execute(attempt, chosen)
         record.exit_code = outcome.exit_code
         record.resources = {

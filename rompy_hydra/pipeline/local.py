@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 from loguru import logger
@@ -94,7 +93,7 @@ class LocalPipelineBackend(BasePipeline):
         """Do a task's stages and answer; the one broad `except`: the record has the failure by then."""
         if results is None:
             results = {"success": False, "run_id": task.model_run.run_id, "stages_completed": []}
-        task = replace(task, stages=self.stages)
+        task.stages = self.stages
         try:
             record = task.model_run.perform(task)
             if self.validate_stages and not task.workspace.path.is_dir():

@@ -61,6 +61,8 @@ class BaseRunBackend(ABC):
 
     name: ClassVar[str]
     config_class: ClassVar[type[BackendConfig]]
+    # Whether `report` is called as soon as a job was told to start, with nothing slow before it.
+    reports_at_once: ClassVar[bool] = False
 
     def __init__(self, config: BackendConfig | None = None, **fields: object) -> None:
         if config is not None and fields:

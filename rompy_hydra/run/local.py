@@ -56,6 +56,7 @@ class LocalRunBackend(BaseRunBackend):
 
     name: ClassVar[str] = "local"
     config_class: ClassVar[type[LocalConfig]] = LocalConfig
+    reports_at_once: ClassVar[bool] = True
     config: LocalConfig
 
     def check(self, model_config: object, files: set[str]) -> None:
