@@ -119,6 +119,10 @@ def closest(name: str, choices: Iterable[str]) -> str:
     if not names:
         return ""
     by_lower = {choice.lower(): choice for choice in names}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    # A beginning is closer than any likeness; of two letters one may be wrong.
+    near = [choice for choice in sorted(by_lower, key=len) if name and choice.startswith(name.lower())]
+    near = near or difflib.get_close_matches(
+        name.lower(), by_lower, n=1, cutoff=0.6 if len(name) > 3 else 0.5
+    )
     hint = f"Did you mean '{by_lower[near[0]]}'? " if near else ""
     return f"{hint}Choices: {', '.join(names)}."

@@ -65,6 +65,8 @@ def _perform(task: Task) -> RunRecord:
         stamp = _stamp(workspace.record)
         if directory is None and number:
             continue  # made between these two looks
+        if task.seen is not None and number > task.seen:
+            raise Busy(f"another driver took {workspace.path} since it was looked at")
         record = existing(task)
         reasons = needed(task, record)
         done = record is not None and not reasons and not task.overwrite

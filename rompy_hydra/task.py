@@ -109,6 +109,8 @@ class Task:
     imperative: bool = False
     # Do all stages again, also those that are done and unchanged.
     again: bool = False
+    # The newest claim when somebody decided to do this task: a newer one is another driver's.
+    seen: int | None = None
     stop: process.StopSignal | None = None
     # Told at the border of each stage, for those who watch.
     watch: Callable[[str], None] = lambda _state: None

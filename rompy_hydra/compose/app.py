@@ -123,9 +123,10 @@ def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> dict[str, An
     assert isinstance(overrides, list)
     composed = Composed(_with_hydra(config), tuple(map(str, overrides)))
     built = build_run(composed, trusted)
-    preflight(built.task)
+    # Before anything is made of them: a task makes its workspace and its keys once.
     built.task.model_run.output_dir = directory.parent
     built.task.model_run.run_id = directory.name
+    preflight(built.task)
     results = carry_out(built)
     if results.get("success") is not True:
         raise ModelFailed(f"{directory}: {results.get('error') or results.get('message')}")

@@ -219,6 +219,7 @@ class Engine:
         """One try; None if another driver has the run."""
         label = order.point.label
         task.stop = self._stop
+        task.seen = order.seen if task is order.ready.task else None
         task.again = self._plan.config.retry == "all"
         task.watch = lambda state: self._show(lambda: self._watcher.state(label, state))
         return row_of_try(order.point, task, order.ready.carry_out)

@@ -6,6 +6,7 @@ import re
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from rompy_hydra import claim
 from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError
@@ -144,9 +145,17 @@ def judged(task: Task, retry: Retry) -> Verdict:
         return Verdict(AGAIN, next(iter(reasons.values()), "all are asked for"), claim=number)
     if state == PENDING:
         return Verdict(RUN, "not finished yet", claim=number)
+    if state in (FAILED, TIMED_OUT) and record.updated > _begun():
+        # It failed under another driver while this one was starting; a later command tries it again.
+        return Verdict(LEAVE, f"{state} just now", row_of(label, record, state), number)
     if retry in ("failed", "all") or (retry == "lost" and state not in (FAILED, TIMED_OUT)):
         return Verdict(RETRY, f"{state} before", claim=number)
     return Verdict(LEAVE, f"{state} before", row_of(label, record, state), number)
+
+
+def _begun() -> str:
+    """When this driver was started, as records tell times."""
+    return datetime.fromtimestamp(claim.me().started, UTC).isoformat(timespec="milliseconds")
 
 
 def _state(task: Task, record: RunRecord, number: int, owner: claim.Owner | None) -> str:

@@ -70,7 +70,7 @@ assert logging.getLogger().handlers == [handler], logging.getLogger().handlers
 assert logging.getLogger().level == logging.WARNING
 logging.getLogger("mine").warning("told once")
 """
-    assert python(code, tmp_path) == "told once\n"
+    assert python(code, tmp_path) == "WARNING:mine:told once\n"
 
 
 def test_rompys_own_program_works(tmp_path):

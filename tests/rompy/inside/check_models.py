@@ -82,7 +82,7 @@ def test_a_configuration_that_fails_is_told_and_leaves_a_record(tmp_path):
 
 def test_the_program_composes_checks_runs_and_remembers_it(program, conf):
     command = ["--config-dir", str(conf), "model=my_swan", "run_id=swan", "processor=noop"]
-    command += ["run_backend.command=grep -c COMPUTE INPUT > found", "period.duration=2d"]
+    command += ["run_backend.command='grep -c COMPUTE INPUT > found'", "period.duration=2d"]
     answer = program(*command)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     run = conf.parent / "here" / "runs" / "swan"
@@ -123,7 +123,7 @@ def test_nothing_to_execute_is_told_before_anything_is_written(program, conf):
 def test_it_can_be_swept(program, conf):
     answer = program(
         "-m", "--config-dir", str(conf), "model=my_swan", "model.physics.friction.kn=0.05,0.06", "processor=noop",
-        "run_backend.command=grep kn= INPUT > found",
+        "run_backend.command='grep kn= INPUT > found'",
     )  # fmt: skip
     assert answer.returncode == 0, answer.stdout + answer.stderr
     found = sorted(path.read_text() for path in conf.parent.glob("here/sweeps/my_swan/*/found"))
