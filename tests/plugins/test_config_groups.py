@@ -53,7 +53,7 @@ processor=counter         +processor.patern=x        processor.patern = 'x': no 
 processor=[counter,noop]  processor.counter.ignore=3 processor.counter.ignore = 3: input should be a valid list
 pipeline=stepwise         pipeline.pause=long        pipeline.pause = 'long': input should be a valid number
 model=drip                model.drops=few            model.drops = 'few': input should be a valid integer
-model=drip                +model.success.must_be=[a] model.success.must_be = ['a']: no such key. Did you mean 'must_be_empty'?
+model=drip                +model.success.must_exits=[a] model.success.must_exits = ['a']: no such key. Did you mean 'must_exist'?
 """  # noqa: E501
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.plugins.packaging import Package, Program, install
 
 
 def test_plugins_cost_nothing_until_one_is_chosen(program, traced, tmp_path):
-    for command in (["model.friction=0.02"], ["--help"], ["check", "run_id=x"], ["-m", "--dry-run"]):
-        answer = program(*command, TRACES=str(tmp_path / "traces"))
+    traces = {"TRACES": str(tmp_path / "traces")}
+    idle = (["model.friction=0.02"], ["--help"], ["check", "run_id=x"], ["-m", "--dry-run"])
+    for answer in program.several(*idle, **traces):
         assert answer.returncode == 0, answer.stderr
     assert traced() == set()
-    answer = program("run_backend=with_settings", "processor=noop", TRACES=str(tmp_path / "traces"))
+    answer = program("run_backend=with_settings", "processor=noop", **traces)
     assert answer.returncode == 0, answer.stderr
     assert traced() == {"good_plugins"}
 
@@ -31,21 +30,22 @@ def test_an_installed_backend_runs_a_model_by_its_name_and_takes_settings(progra
     assert record["state"] == "completed"
 
 
-@pytest.mark.parametrize(
-    ("override", "what", "group", "cause"),
-    [
-        ("run_backend=broken", "run backend 'broken'", "rompy.run", "there_is_no_such_module"),
-        ("processor=quitting", "postprocessor 'quitting'", "rompy.postprocess", "SystemExit: goodbye"),
-        ("pipeline=misnamed", "pipeline backend 'misnamed'", "rompy.pipeline", "AttributeError"),
-        ("model=broken_model", "model configuration 'broken_model'", "rompy_hydra.config", "no_such"),
-    ],
-)
-def test_a_broken_plugin_is_told_with_its_group_and_its_distribution(program, override, what, group, cause):
-    answer = program(override)
-    assert answer.returncode == 2
-    assert f"the {what} of the distribution Broken.Plugin 0.3 (entry-point group {group}, " in answer.stderr
-    assert cause in answer.stderr
-    assert "Traceback" not in answer.stderr
+BROKEN = {
+    "run_backend=broken": ("run backend 'broken'", "rompy.run", "there_is_no_such_module"),
+    "processor=quitting": ("postprocessor 'quitting'", "rompy.postprocess", "SystemExit: goodbye"),
+    "pipeline=misnamed": ("pipeline backend 'misnamed'", "rompy.pipeline", "AttributeError"),
+    "model=broken_model": ("model configuration 'broken_model'", "rompy_hydra.config", "no_such_module"),
+}
+
+
+def test_a_broken_plugin_is_told_with_its_group_and_its_distribution(program):
+    answers = program.several(*([override] for override in BROKEN))
+    for (override, (what, group, cause)), answer in zip(BROKEN.items(), answers, strict=True):
+        assert answer.returncode == 2, override
+        whose = f"the {what} of the distribution Broken.Plugin 0.3 (entry-point group {group}, "
+        assert whose in answer.stderr
+        assert cause in answer.stderr
+        assert "Traceback" not in answer.stderr
     assert not (program.cwd / "runs").exists()
 
 
@@ -57,12 +57,13 @@ def test_something_that_is_no_backend_is_refused_before_anything_is_written(prog
 
 
 def test_two_distributions_with_one_name_are_told_and_one_is_chosen_by_its_distribution(program):
-    answer = program("run_backend=twin")
+    answer, chosen = program.several(
+        ["run_backend=twin"], ["run_backend=twin-2:twin", "processor=none", "run_id=second"]
+    )
     assert answer.returncode == 2
     assert "2 distributions bring a run backend 'twin': twin-1 1.0, twin-2 1.0" in answer.stderr
     assert "Choose one with 'twin-1:twin' or 'twin-2:twin'" in answer.stderr
-    answer = program("run_backend=twin-2:twin", "processor=none", "run_id=second")
-    assert answer.returncode == 0, answer.stderr
+    assert chosen.returncode == 0, chosen.stderr
     run = program.cwd / "runs" / "second"
     assert (run / "run.log").read_text() == "beach completed by 2\n"
     assert json.loads((run / "run.json").read_text())["run_backend"] == {"name": "twin-2:twin"}
@@ -74,12 +75,10 @@ def test_a_distribution_is_named_as_pip_names_it_however_it_is_written(program):
 
 
 def test_a_wrong_name_is_told_with_the_closest_one(program):
-    answer = program("run_backend=with_confg")
-    assert answer.returncode == 2
+    answer, other = program.several(["run_backend=with_confg"], ["run_backend=twin-3:twin"])
+    assert answer.returncode == other.returncode == 2
     assert "run_backend=with_confg: there is no such option. Did you mean 'with_config'?" in answer.stderr
-    answer = program("run_backend=twin-3:twin")
-    assert answer.returncode == 2
-    assert "Did you mean 'twin-" in answer.stderr
+    assert "Did you mean 'twin-" in other.stderr
 
 
 def test_this_packages_own_plugin_wins_over_a_third_partys_of_the_same_name(program, traced, tmp_path):
