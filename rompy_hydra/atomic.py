@@ -7,22 +7,23 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-# What this module leaves when it is killed, and what `run.sh` does.
-_PARTIAL = re.compile(r"\..*[0-9]+-[0-9]+\.part|\.exit_code\.part")
+# What this module leaves when it is killed.
+_PARTIAL = re.compile(r"\..*[0-9]+-[0-9]+\.part")
 
 
 def is_partial(path: str) -> bool:
     """Whether a file of this name is what a killed writer left."""
-    return bool(_PARTIAL.fullmatch(path.rsplit("/", 1)[-1]))
+    return path.endswith(".part") and bool(_PARTIAL.fullmatch(path.rsplit("/", 1)[-1]))
 
 
 def write_atomic(path: Path, content: str | bytes, mode: int | None = None) -> None:
     """Write a file so that a reader, or a kill at any moment, sees the old or the new content whole."""
     data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
-    with _part(path) as part:
+
+    def write(part: str) -> None:
         # By descriptors: this is done several times in every run, and half as quick by way of files.
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
@@ -34,28 +35,33 @@ def write_atomic(path: Path, content: str | bytes, mode: int | None = None) -> N
         finally:
             os.close(descriptor)
 
+    _put(path, write)
+
 
 def copy_atomic(source: Path, target: Path) -> None:
     """Copy a file of any size, with its permissions, so that `target` is never half a file."""
-    with _part(target) as part:
+
+    def copy(part: str) -> None:
         shutil.copyfile(source, part)
         shutil.copymode(source, part)
+
+    _put(target, copy)
 
 
 def link_atomic(source: Path, target: Path) -> None:
     """Put a symbolic link to `source` at `target`, in place of what is there."""
-    with _part(target) as part:
-        part.symlink_to(source)
+    _put(target, lambda part: os.symlink(source, part))
 
 
-@contextlib.contextmanager
-def _part(path: Path) -> Iterator[Path]:
-    """A name beside `path` for the block to make; it becomes `path` at the end, or is taken away."""
+def _put(path: Path, make: Callable[[str], None]) -> None:
+    """Let `make` make a file beside `path` that becomes `path`, or is taken away if that fails."""
+    folder, name = os.path.split(path)
     # Cut short: together with what is added a name must not exceed 255 bytes.
-    part = path.with_name(f".{path.name[:50]}.{os.getpid()}-{threading.get_ident()}.part")
+    part = os.path.join(folder, f".{name[:50]}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        yield part
+        make(part)
         os.replace(part, path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
         raise

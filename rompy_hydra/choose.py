@@ -108,7 +108,8 @@ def chosen_processor(processor: object, settings: Mapping[str, object]) -> Chose
     def call(model_run: ModelRun) -> object:
         return process(model_run, **arguments)
 
-    return ChosenProcessor(name_of("postprocess", name, type(instance)), call, data)
+    instant = isinstance(instance, BasePostprocessor) and instance.instant
+    return ChosenProcessor(name_of("postprocess", name, type(instance)), call, data, instant)
 
 
 def _processor_fields(config: Any) -> dict[str, object]:

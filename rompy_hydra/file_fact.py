@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from rompy_hydra.provenance import hash_file
@@ -19,17 +20,18 @@ class FileFact:
 
     def is_intact(self, workspace: Workspace) -> bool:
         """Whether the file is there as it was; its content is read only if its time changed."""
-        path = workspace.path / self.path
+        path = os.path.join(workspace.path, self.path)
         try:
-            stat = path.stat()
+            facts = os.stat(path)
         except OSError:
             return False
-        if stat.st_size != self.size:
+        if facts.st_size != self.size:
             return False
-        return stat.st_mtime_ns == self.mtime_ns or hash_file(path) == self.sha256
+        return facts.st_mtime_ns == self.mtime_ns or hash_file(path, facts) == self.sha256
 
 
 def file_fact(workspace: Workspace, relative: str) -> FileFact:
-    path = workspace.path / relative
-    stat = path.stat()
-    return FileFact(relative, stat.st_size, hash_file(path), stat.st_mtime_ns)
+    """The facts of a file that is there; its content is read."""
+    path = os.path.join(workspace.path, relative)
+    facts = os.stat(path)
+    return FileFact(relative, facts.st_size, hash_file(path, facts), facts.st_mtime_ns)

@@ -85,7 +85,7 @@ def run(
     grace: float = 5.0,
     stream: bool = False,
     stop: StopSignal | None = None,
-    started: Callable[[int], None] | None = None,
+    lives: Callable[[int], None] | None = None,
 ) -> Finished:
     """Run a command to its end, with standard output and error in `log` as they come.
 
@@ -93,6 +93,8 @@ def run(
     SIGTERM, then SIGKILL after `grace` seconds. `mark` is put into the environment of all its
     processes, so that also those that left the session are found. `stop` from another thread is
     answered like Ctrl-C, with KeyboardInterrupt. OSError says that the command cannot start.
+    `lives` is told the process id of a command that has lived for a twentieth of a second: shorter
+    ones are over before anybody could ask for them.
     """
     begin = time.monotonic()
     memory = PeakMemory()
@@ -108,10 +110,8 @@ def run(
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            if started is not None:
-                started(process.pid)
             deadline = None if timeout is None else begin + timeout
-            ended = _wait(process.pid, deadline, stop, memory)
+            ended = _wait(process.pid, deadline, stop, memory, lives)
             # Before the process is waited for: until then nobody else can get its id.
             left = end_tree(process.pid, mark, grace, reap=None if ended else process, quick=ended)
         except BaseException as error:
@@ -150,6 +150,7 @@ def _wait(
     deadline: float | None,
     stop: StopSignal | None,
     memory: PeakMemory | None = None,
+    lives: Callable[[int], None] | None = None,
 ) -> bool:
     """True when the process ended, False when the deadline came first; KeyboardInterrupt on `stop`."""
     look_after = 0.05
@@ -176,6 +177,9 @@ def _wait(
                 raise KeyboardInterrupt
             if memory is not None and not ready:
                 memory.look(pid)
+                if lives is not None:
+                    lives(pid)
+                    lives = None
             if any(fd == ended for fd, _ in ready) or (ended is None and _has_ended(pid)):
                 return True
     finally:

@@ -111,10 +111,15 @@ def _has_heirs(pid: int, mark: str) -> bool:
 def _last_id() -> int:
     """The process id that was given last."""
     try:
-        with open("/proc/loadavg", "rb") as file:
-            return int(file.read().split()[4])
+        return int(_content("/proc/loadavg").split()[4])
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def _content(path: str) -> bytes:
+    # Unbuffered: a third of the calls of the system, and this is asked at the end of every run.
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
 
 
 def _needle(mark: str) -> bytes:
@@ -123,8 +128,7 @@ def _needle(mark: str) -> bytes:
 
 def _environment(pid: int) -> bytes:
     if sys.platform == "linux":  # ten times quicker than by way of psutil
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return b"\0" + file.read() + b"\0"
+        return b"\0" + _content(f"/proc/{pid}/environ") + b"\0"
     pairs = psutil.Process(pid).environ().items()
     return "".join(f"\0{name}={value}\0" for name, value in pairs).encode(errors="surrogateescape")
 

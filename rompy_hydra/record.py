@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+from pydantic_core import from_json
+
 from rompy_hydra.errors import RompyHydraError
 from rompy_hydra.file_fact import FileFact, file_fact
-from rompy_hydra.provenance import Json
+from rompy_hydra.provenance import Json, json_text
 from rompy_hydra.workspace import Workspace, write_atomic
 
 __all__ = ["Clock", "DamagedRecord", "FileFact", "RunRecord", "StageRecord", "error_facts", "file_fact"]
@@ -105,7 +107,7 @@ class RunRecord:
                 "run_id or output_dir"
             ) from error
         try:
-            data = json.loads(text)
+            data = from_json(text)
             version = data["schema_version"]
             if version != SCHEMA_VERSION:
                 raise ValueError(f"schema_version {version!r} is not {SCHEMA_VERSION}")
@@ -132,7 +134,7 @@ class RunRecord:
         self.created = self.created or self.updated
         # Seldom read before it is final: quick to write is what counts until then.
         final = self.ended or self.state == PENDING
-        text = self.to_json() if final else json.dumps(self._data()) + "\n"
+        text = self.to_json() if final else json_text(self._data()) + "\n"
         # While it runs, room is kept for what may have to be said on a full disk.
         room = "" if final else " " * _ROOM + "\n"
         try:
@@ -157,7 +159,7 @@ class RunRecord:
         return replace(self, error=error, outputs=[], products=[], checks=[], metrics={})
 
     def to_json(self) -> str:
-        """JSON with one line a fact: readable, and quick to write (the C encoder knows no indent)."""
+        """JSON with one line a fact: readable, and short."""
         data = self._data()
         return "{\n" + ",\n".join(f'"{k}": {_lines(v)}' for k, v in data.items()) + "\n}\n"
 
@@ -205,11 +207,11 @@ def _write_in_place(path: Path, text: str) -> bool:
 
 def _lines(value: object) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return "[\n  " + ",\n  ".join(json.dumps(item) for item in value) + "\n]"
+        return "[\n  " + ",\n  ".join(map(json_text, value)) + "\n]"
     if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
-        rows = (f"{json.dumps(k)}: {json.dumps(v)}" for k, v in value.items())
+        rows = (f"{json_text(k)}: {json_text(v)}" for k, v in value.items())
         return "{\n  " + ",\n  ".join(rows) + "\n}"
-    return json.dumps(value)
+    return json_text(value)
 
 
 def now() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ _SECRET = re.compile(r"passw|secret|token|credential|private|api_?key|access_?ke
 _ENVIRONMENTS = {"env", "env_vars", "build_args"}
 
 
+@functools.lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
     """Whether a variable of this name is never written to disk (passwords, tokens, keys)."""
     return bool(_SECRET.search(name))

@@ -54,16 +54,14 @@ def script_text(
         # Names that no command and no variable of a user is likely to have.
         "_rh_dir=$PWD",
         "_rh_end() {",
-        # Renamed into place where the image has `mv`; the line end tells a whole file otherwise.
-        f'  {{ echo "$1" >"$_rh_dir/.{EXIT_CODE}.part" &&'
-        f' mv "$_rh_dir/.{EXIT_CODE}.part" "$_rh_dir/{EXIT_CODE}"; }} 2>/dev/null ||'
-        f' echo "$1" >"$_rh_dir/{EXIT_CODE}"',
+        # One write of a few bytes, which nobody sees in part; without its line end it does not count.
+        f'  echo "$1" >"$_rh_dir/{EXIT_CODE}"',
         '  exit "$1"',
         "}",
         # Not `command || _rh_end`: a shell ignores `set -e` inside of such a command.
         '_rh_next() { [ "$1" -eq 0 ] || _rh_end "$1"; }',
         # An earlier start's exit code is not this one's, should this one be killed.
-        f'(: >"$_rh_dir/{EXIT_CODE}") 2>/dev/null',
+        f'{{ true >"$_rh_dir/{EXIT_CODE}"; }} 2>/dev/null',
     ]
     for name, value in env.items():
         if is_secret(name):

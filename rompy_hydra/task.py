@@ -55,7 +55,7 @@ class ChosenBackend:
     # What tells such a plugin's ConfigError, for a model configuration, before anything starts.
     check: Callable[[object], None] | None = None
 
-    @property
+    @functools.cached_property
     def identity(self) -> str:
         """A hash of the settings that decide about the result."""
         transient: frozenset[str] = frozenset()
@@ -72,6 +72,8 @@ class ChosenProcessor:
     name: str
     process: Callable[[ModelRun], object]
     settings: Mapping[str, Json] = field(default_factory=dict)
+    # Whether it takes no longer than to write down that it begins.
+    instant: bool = False
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ def run(attempt: Attempt) -> None:
         if attempt.adopted is None:
             workspace.forget_exit_code()
             # With its key, so that a later driver can tell whether the model's result is its own.
-            # A backend that reports at once writes it by that, together with what it started.
+            # A backend that reports at once writes it by that, together with what it started, and not
+            # at all for a model that is over by then.
             at_once = chosen.backend is not None and chosen.backend.reports_at_once
             attempt.begin("run", rec.RUNNING, key=task.run_key, save=not at_once)
         outcome = attempt.adopted or _execute(attempt, chosen)
@@ -170,7 +171,8 @@ def postprocess(attempt: Attempt) -> None:
     if any(fact.path == METRICS for fact in record.products):
         workspace.metrics.unlink(missing_ok=True)
     record.metrics, record.products = {}, []
-    attempt.begin("postprocess", rec.POSTPROCESSING)
+    # What takes no time is written down with its end.
+    attempt.begin("postprocess", rec.POSTPROCESSING, save=not all(p.instant for p in task.processors))
     for processor in task.processors:
         try:
             results = answer(processor.name, processor.process(task.model_run))

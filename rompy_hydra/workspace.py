@@ -16,6 +16,8 @@ file                   what it is
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import re
 import stat
@@ -81,25 +83,32 @@ class Workspace:
     def __repr__(self) -> str:
         return f"Workspace({str(self.path)!r})"
 
-    @property
+    @functools.cached_property
     def record(self) -> Path:
         return self.path / RECORD
 
-    @property
+    @functools.cached_property
     def script(self) -> Path:
         return self.path / SCRIPT
 
-    @property
+    @functools.cached_property
     def log(self) -> Path:
         return self.path / LOG
 
-    @property
+    @functools.cached_property
     def metrics(self) -> Path:
         return self.path / METRICS
 
-    @property
+    @functools.cached_property
     def attempts(self) -> Path:
         return self.path / ATTEMPTS
+
+    def write_script(self, text: str) -> None:
+        """Leave `run.sh`, unless it is there as it should be."""
+        with contextlib.suppress(OSError):  # whatever it is, it is written anew
+            if self.script.read_bytes() == text.encode(errors="surrogateescape"):
+                return
+        write_atomic(self.script, text, mode=0o755)
 
     def create(self) -> None:
         """Make the directory; GenerateError says why it cannot be made."""

@@ -33,6 +33,9 @@ class BasePostprocessor(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # Whether it takes no longer than to write down that it begins, and can be done again for nothing.
+    instant: ClassVar[bool] = False
+
     name: ClassVar[str]
 
     @abstractmethod

@@ -18,6 +18,7 @@ class NoopPostprocessor(BasePostprocessor):
     """
 
     name: ClassVar[str] = "noop"
+    instant: ClassVar[bool] = True
 
     validate_outputs: bool = True
     output_dir: Path | None = None

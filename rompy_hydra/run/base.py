@@ -17,7 +17,7 @@ from rompy_hydra.provenance import Json
 from rompy_hydra.run.job import Job, RunLike, check_model_run, nothing
 from rompy_hydra.run.judging import CheckLike, Outcome, SuccessLike, failure, judge
 from rompy_hydra.run.programs import missing_program
-from rompy_hydra.workspace import Command, Env, Workspace, script_text, write_atomic
+from rompy_hydra.workspace import Command, Env, Workspace, script_text
 
 __all__ = [
     "BackendConfig",
@@ -61,7 +61,7 @@ class BaseRunBackend(ABC):
 
     name: ClassVar[str]
     config_class: ClassVar[type[BackendConfig]]
-    # Whether `report` is called as soon as a job was told to start, with nothing slow before it.
+    # Whether `report` is called as soon as there is something to report, with nothing slow before it.
     reports_at_once: ClassVar[bool] = False
 
     def __init__(self, config: BackendConfig | None = None, **fields: object) -> None:
@@ -164,7 +164,7 @@ class BaseRunBackend(ABC):
             text = script_text(
                 commands, env, title=f"Runs {model_run.run_id}", working_dir=self.working_dir()
             )
-            write_atomic(workspace.script, text, mode=0o755)
+            workspace.write_script(text)
         image = getattr(model_run.config, "image", None)
         return Job(
             run_id=model_run.run_id,

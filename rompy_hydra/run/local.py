@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sysconfig
 import time
@@ -120,7 +121,7 @@ class LocalRunBackend(BaseRunBackend):
                 grace=self.config.kill_grace,
                 stream=self.config.stream_output,
                 stop=job.stop,
-                started=lambda pid: job.report({"pid": pid}),
+                lives=lambda pid: job.report({"pid": pid}),
             )
         except OSError as error:
             raise RunError(f"cannot start {argv[0]} for {job.run_id}: {error.strerror or error}") from error
@@ -146,4 +147,9 @@ class LocalRunBackend(BaseRunBackend):
 
 def search_path() -> str:
     """PATH for models: what lies beside this Python comes first, activated or not."""
-    return os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
+    return os.pathsep.join([_scripts(), os.environ.get("PATH", os.defpath)])
+
+
+@functools.cache
+def _scripts() -> str:
+    return sysconfig.get_path("scripts")
