@@ -15,7 +15,7 @@ import os
 import socket
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -128,10 +128,11 @@ def claim(workspace: Workspace, number: int, directory: tuple[int, int] | None =
         above = os.stat("..", dir_fd=attempts)
         if directory not in (None, (above.st_dev, above.st_ino)):
             return False
-        with open(
-            draft, "w", opener=lambda path, flags: os.open(path, flags, 0o666, dir_fd=attempts)
-        ) as file:
-            file.write(json.dumps(asdict(me())))
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666, dir_fd=attempts)
+        try:
+            os.write(file, json.dumps(vars(me())).encode())
+        finally:
+            os.close(file)
         os.link(draft, name, src_dir_fd=attempts, dst_dir_fd=attempts)
         # The directory may have been set aside just now; then so was the claim.
         if not os.path.samestat(above, os.stat(workspace.path)):
@@ -149,7 +150,8 @@ def claim(workspace: Workspace, number: int, directory: tuple[int, int] | None =
 def _opened(workspace: Workspace) -> int | None:
     """A descriptor of the directory with the claims, which stays with it wherever it is moved."""
     try:
-        workspace.attempts.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(workspace.attempts)
         return os.open(workspace.attempts, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return None

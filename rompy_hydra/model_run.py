@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -58,7 +59,7 @@ class ModelRun(BaseModel):
     @property
     def workspace(self) -> Workspace:
         """The run's directory; reading this property creates and deletes nothing."""
-        return Workspace(self.output_dir / self.run_id)
+        return Workspace(os.path.join(self.output_dir, self.run_id))
 
     @property
     def staging_dir(self) -> Path:

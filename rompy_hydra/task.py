@@ -137,7 +137,7 @@ class Task:
     @functools.cached_property
     def inputs(self) -> tuple[Input, ...]:
         """Every file that generating will write, rendered in memory; GenerateError if it cannot."""
-        return planned_inputs(self.model_run)
+        return planned_inputs(self.model_run, self.workspace)
 
     @functools.cached_property
     def model(self) -> dict[str, Json]:
@@ -230,12 +230,12 @@ def config_data(config: object) -> dict[str, Json]:
     return {"_target_": target, **rec.plain({**data})}
 
 
-def planned_inputs(model_run: ModelRun) -> tuple[Input, ...]:
+def planned_inputs(model_run: ModelRun, workspace: Workspace | None = None) -> tuple[Input, ...]:
     """The input files of a run, rendered in memory and checked; GenerateError if there is a fault."""
     config = model_run.config
     if not isinstance(config, BaseConfig):
         return ()
-    workspace = model_run.workspace
+    workspace = workspace or model_run.workspace
     facts = RunFacts(model_run.run_id, model_run.period, str(workspace.path))
     # One spelling of a path, so that it is found again among the files of the directory.
     inputs = tuple(replace(i, path=os.path.normpath(i.path)) for i in config.inputs(facts))

@@ -69,7 +69,8 @@ def _stamps(workspace: Workspace) -> dict[str, tuple[int, int, int]]:
 def _write(workspace: Workspace, item: Input) -> str:
     path = workspace.inside(item.path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if "/" in item.path:
+            path.parent.mkdir(parents=True, exist_ok=True)
         if item.content is not None:
             write_atomic(path, item.content, mode=0o755 if item.executable else None)
         else:
@@ -194,7 +195,7 @@ def postprocess(attempt: Attempt) -> None:
     # A postprocessor may have changed or compressed the outputs: the model need not run again for that.
     outputs = [fact for fact in record.outputs if (workspace.path / fact.path).is_file()]
     record.outputs = [f if f.is_intact(workspace) else file_fact(workspace, f.path) for f in outputs]
-    known = {fact.path for fact in [*record.inputs, *record.outputs]} | set(record.found)
+    known = {fact.path for fact in (*record.inputs, *record.outputs)}.union(record.found)
     record.products = [file_fact(workspace, name) for name, _ in workspace.files() if name not in known]
 
 

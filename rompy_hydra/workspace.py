@@ -134,10 +134,10 @@ class Workspace:
 
     def inside(self, relative: str) -> Path:
         """The path of a file of this run; ValueError if it would lie outside the directory."""
-        target = Path(os.path.normpath(self.path / relative))
-        if self.path not in target.parents:
+        target = os.path.normpath(os.path.join(self.path, relative))
+        if not target.startswith(os.path.join(self.path, "")):
             raise ValueError(f"'{relative}' lies outside the run directory")
-        return target
+        return Path(target)
 
     def exit_code(self) -> int | None:
         """What `run.sh` left behind, or None if it has not ended (a torn file counts as absent)."""
@@ -166,7 +166,7 @@ class Workspace:
         """
         for name, path in _walk(self.path, ""):
             try:
-                facts = path.stat()
+                facts = os.stat(path)
             except OSError:  # a dangling link, or deleted meanwhile
                 continue
             if stat.S_ISREG(facts.st_mode):
@@ -223,7 +223,7 @@ class Workspace:
                 parent.rmdir()
 
 
-def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+def _walk(directory: str | Path, prefix: str) -> Iterator[tuple[str, str]]:
     """Everything below a run directory but directories and the engine's own, sorted by path."""
     try:
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
@@ -234,6 +234,6 @@ def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:
         if is_partial(entry.name) or (not prefix and entry.name in _ENGINE):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(directory / entry.name, f"{name}/")
+            yield from _walk(entry.path, f"{name}/")
         else:
-            yield name, directory / entry.name
+            yield name, entry.path

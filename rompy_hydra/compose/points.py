@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from rompy_hydra.compose.build import Built, Parts, origin_of
+from rompy_hydra.compose.build import Built, Parts
 from rompy_hydra.compose.composer import Composer
 from rompy_hydra.compose.short_way import short_way
 from rompy_hydra.compose.template import Refusal, Template
@@ -49,7 +49,7 @@ class PointComposer:
         return parts.built(
             overrides=tuple(point.overrides),
             parameters=point.parameters,
-            config_dir=template.parts.setdefault("origin", origin_of(template.composed)),
+            config_dir=template.origin,
         )
 
     def _plain(self, point: Point) -> tuple[Template, dict[str, Any], set[str]]:

@@ -6,6 +6,7 @@ import functools
 import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -14,6 +15,7 @@ from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from rompy_hydra.compose.build import origin_of
 from rompy_hydra.compose.composer import Composed, parse
 from rompy_hydra.compose.short_way import interpolations, passes_interpolation, sign_and_path
 from rompy_hydra.errors import ConfigError
@@ -59,6 +61,11 @@ class Template:
         """The top-level keys in which a point differs from its template."""
         own, shown = self.plain, self._shown
         return {k for k, node in plain.items() if node is not own.get(k) and repr(node) != shown.get(k)}
+
+    @functools.cached_property
+    def origin(self) -> Path:
+        """The directory of the configurations."""
+        return origin_of(self.composed)
 
     @functools.cached_property
     def _shown(self) -> dict[str, str]:

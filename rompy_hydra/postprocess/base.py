@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,7 +68,7 @@ def outputs_of(model_run: HasOutputs) -> Workspace:
         raise ValueError("model_run cannot be None")
     if not hasattr(model_run, "run_id"):
         raise ValueError("model_run must have a run_id attribute")
-    return Workspace(Path(model_run.output_dir) / model_run.run_id)
+    return Workspace(os.path.join(model_run.output_dir, model_run.run_id))
 
 
 def answer(name: str, results: object) -> Results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -42,6 +43,8 @@ def label(overrides: Iterable[tuple[str, object]]) -> str:
     return text
 
 
+# Most of a point's keys and values are those of its neighbours.
+@functools.lru_cache(maxsize=4096)
 def named(key: str) -> bool:
     """Whether an override of this key is part of a run's name."""
     path = key.lstrip("+~")
@@ -51,22 +54,26 @@ def named(key: str) -> bool:
     return first.split("/")[0].split("@")[0] not in NOT_IN_LABELS and not is_secret(path)
 
 
+@functools.lru_cache(maxsize=4096)
 def _last(key: str) -> str:
     sign = "~" if key.startswith("~") else ""
     return sign + key.removeprefix("~").rsplit(".", 1)[-1]
 
 
+@functools.lru_cache(maxsize=4096)
 def _part(key: str, value: str) -> str:
     key = re.sub(r"[^\w.@~-]+", "_", key)
     return key if key.startswith("~") else f"{key}={value}"
 
 
 def _text(value: object) -> str:
-    if value is None or isinstance(value, bool | dict | list):
-        text = json.dumps(value, sort_keys=True, default=str)
-    else:
-        text = str(value)
-    plain = isinstance(value, int | float)
+    if isinstance(value, bool | dict | list) or value is None:
+        return _safe(json.dumps(value, sort_keys=True, default=str), plain=False)
+    return _safe(str(value), plain=isinstance(value, int | float))
+
+
+@functools.lru_cache(maxsize=4096)
+def _safe(text: str, plain: bool) -> str:
     safe = text if plain else _AWKWARD.sub("_", text).strip("_.")
     if safe == text and len(text.encode()) <= _MAX_VALUE and text:
         return text

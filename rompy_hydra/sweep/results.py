@@ -11,15 +11,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
 from loguru import logger
+from pydantic_core import from_json
 
 from rompy_hydra.errors import SweepError
 from rompy_hydra.memory import state_of
-from rompy_hydra.provenance import Json
+from rompy_hydra.provenance import Json, json_text
 from rompy_hydra.record import DamagedRecord, RunRecord
 from rompy_hydra.sweep.index import locked
 from rompy_hydra.sweep.label import named
@@ -87,7 +88,7 @@ class Results:
             self._parameters.update(dict.fromkeys(row.parameters))
             self._metrics.update(dict.fromkeys(row.metrics))
             self._offsets[row.label] = self._spool.seek(0, os.SEEK_END)
-            self._spool.write(json.dumps(asdict(row)) + "\n")
+            self._spool.write(json_text(vars(row)) + "\n")
 
     def close(self) -> None:
         self._spool.close()
@@ -102,11 +103,11 @@ class Results:
         """The rows, sorted by label."""
         for label in sorted(self._offsets, key=natural):
             self._spool.seek(self._offsets[label])
-            yield Row(**json.loads(self._spool.readline()))
+            yield Row(**from_json(self._spool.readline()))
 
     def refresh(self) -> None:
         """Write the table if the last time is long enough ago, measured by what writing it costs."""
-        if time.monotonic() - self._written > max(2.0, 20 * self._cost):
+        if time.monotonic() - self._written > max(2.0, 50 * self._cost):
             try:
                 self._write()
             except OSError as error:
