@@ -30,6 +30,7 @@ _PACKAGES: tuple[str, ...] = (
 _PACKAGES += ("xarray", "netCDF4", "matplotlib", "anuga", "rompy")
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
 # Bytes that are read at once.
 _SMALL = 65536
 
@@ -44,8 +45,7 @@ def json_text(value: object) -> str:
 
 def hash_json(value: Json) -> str:
     """SHA-256 of a value's canonical JSON: the order of keys does not matter."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
 
 
 def hash_file(path: str | Path, facts: os.stat_result | None = None) -> str:

@@ -19,9 +19,10 @@ class PeakMemory:
     marks from time to time, and ones that are too quick for a look are not told at all.
     """
 
+    # This process's own high-water mark, when it was last looked at: it only grows.
+    _own = 0
+
     def __init__(self) -> None:
-        # The child begins with this process's memory, its highest mark included.
-        self._floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
         self._sampled = 0
 
     def look(self, pid: int) -> None:
@@ -34,8 +35,11 @@ class PeakMemory:
 
     def peak(self, ru_maxrss: int) -> int | None:
         """The peak, from the kernel's figure for the ended command and from what was seen."""
-        kernel = ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return kernel if kernel > self._floor * 1.05 else self._sampled or None
+        kernel = ru_maxrss * _UNIT
+        # The child began with this process's memory, its highest mark included.
+        if kernel > PeakMemory._own * 1.05:
+            PeakMemory._own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+        return kernel if kernel > PeakMemory._own * 1.05 else self._sampled or None
 
 
 def _children(pid: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -224,10 +225,20 @@ def config_data(config: object) -> dict[str, Json]:
     kind = type(config)
     target = f"{kind.__module__}.{kind.__qualname__}"
     if isinstance(config, BaseConfig):
-        return {"_target_": target, **rec.plain(config.model_dump(mode="json"))}
+        data = config.model_dump(mode="json")
+        return {"_target_": target, **(data if _is_json(data) else rec.plain(data))}
     data = described(config if isinstance(config, BaseModel) else getattr(config, "__dict__", {}))
     assert isinstance(data, dict)
     return {"_target_": target, **rec.plain({**data})}
+
+
+def _is_json(value: object) -> bool:
+    """Whether there is no number in it that JSON does not have."""
+    if isinstance(value, dict):
+        return all(map(_is_json, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def planned_inputs(model_run: ModelRun, workspace: Workspace | None = None) -> tuple[Input, ...]:
@@ -238,7 +249,10 @@ def planned_inputs(model_run: ModelRun, workspace: Workspace | None = None) -> t
     workspace = workspace or model_run.workspace
     facts = RunFacts(model_run.run_id, model_run.period, str(workspace.path))
     # One spelling of a path, so that it is found again among the files of the directory.
-    inputs = tuple(replace(i, path=os.path.normpath(i.path)) for i in config.inputs(facts))
+    inputs = tuple(
+        i if i.path == (path := os.path.normpath(i.path)) else replace(i, path=path)
+        for i in config.inputs(facts)
+    )
     seen: set[str] = set()
     for item in inputs:
         try:

@@ -40,7 +40,7 @@ def build(node: Any, allowed: Sequence[str] = ()) -> Any:
     """The object of a node with `_target_`; nested ones first. Only allowed targets are imported."""
     if isinstance(node, list):
         return [build(item, allowed) for item in node]
-    if not isinstance(node, Mapping):
+    if not isinstance(node, dict):
         return node
     if "_target_" not in node:
         return {key: build(value, allowed) for key, value in node.items()}
@@ -55,7 +55,7 @@ def build(node: Any, allowed: Sequence[str] = ()) -> Any:
 
 
 def _nested_targets(node: Any) -> list[tuple[str, Any]]:
-    if isinstance(node, Mapping):
+    if isinstance(node, dict):
         own = [("", node["_target_"])] if "_target_" in node else []
         return own + [found for value in node.values() for found in _nested_targets(value)]
     if isinstance(node, list):
@@ -77,7 +77,8 @@ class Parts:
     """The parts of a run, built from plain configuration; unchanged ones are shared through `cache`.
 
     `changed` are the top-level keys in which this configuration differs from the others that use
-    the same cache.
+    the same cache. `alike` is equal for those that differ in the plain values of the same keys: what
+    was found sound in one of them is so in all.
     """
 
     def __init__(
@@ -86,7 +87,9 @@ class Parts:
         cache: dict[str, Any] | None = None,
         changed: Set[str] = frozenset(),
         trusted: Sequence[str] = (),
+        alike: tuple[str, ...] | None = None,
     ) -> None:
+        self._alike = alike
         self._config = config
         self._cache = {} if cache is None else cache
         self._changed = changed
@@ -141,15 +144,24 @@ class Parts:
         changed = key in self._changed
         if changed or key not in self._cache:
             node = self._config[key]
-            if has_missing(node) or not _checks_itself(node, self._allowed):
-                found = problems({key: node}, self._allowed)
-                if found:
-                    raise InvalidConfig(found)
+            self._check(key, node)
             part = make(node)
             if changed:
                 return part
             self._cache[key] = part
         return self._cache[key]
+
+    def _check(self, key: str, node: Any) -> None:
+        """InvalidConfig tells what is wrong with a part that building it would not tell."""
+        sound = self._cache.setdefault("sound", set())
+        if self._alike is not None and (key, self._alike) in sound:
+            return
+        if not has_missing(node) and _checks_itself(node, self._allowed):
+            sound.add((key, self._alike))
+            return
+        found = problems({key: node}, self._allowed)
+        if found:
+            raise InvalidConfig(found)
 
     def _object(self, node: Any) -> Any:
         return build(node, self._allowed)

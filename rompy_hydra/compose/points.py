@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, NoReturn
 
 from rompy_hydra.compose.build import Built, Parts
@@ -33,7 +33,7 @@ class PointComposer:
 
     def __init__(self, composer: Composer, sweep: SweepConfig, settings: Sequence[str]) -> None:
         self._composer = composer
-        self._sweep = sweep
+        self._directory = str(sweep.path)
         self._settings = list(settings)
         self._templates: OrderedDict[tuple[str, ...], Template | ConfigError] = OrderedDict()
         self._goes_first = functools.cache(self._belongs_to_the_template)
@@ -44,29 +44,26 @@ class PointComposer:
 
     def build(self, point: Point) -> Built:
         """A point's run, checked and built; ConfigError tells what is wrong with it."""
-        template, plain, changed = self._plain(point)
-        parts = Parts(plain, template.parts, changed, self._composer.trusted)
+        template, plain, changed, alike = self._plain(point)
+        parts = Parts(plain, template.parts, changed, self._composer.trusted, alike)
         return parts.built(
             overrides=tuple(point.overrides),
             parameters=point.parameters,
             config_dir=template.origin,
         )
 
-    def _plain(self, point: Point) -> tuple[Template, dict[str, Any], set[str]]:
-        """The template of a point, its configuration, and the keys in which it differs from it."""
+    def _plain(self, point: Point) -> tuple[Template, dict[str, Any], Set[str], tuple[str, ...] | None]:
+        """The template of a point, its configuration, the parts in which it differs, and see `Parts`."""
         shared, values = self._split(point.assignments)
         template = self._template(tuple(a.text for a in shared))
+        given = {"run_id": point.label, "output_dir": self._directory}
+        keys = tuple(a.key for a in values)
         plain = None if template.interpolates else short_way(template.plain, values)
-        if plain is None:
-            refused = functools.partial(self._refuse, template)
-            plain = template.filled(point.assignments, values, self._given(point), refused)
-            changed = template.differences(plain)
-        else:
-            changed = {_path(assignment.key).split(".")[0] for assignment in values}
-        return template, {**plain, **self._given(point)}, changed
-
-    def _given(self, point: Point) -> dict[str, str]:
-        return {"run_id": point.label, "output_dir": str(self._sweep.path)}
+        if plain is not None:
+            return template, plain | given, *_changed(keys)
+        refused = functools.partial(self._refuse, template)
+        plain = template.filled(point.assignments, values, given, refused)
+        return template, plain | given, template.differences(plain), None
 
     def _refuse(self, template: Template, wrong: Sequence[Refusal]) -> NoReturn:
         """Tell all overrides of a point that are wrong."""
@@ -134,6 +131,13 @@ def _is_apart(path: str, others: Sequence[str]) -> bool:
     """Whether no other key is this one, nor a part of it, nor the other way round."""
     near = [o for o in others if f"{o}.".startswith(f"{path}.") or f"{path}.".startswith(f"{o}.")]
     return len(near) == 1  # itself
+
+
+@functools.lru_cache
+def _changed(keys: tuple[str, ...]) -> tuple[Set[str], tuple[str, ...] | None]:
+    """The parts that hold these keys; the keys, if none of them says what a part is."""
+    paths = [_path(key).split(".") for key in keys]
+    return {path[0] for path in paths}, None if any(p[-1].startswith("_") for p in paths) else keys
 
 
 def _path(key: str) -> str:

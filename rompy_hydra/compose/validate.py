@@ -33,7 +33,7 @@ def problems(config: Mapping[str, Any], allowed: Sequence[str]) -> list[Problem]
 
 
 def _missing(node: object, path: str) -> Iterator[Problem]:
-    if isinstance(node, Mapping):
+    if isinstance(node, dict):
         for key, value in node.items():
             yield from _missing(value, f"{path}.{key}" if path else str(key))
     elif isinstance(node, list):

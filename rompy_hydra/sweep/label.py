@@ -22,15 +22,26 @@ _AWKWARD = re.compile(r"[^\w.+-]+", re.UNICODE)
 
 
 def label(overrides: Iterable[tuple[str, object]]) -> str:
-    """The label of a run from its overrides, such as `friction=0.03,source=2.5`.
-
-    Keys are sorted, so the order of the overrides does not matter, and shortened to their last
-    part where that is not ambiguous. Long or awkward values are cut and told apart by a hash.
+    """The label of a run from its overrides; see `joined`.
 
     >>> label([("model.friction", 0.03), ("+model.depth", 10)])
     'depth=10,friction=0.03'
     """
-    pairs = sorted((key.lstrip("+"), _text(value)) for key, value in overrides if named(key))
+    return joined(pair for pair in (shown(key, value) for key, value in overrides) if pair)
+
+
+def shown(key: str, value: object) -> tuple[str, str] | None:
+    """An override as a label shows it: its key, and its value as a text; None if it is no part of it."""
+    return (key.lstrip("+"), _text(value)) if named(key) else None
+
+
+def joined(overrides: Iterable[tuple[str, str]]) -> str:
+    """The label of a run from overrides as `shown`, such as `friction=0.03,source=2.5`.
+
+    Keys are sorted, so the order of the overrides does not matter, and shortened to their last
+    part where that is not ambiguous. Long or awkward values are cut and told apart by a hash.
+    """
+    pairs = sorted(overrides)
     short = [_last(key) for key, _ in pairs]
     parts = [
         _part(last if short.count(last) == 1 else key, value)

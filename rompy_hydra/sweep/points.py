@@ -10,7 +10,7 @@ from functools import cached_property
 
 from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.provenance import Json
-from rompy_hydra.sweep.label import label, named
+from rompy_hydra.sweep.label import joined, named, shown
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class Assignment:
     text: str
     fixed: bool = False
 
+    @cached_property
+    def shown(self) -> tuple[str, str] | None:
+        """What a label shows of it; most points share most of their assignments."""
+        return shown(self.key, self.value)
+
 
 @dataclass(frozen=True)
 class Point:
@@ -35,7 +40,7 @@ class Point:
     @cached_property
     def label(self) -> str:
         """The name of the run's directory."""
-        return label((a.key, a.value) for a in self.assignments) or "default"
+        return joined(a.shown for a in self.assignments if a.shown) or "default"
 
     @property
     def overrides(self) -> list[str]:
