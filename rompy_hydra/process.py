@@ -99,7 +99,7 @@ def run(
     begin = time.monotonic()
     memory = PeakMemory()
     process: subprocess.Popen[bytes] | None = None
-    with log.open("ab") as output, _following(log, output.tell(), stream):
+    with open(log, "ab", buffering=0) as output, _following(log, output.tell(), stream):
         try:
             process = subprocess.Popen(
                 argv,

@@ -35,12 +35,12 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str
 _SMALL = 65536
 
 
-def json_text(value: object) -> str:
-    """A value as JSON on one line, several times as quickly as by the standard library."""
+def json_text(value: object, indent: int | None = None) -> str:
+    """A value as JSON, many times as quickly as by the standard library."""
     try:
-        return to_json(value, inf_nan_mode="constants").decode()
+        return to_json(value, indent=indent, inf_nan_mode="constants").decode()
     except (PydanticSerializationError, UnicodeError):  # a name of a file that is no text
-        return json.dumps(value)
+        return json.dumps(value, indent=indent)
 
 
 def hash_json(value: Json) -> str:

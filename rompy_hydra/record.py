@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -159,9 +160,8 @@ class RunRecord:
         return replace(self, error=error, outputs=[], products=[], checks=[], metrics={})
 
     def to_json(self) -> str:
-        """JSON with one line a fact: readable, and short."""
-        data = self._data()
-        return "{\n" + ",\n".join(f'"{k}": {_lines(v)}' for k, v in data.items()) + "\n}\n"
+        """The record as people read it."""
+        return json_text(self._data(), indent=2) + "\n"
 
     @property
     def ended(self) -> bool:
@@ -205,18 +205,15 @@ def _write_in_place(path: Path, text: str) -> bool:
     return True
 
 
-def _lines(value: object) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return "[\n  " + ",\n  ".join(map(json_text, value)) + "\n]"
-    if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
-        rows = (f"{json_text(k)}: {json_text(v)}" for k, v in value.items())
-        return "{\n  " + ",\n  ".join(rows) + "\n}"
-    return json_text(value)
-
-
 def now() -> str:
     """The time in UTC, ISO 8601 with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    seconds, rest = divmod(time.time_ns() // 1_000_000, 1000)
+    return f"{_to_the_second(seconds)}.{rest:03d}+00:00"
+
+
+@functools.lru_cache(maxsize=2)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def error_facts(stage: str, error: BaseException, log: list[str]) -> dict[str, Json]:

@@ -190,6 +190,8 @@ def postprocess(attempt: Attempt) -> None:
         if isinstance(found, Mapping):
             metrics = {str(key): value for key, value in found.items()}
             record.metrics |= rec.plain(metrics, constant=lambda _nan: None)
+    if attempt.fresh and all(processor.instant for processor in task.processors):
+        return  # nothing in the directory has changed
     if record.metrics:
         write_atomic(workspace.metrics, json.dumps(record.metrics, indent=2) + "\n")
     # A postprocessor may have changed or compressed the outputs: the model need not run again for that.

@@ -23,6 +23,8 @@ def watcher() -> Watcher:
 class PlainWatcher:
     """One line a finished run."""
 
+    live = False
+
     def __init__(self) -> None:
         self._done = 0
         self._total = 0
@@ -49,6 +51,8 @@ class PlainWatcher:
 
 class LiveWatcher:
     """Counts, the running runs with their times, and the time that is left."""
+
+    live = True
 
     def __init__(self) -> None:
         from rich.console import Console

@@ -119,7 +119,7 @@ class Parts:
         pipeline = self._part("pipeline", self._pipeline)
         model_run = ModelRun(
             run_id=str(config["run_id"]),
-            output_dir=Path(str(config["output_dir"])),
+            output_dir=config["output_dir"],
             period=period,
             config=model,
         )

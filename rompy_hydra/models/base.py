@@ -127,9 +127,10 @@ class BaseConfig(BaseModel):
 
     def inputs(self, run: RunFacts) -> Iterator[Input]:
         """Every file of the workspace, rendered in memory; GenerateError if one cannot be made."""
-        if self.template_dir is not None:
+        template = self.template_dir
+        if template is not None:
             from rompy_hydra.models.render import render_directory
 
-            yield from render_directory(self.template_dir, {"run": run, "model": dict(self.context())})
+            yield from render_directory(template, {"run": run, "model": dict(self.context())})
         for file in self.files:
             yield file.as_input()

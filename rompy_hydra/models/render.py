@@ -32,18 +32,19 @@ def render_directory(directory: Path, context: Mapping[str, object]) -> Iterator
     """
     if not directory.is_dir():
         raise GenerateError(f"the template directory {directory} does not exist (model.template)")
-    for path in _files(directory):
-        relative = path.relative_to(directory).as_posix()
-        name = _rendered(relative, path, context).removesuffix(_SUFFIX)
+    # Paths as texts: this is done for every point of a sweep, twice.
+    root = os.path.join(directory, "")
+    for path in _files(root):
+        name = _rendered(path.removeprefix(root), path, context).removesuffix(_SUFFIX)
         text, executable = _read(path)
         if text is None:
-            yield Input(name, source=path, executable=executable)
+            yield Input(name, source=Path(path), executable=executable)
         else:
             content = _rendered(text, path, context).encode()
             yield Input(name, content=content, executable=executable)
 
 
-def _files(directory: Path) -> Iterator[Path]:
+def _files(directory: str) -> Iterator[str]:
     for root, folders, names in os.walk(directory, onerror=_cannot_list, followlinks=True):
         folders[:] = sorted(set(folders) - _NEVER_INPUTS)
         for folder in folders:
@@ -53,16 +54,16 @@ def _files(directory: Path) -> Iterator[Path]:
                 *Path(root).resolve().parents,
             ]:
                 raise GenerateError(f"{path} is a link to a directory that it lies in; take it out")
-        yield from (Path(root, name) for name in sorted(names))
+        yield from (os.path.join(root, name) for name in sorted(names))
 
 
 def _cannot_list(error: OSError) -> None:
     raise GenerateError(f"cannot read the template directory {error.filename}: {error.strerror}") from error
 
 
-def _read(path: Path) -> tuple[str | None, bool]:
+def _read(path: str) -> tuple[str | None, bool]:
     try:
-        facts = path.stat()
+        facts = os.stat(path)
         if not stat.S_ISREG(facts.st_mode):
             raise GenerateError(f"cannot read the template {path}: it is no regular file")
         return _cached_text(path, facts.st_mtime_ns, facts.st_size), bool(facts.st_mode & 0o100)
@@ -71,8 +72,8 @@ def _read(path: Path) -> tuple[str | None, bool]:
 
 
 @functools.lru_cache(maxsize=256)
-def _cached_text(path: Path, mtime_ns: int, size: int) -> str | None:
-    data = path.read_bytes()
+def _cached_text(path: str, mtime_ns: int, size: int) -> str | None:
+    data = Path(path).read_bytes()
     if b"\0" in data:
         return None
     try:
@@ -81,11 +82,11 @@ def _cached_text(path: Path, mtime_ns: int, size: int) -> str | None:
         return None
 
 
-def _rendered(text: str, path: Path, context: Mapping[str, object]) -> str:
+def _rendered(text: str, path: str, context: Mapping[str, object]) -> str:
     """A text or a name; as it is, to the last line end, where nothing in it is for Jinja."""
     if not any(mark in text for mark in ("{{", "{%", "{#")):
         return text
-    return _render(_compiled(text, str(path)), path, context)
+    return _render(_compiled(text, path), path, context)
 
 
 @functools.lru_cache(maxsize=512)
@@ -109,7 +110,7 @@ def _environment(newline: Literal["\n", "\r\n"]) -> jinja2.Environment:
     )
 
 
-def _render(template: jinja2.Template, path: Path, context: Mapping[str, object]) -> str:
+def _render(template: jinja2.Template, path: str, context: Mapping[str, object]) -> str:
     try:
         return template.render(context)
     except jinja2.UndefinedError as error:
@@ -121,11 +122,9 @@ def _render(template: jinja2.Template, path: Path, context: Mapping[str, object]
         ) from error
 
 
-def _line(error: BaseException, path: Path) -> int:
+def _line(error: BaseException, path: str) -> int:
     """The template's line: Jinja maps the frames of its compiled code back to it."""
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
-    ]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
     return lines[-1] or 1 if lines else 1
 
 

@@ -221,7 +221,8 @@ class Engine:
         task.stop = self._stop
         task.seen = order.seen if task is order.ready.task else None
         task.again = self._plan.config.retry == "all"
-        task.watch = lambda state: self._show(lambda: self._watcher.state(label, state))
+        if self._watcher.live:
+            task.watch = lambda state: self._show(lambda: self._watcher.state(label, state))
         return row_of_try(order.point, task, order.ready.carry_out)
 
     def _finished(self, row: Row, own: bool = False) -> None:

@@ -39,6 +39,9 @@ class Plan:
 class Watcher(Protocol):
     """Whoever shows the progress of a sweep. Called from several threads, one at a time."""
 
+    # Whether it is told of every stage of every run.
+    live: bool
+
     def begin(self, plan: Plan, forecast: Forecast) -> None: ...
     def state(self, label: str, state: str) -> None: ...
     def finished(self, row: Row) -> None: ...
