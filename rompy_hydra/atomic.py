@@ -19,7 +19,7 @@ def is_partial(path: str) -> bool:
     return path.endswith(".part") and bool(_PARTIAL.fullmatch(path.rsplit("/", 1)[-1]))
 
 
-def write_atomic(path: Path, content: str | bytes, mode: int | None = None) -> None:
+def write_atomic(path: str | Path, content: str | bytes, mode: int | None = None) -> None:
     """Write a file so that a reader, or a kill at any moment, sees the old or the new content whole."""
     data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
 
@@ -53,7 +53,7 @@ def link_atomic(source: Path, target: Path) -> None:
     _put(target, lambda part: os.symlink(source, part))
 
 
-def _put(path: Path, make: Callable[[str], None]) -> None:
+def _put(path: str | Path, make: Callable[[str], None]) -> None:
     """Let `make` make a file beside `path` that becomes `path`, or is taken away if that fails."""
     folder, name = os.path.split(path)
     # Cut short: together with what is added a name must not exceed 255 bytes.

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace import ATTEMPTS, Workspace
 
 _UNUSED = ".unused"
 
@@ -60,7 +60,7 @@ def _host() -> str:
     return f"{socket.gethostname()}/{boot}" if boot else socket.gethostname()
 
 
-def is_alive(owner: Owner, claim: Path) -> bool:
+def is_alive(owner: Owner, claim: str) -> bool:
     """Whether the owner of `claim` still works on it."""
     if owner.is_me():
         return _beat.watches(claim)  # this process knows what it works on
@@ -71,7 +71,7 @@ def is_alive(owner: Owner, claim: Path) -> bool:
             return False
         # A process that is gone but not yet waited for by its parent does not work any more.
         return abs(started - owner.started) < 1.0 and not _is_zombie(owner.pid)
-    return _age(claim) < STALE_SECONDS
+    return _age(Path(claim)) < STALE_SECONDS
 
 
 def _is_zombie(pid: int) -> bool:
@@ -84,7 +84,7 @@ def _is_zombie(pid: int) -> bool:
 def latest(workspace: Workspace) -> tuple[int, Owner | None]:
     """The number of the newest claimed attempt (0: none) and its owner (None: nobody known)."""
     try:
-        names = os.listdir(workspace.attempts)
+        names = os.listdir(workspace.at(ATTEMPTS))
     except (FileNotFoundError, NotADirectoryError):
         return 0, None
     numbers = [int(n[:-6]) for n in names if n.endswith(".claim") and n[:-6].isdigit()]
@@ -94,20 +94,20 @@ def latest(workspace: Workspace) -> tuple[int, Owner | None]:
     if f"{number}{_UNUSED}" in names:
         return number, None
     try:
-        facts = json.loads(claim_path(workspace, number).read_text())
+        facts = json.loads(Path(claim_path(workspace, number)).read_text())
         return number, Owner(str(facts["host"]), int(facts["pid"]), float(facts["started"]))
     except (OSError, ValueError, KeyError, TypeError):
         return number, None
 
 
-def claim_path(workspace: Workspace, number: int) -> Path:
-    return workspace.attempts / f"{number}.claim"
+def claim_path(workspace: Workspace, number: int) -> str:
+    return workspace.at(f"{ATTEMPTS}/{number}.claim")
 
 
 def directory_of(workspace: Workspace) -> tuple[int, int] | None:
     """What tells a run directory from a later one of the same name; None where there is none."""
     try:
-        facts = workspace.path.stat()
+        facts = os.stat(workspace.at(""))
     except (FileNotFoundError, NotADirectoryError):
         return None
     return facts.st_dev, facts.st_ino
@@ -135,7 +135,7 @@ def claim(workspace: Workspace, number: int, directory: tuple[int, int] | None =
             os.close(file)
         os.link(draft, name, src_dir_fd=attempts, dst_dir_fd=attempts)
         # The directory may have been set aside just now; then so was the claim.
-        if not os.path.samestat(above, os.stat(workspace.path)):
+        if not os.path.samestat(above, os.stat(workspace.at(""))):
             return False
     except (FileExistsError, FileNotFoundError):
         return False
@@ -151,8 +151,8 @@ def _opened(workspace: Workspace) -> int | None:
     """A descriptor of the directory with the claims, which stays with it wherever it is moved."""
     try:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(workspace.attempts)
-        return os.open(workspace.attempts, os.O_RDONLY | os.O_DIRECTORY)
+            os.mkdir(workspace.at(ATTEMPTS))
+        return os.open(workspace.at(ATTEMPTS), os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return None
 
@@ -166,7 +166,7 @@ def release(workspace: Workspace, number: int, unused: bool = False) -> None:
     _beat.forget(path)
     if unused:
         with contextlib.suppress(OSError):
-            path.with_suffix(_UNUSED).touch()
+            Path(path).with_suffix(_UNUSED).touch()
 
 
 def _age(path: Path) -> float:
@@ -188,22 +188,22 @@ class _Heartbeat:
     """One daemon thread that touches all claims of this process, so that other hosts see it alive."""
 
     def __init__(self) -> None:
-        self._paths: set[Path] = set()
+        self._paths: set[str] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def watch(self, path: Path) -> None:
+    def watch(self, path: str) -> None:
         with self._lock:
             self._paths.add(path)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
                 self._thread.start()
 
-    def watches(self, path: Path) -> bool:
+    def watches(self, path: str) -> bool:
         with self._lock:
             return path in self._paths
 
-    def forget(self, path: Path) -> None:
+    def forget(self, path: str) -> None:
         with self._lock:
             self._paths.discard(path)
 

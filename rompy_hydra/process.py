@@ -77,9 +77,9 @@ class Finished:
 def run(
     argv: Sequence[str],
     *,
-    cwd: Path,
+    cwd: str | Path,
     env: Mapping[str, str],
-    log: Path,
+    log: str | Path,
     mark: str,
     timeout: float | None = None,
     grace: float = 5.0,
@@ -217,7 +217,7 @@ def signal_name(exit_code: int) -> str:
 
 
 @contextlib.contextmanager
-def _following(log: Path, start: int, stream: bool) -> Iterator[None]:
+def _following(log: str | Path, start: int, stream: bool) -> Iterator[None]:
     """Copy what is appended to `log` to this process's standard output while the block runs."""
     if not stream:
         yield
@@ -232,12 +232,12 @@ def _following(log: Path, start: int, stream: bool) -> Iterator[None]:
         follower.join()
 
 
-def _follow(log: Path, start: int, done: threading.Event) -> None:
+def _follow(log: str | Path, start: int, done: threading.Event) -> None:
     # Bytes of a character may come apart, and a terminal may not know all characters.
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     # The reader of our output may go away; the model goes on, and the log has everything.
-    with log.open("rb") as file, contextlib.suppress(OSError, ValueError):
+    with open(log, "rb") as file, contextlib.suppress(OSError, ValueError):
         file.seek(start)
         while True:
             last_round = done.is_set()

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from rompy_hydra.errors import RompyHydraError
 from rompy_hydra.file_fact import FileFact, file_fact
 from rompy_hydra.provenance import Json, json_text
-from rompy_hydra.workspace import Workspace, write_atomic
+from rompy_hydra.workspace import RECORD, Workspace, write_atomic
 
 __all__ = ["Clock", "DamagedRecord", "FileFact", "RunRecord", "StageRecord", "error_facts", "file_fact"]
 
@@ -94,12 +94,13 @@ class RunRecord:
     @classmethod
     def load(cls, workspace: Workspace) -> RunRecord | None:
         """The record of a run directory, None if it has none; DamagedRecord if it cannot be read."""
-        return cls.read(workspace.record)
+        return cls.read(workspace.at(RECORD))
 
     @classmethod
-    def read(cls, path: Path) -> RunRecord | None:
+    def read(cls, path: str | Path) -> RunRecord | None:
         try:
-            text = path.read_bytes()
+            with open(path, "rb", buffering=0) as file:
+                text = file.readall()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -121,7 +122,8 @@ class RunRecord:
             return cls(**data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedRecord(
-                f"{path} is damaged ({error}). It was left as it is; move {path.parent} aside, or "
+                f"{path} is damaged ({error}). It was left as it is; move "
+                f"{os.path.dirname(path)} aside, or "
                 "run with overwrite=true, which does that"
             ) from error
 
@@ -139,7 +141,7 @@ class RunRecord:
         # While it runs, room is kept for what may have to be said on a full disk.
         room = "" if final else " " * _ROOM + "\n"
         try:
-            write_atomic(workspace.record, text + room)
+            write_atomic(workspace.at(RECORD), text + room)
         except OSError:
             if not _write_in_place(workspace.record, text) and not (
                 self.error and _write_in_place(workspace.record, self._in_short().to_json())

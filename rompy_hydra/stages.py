@@ -6,7 +6,7 @@ Python API, a pipeline or a point of a sweep.
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from loguru import logger
 
@@ -18,6 +18,7 @@ from rompy_hydra.errors import GenerateError, RompyHydraError, RunError
 from rompy_hydra.memory import existing, needed
 from rompy_hydra.record import RunRecord
 from rompy_hydra.task import Task
+from rompy_hydra.workspace import RECORD
 
 __all__ = ["Busy", "perform", "preflight"]
 
@@ -61,13 +62,11 @@ def _perform(task: Task) -> RunRecord:
     while True:
         # In this order: who claims or writes after the look makes our claim fail, or our stamp differ.
         directory = claim.directory_of(workspace)
-        number, owner = claim.latest(workspace)
-        stamp = _stamp(workspace.record)
-        if directory is None and number:
-            continue  # made between these two looks
+        number, owner = claim.latest(workspace) if directory else (0, None)
+        stamp = _stamp(workspace.at(RECORD))
         if task.seen is not None and number > task.seen:
             raise Busy(f"another driver took {workspace.path} since it was looked at")
-        record = existing(task)
+        record = existing(task) if directory else None
         reasons = needed(task, record)
         done = record is not None and not reasons and not task.overwrite
         # An ended run that needs nothing is nobody's, whoever claimed it since.
@@ -82,7 +81,7 @@ def _perform(task: Task) -> RunRecord:
             continue  # Another driver was first: see what it makes of it.
         unused = True
         try:
-            if _stamp(workspace.record) != stamp:
+            if _stamp(workspace.at(RECORD)) != stamp:
                 continue
             unused = False
             if aside:
@@ -108,10 +107,10 @@ def _check_free(task: Task, record: RunRecord | None, number: int, owner: Owner 
         )
 
 
-def _stamp(record: Path) -> tuple[int, int, int] | None:
+def _stamp(record: str) -> tuple[int, int, int] | None:
     """What differs when a record was written again."""
     try:
-        stat = record.stat()
+        stat = os.stat(record)
     except OSError:
         return None
     return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -225,8 +225,8 @@ def config_data(config: object) -> dict[str, Json]:
     kind = type(config)
     target = f"{kind.__module__}.{kind.__qualname__}"
     if isinstance(config, BaseConfig):
-        data = config.model_dump(mode="json")
-        return {"_target_": target, **(data if _is_json(data) else rec.plain(data))}
+        fields = config.model_dump(mode="json")
+        return {"_target_": target, **(fields if _is_json(fields) else rec.plain(fields))}
     data = described(config if isinstance(config, BaseModel) else getattr(config, "__dict__", {}))
     assert isinstance(data, dict)
     return {"_target_": target, **rec.plain({**data})}

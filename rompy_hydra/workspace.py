@@ -78,10 +78,22 @@ class Workspace:
     """One run directory. Creating the object touches nothing on disk."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(os.path.abspath(path))
+        self._root = os.path.abspath(path)
 
     def __repr__(self) -> str:
-        return f"Workspace({str(self.path)!r})"
+        return f"Workspace({self._root!r})"
+
+    def at(self, relative: str) -> str:
+        """The path of a file of this run as a text: what is done in every run takes no `Path`."""
+        return f"{self._root}/{relative}"
+
+    def exists(self) -> bool:
+        """Whether the directory is there."""
+        return os.path.isdir(self._root)
+
+    @functools.cached_property
+    def path(self) -> Path:
+        return Path(self._root)
 
     @functools.cached_property
     def record(self) -> Path:
@@ -105,15 +117,16 @@ class Workspace:
 
     def write_script(self, text: str) -> None:
         """Leave `run.sh`, unless it is there as it should be."""
-        with contextlib.suppress(OSError):  # whatever it is, it is written anew
-            if self.script.read_bytes() == text.encode(errors="surrogateescape"):
+        # Whatever is there and cannot be read is written anew.
+        with contextlib.suppress(OSError), open(self.at(SCRIPT), "rb", buffering=0) as file:
+            if file.readall() == text.encode(errors="surrogateescape"):
                 return
-        write_atomic(self.script, text, mode=0o755)
+        write_atomic(self.at(SCRIPT), text, mode=0o755)
 
     def create(self) -> None:
         """Make the directory; GenerateError says why it cannot be made."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            os.makedirs(self._root, exist_ok=True)
         except OSError as error:
             raise GenerateError(
                 f"cannot make the run directory {self.path}: {error.strerror}. "
@@ -123,7 +136,7 @@ class Workspace:
     def is_taken(self) -> bool:
         """Whether the directory holds anything, besides claims of those who want to fill it."""
         try:
-            with os.scandir(self.path) as entries:
+            with os.scandir(self._root) as entries:
                 return any(entry.name != ATTEMPTS for entry in entries)
         except FileNotFoundError:
             return False
@@ -134,8 +147,8 @@ class Workspace:
 
     def inside(self, relative: str) -> Path:
         """The path of a file of this run; ValueError if it would lie outside the directory."""
-        target = os.path.normpath(os.path.join(self.path, relative))
-        if not target.startswith(os.path.join(self.path, "")):
+        target = os.path.normpath(os.path.join(self._root, relative))
+        if not target.startswith(os.path.join(self._root, "")):
             raise ValueError(f"'{relative}' lies outside the run directory")
         return Path(target)
 
@@ -153,7 +166,8 @@ class Workspace:
 
     def forget_exit_code(self) -> None:
         """Take away what an earlier start left, before a new one."""
-        (self.path / EXIT_CODE).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.at(EXIT_CODE))
 
     def traces(self) -> list[str]:
         """Names of the engine's own files that are there: signs of a run, whoever made it."""
@@ -164,7 +178,7 @@ class Workspace:
 
         A link to a file is one; links to directories, pipes and sockets are none: they have no content.
         """
-        for name, path in _walk(self.path, ""):
+        for name, path in _walk(self._root, ""):
             try:
                 facts = os.stat(path)
             except OSError:  # a dangling link, or deleted meanwhile

@@ -96,7 +96,7 @@ class LocalPipelineBackend(BasePipeline):
         task.stages = self.stages
         try:
             record = task.model_run.perform(task)
-            if self.validate_stages and not task.workspace.path.is_dir():
+            if self.validate_stages and not task.workspace.exists():
                 raise GenerateError(f"no run directory after generating: {task.workspace.path}")
         except Exception as error:  # noqa: BLE001 - it is recorded, and answered here
             results |= _progress(task)

@@ -156,7 +156,7 @@ class BaseRunBackend(ABC):
         reported: Mapping[str, Json] = MappingProxyType({}),
     ) -> Job:
         """The job of a model run here, with its `run.sh` written into the workspace."""
-        if not workspace.path.is_dir():
+        if not workspace.exists():
             raise RunError(f"the workspace {workspace.path} does not exist; generate it first")
         commands = self.commands(model_run.config)
         env = self.environment(model_run.config)

@@ -7,7 +7,6 @@ import os
 import sysconfig
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field, field_validator
@@ -24,6 +23,7 @@ from rompy_hydra.run.base import (
     missing_program,
 )
 from rompy_hydra.run.programs import near_program
+from rompy_hydra.workspace import LOG, SCRIPT
 
 
 class LocalConfig(BackendConfig):
@@ -77,7 +77,7 @@ class LocalRunBackend(BaseRunBackend):
 
     def execute(self, job: Job) -> Outcome:
         # Secrets are not in the script: they come with the process.
-        return self._run(job, ["/bin/sh", str(job.workspace.script)], job.workspace.path, job.secrets)
+        return self._run(job, ["/bin/sh", job.workspace.at(SCRIPT)], job.workspace.at(""), job.secrets)
 
     def adopt(self, job: Job) -> Outcome | None:
         begin = time.monotonic()
@@ -101,7 +101,7 @@ class LocalRunBackend(BaseRunBackend):
         from rompy_hydra.run.hook import pickled
 
         with pickled(model_run) as argv:
-            work = Path(self.working_dir() or job.workspace.path)
+            work = self.working_dir() or str(job.workspace.path)
             return self._run(job, argv, work, job.env)
 
     def working_dir(self) -> str | None:
@@ -109,13 +109,13 @@ class LocalRunBackend(BaseRunBackend):
         given = self.config.working_dir
         return None if given is None else os.path.abspath(os.path.expanduser(given))
 
-    def _run(self, job: Job, argv: list[str], work: Path, env: Mapping[str, str]) -> Outcome:
+    def _run(self, job: Job, argv: list[str], work: str, env: Mapping[str, str]) -> Outcome:
         try:
             finished = process.run(
                 argv,
                 cwd=work,
                 env={**os.environ, "PATH": search_path(), **env},
-                log=job.workspace.log,
+                log=job.workspace.at(LOG),
                 mark=str(job.workspace.path),
                 timeout=job.timeout,
                 grace=self.config.kill_grace,
