@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -97,10 +99,11 @@ def versions() -> dict[str, str]:
     """Versions of the installed packages that a result can depend on."""
     found = {}
     for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            # By the line itself: the whole of the metadata is parsed as an e-mail otherwise.
+            text = importlib.metadata.distribution(name).read_text("METADATA") or ""
+            line = re.search(r"^Version: *(.+)$", text, re.MULTILINE)
+            found[name] = line[1].strip() if line else importlib.metadata.version(name)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 
 from rompy_hydra.cli import report
@@ -16,6 +17,8 @@ def main(argv: Sequence[str]) -> int:
     with app.opened(arguments) as composer:
         if app.is_hydras_own(arguments):
             return app.delegate(composer, arguments)
+        gc.freeze()
+        gc.enable()
         if arguments.multirun:
             from rompy_hydra.cli import sweep
 
