@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from loguru import logger
 
 from rompy_hydra import claim, plugins, process, verbs
@@ -60,6 +62,7 @@ class Attempt:
             # To process the outputs of a failed run does not mend it.
             ran = self.record.stages["run"].state
             self.record.state = ran if ran in rec.FINAL else rec.PENDING
+            self.know_origin()
             self.record.save(self.workspace)
         except BaseException as error:
             self.task.progress.stage = stage
@@ -81,6 +84,15 @@ class Attempt:
         if save:
             self.record.save(self.workspace)
         self.task.watch(state)
+
+    def know_origin(self) -> None:
+        """Put into the record where the run comes from, as soon as that is known."""
+        self.record.provenance = provenance(self.task.origin.config_dir)
+
+    def ask_for_origin(self) -> None:
+        """Look it up beside a model that runs: git may take its time."""
+        asking = threading.Thread(target=provenance, args=(self.task.origin.config_dir,), daemon=True)
+        asking.start()
 
     def _done(self, stage: str, seconds: float) -> None:
         self.record.end(stage, rec.COMPLETED, seconds)
@@ -111,7 +123,6 @@ class Attempt:
         record.identity |= {part: value for part, value in task.identity.items() if value}
         record.overrides = [redacted_override(o) for o in task.origin.overrides] or record.overrides
         record.parameters = redacted_parameters(task.origin.parameters) or record.parameters
-        record.provenance = provenance(task.origin.config_dir)
         owner = claim.me()
         record.driver = {"host": owner.host, "pid": owner.pid, "started": owner.started}
         if task.origin.composed:
@@ -181,6 +192,7 @@ class Attempt:
         record.end(stage, state, seconds)
         record.checks = getattr(error, "checks", record.checks)
         told = error if str(error) or state != rec.INTERRUPTED else KeyboardInterrupt("interrupted")
+        self.know_origin()
         record.error = rec.error_facts(stage, told, self.workspace.last_log_lines())
         try:
             record.save(self.workspace)

@@ -12,13 +12,13 @@ import contextlib
 import functools
 import json
 import os
+import re
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from rompy_hydra.workspace import ATTEMPTS, Workspace
 
@@ -47,7 +47,22 @@ def me() -> Owner:
 
 @functools.cache
 def _owner(pid: int) -> Owner:
-    return Owner(_host(), pid, round(psutil.Process(pid).create_time(), 2))
+    return Owner(_host(), pid, round(_started(pid), 2))
+
+
+def _started(pid: int) -> float:
+    """When a process began, seconds since 1970; psutil.NoSuchProcess if there is none.
+
+    Every start of this program asks this of itself, so it is not made to wait for psutil.
+    """
+    if pid == os.getpid() and sys.platform == "linux":
+        ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+        boot = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
+        assert boot is not None
+        return int(boot[1]) + int(ticks) / os.sysconf("SC_CLK_TCK")
+    import psutil
+
+    return float(psutil.Process(pid).create_time())
 
 
 @functools.cache
@@ -65,20 +80,20 @@ def is_alive(owner: Owner, claim: str) -> bool:
     if owner.is_me():
         return _beat.watches(claim)  # this process knows what it works on
     if owner.host == _host():
-        try:
-            started = psutil.Process(owner.pid).create_time()
-        except psutil.NoSuchProcess:
-            return False
-        # A process that is gone but not yet waited for by its parent does not work any more.
-        return abs(started - owner.started) < 1.0 and not _is_zombie(owner.pid)
+        return _lives_here(owner)
     return _age(Path(claim)) < STALE_SECONDS
 
 
-def _is_zombie(pid: int) -> bool:
+def _lives_here(owner: Owner) -> bool:
+    import psutil
+
     try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        process = psutil.Process(owner.pid)
+        # A process that is gone but not yet waited for by its parent does not work any more.
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        return alive and abs(process.create_time() - owner.started) < 1.0
     except psutil.NoSuchProcess:
-        return True
+        return False
 
 
 def latest(workspace: Workspace) -> tuple[int, Owner | None]:

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from rompy_hydra.process_tree import end_tree, find_leader, kill_marked
 from rompy_hydra.resource_use import PeakMemory
 from rompy_hydra.workspace import RUN_MARK
@@ -197,6 +195,8 @@ def _open_pidfd(pid: int) -> int | None:
 
 
 def _has_ended(pid: int) -> bool:
+    import psutil
+
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

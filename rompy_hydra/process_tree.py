@@ -8,11 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import psutil
 from loguru import logger
 
 from rompy_hydra.workspace import RUN_MARK
+
+# Imported where it is used: most runs leave no process behind that it would have to find.
+if TYPE_CHECKING:
+    import psutil
 
 # How long processes that were killed may take to be gone, seconds. One that waits for a dead disk,
 # or belongs to another user, cannot be ended, and must not hold the driver for ever.
@@ -25,6 +29,8 @@ def find_leader(mark: str, pid: int | None = None) -> int | None:
     `pid` is the one that was written down, if it was; without it the oldest process of the run is
     taken, since all others descend from it.
     """
+    import psutil
+
     members = marked(mark)
     if pid is not None:
         return pid if any(process.pid == pid for process in members) else None
@@ -50,6 +56,8 @@ def end_tree(
     """
     if quick and pid is not None and not _has_heirs(pid, mark):
         return 0
+    import psutil
+
     found = {process.pid: process for process in _tree(pid, mark)}
     for process in found.values():
         with contextlib.suppress(psutil.Error):
@@ -73,6 +81,8 @@ def end_tree(
 
 def kill_marked(mark: str) -> None:
     """SIGKILL for every process of a run, now; whoever waits for the run sees its end."""
+    import psutil
+
     for process in marked(mark):
         with contextlib.suppress(psutil.Error):
             process.kill()
@@ -80,6 +90,8 @@ def kill_marked(mark: str) -> None:
 
 def marked(mark: str, session: int | None = None) -> list[psutil.Process]:
     """The living processes that carry `mark` in their environment, or are of `session`."""
+    import psutil
+
     needle = _needle(mark)
     found = []
     for pid in psutil.pids():
@@ -131,6 +143,8 @@ def _needle(mark: str) -> bytes:
 
 
 def _environment(pid: int) -> bytes:
+    import psutil
+
     if sys.platform == "linux":  # ten times quicker than by way of psutil
         return b"\0" + _content(f"/proc/{pid}/environ") + b"\0"
     pairs = psutil.Process(pid).environ().items()
@@ -138,6 +152,8 @@ def _environment(pid: int) -> bytes:
 
 
 def _tree(pid: int | None, mark: str) -> list[psutil.Process]:
+    import psutil
+
     found = {process.pid: process for process in marked(mark, session=pid)}
     if pid is not None:
         with contextlib.suppress(psutil.Error):
@@ -161,6 +177,8 @@ def _wait_for_end(processes: list[psutil.Process], seconds: float) -> None:
 
 
 def _alive(process: psutil.Process) -> bool:
+    import psutil
+
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:

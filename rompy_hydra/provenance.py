@@ -12,6 +12,7 @@ import platform
 import re
 import socket
 import subprocess
+import threading
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,6 +33,7 @@ _PACKAGES: tuple[str, ...] = (
 _PACKAGES += ("xarray", "netCDF4", "matplotlib", "anuga", "rompy")
 
 
+_looking_up = threading.Lock()
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
 # Bytes that are read at once.
 _SMALL = 65536
@@ -107,9 +109,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-@functools.cache
 def provenance(config_dir: Path) -> dict[str, Json]:
-    """Everything about the origin of a run of this process; `config_dir`: where its configs lie."""
+    """Everything about the origin of a run of this process; `config_dir`: where its configs lie.
+
+    Looked up once. Another thread that asks meanwhile waits for the answer.
+    """
+    with _looking_up:
+        return _provenance(config_dir)
+
+
+@functools.cache
+def _provenance(config_dir: Path) -> dict[str, Json]:
     return {
         **git_facts(config_dir),
         "config_dir": str(config_dir),

@@ -132,6 +132,7 @@ def _execute(attempt: Attempt, chosen: ChosenBackend) -> Outcome:
 
     def report(facts: Mapping[str, Json]) -> None:
         # At once, so that a driver after this one finds what was started.
+        attempt.know_origin()
         record.backend_facts |= dict(facts)
         task.forget_run_key()
         record.stages["run"].key = task.run_key
@@ -140,6 +141,8 @@ def _execute(attempt: Attempt, chosen: ChosenBackend) -> Outcome:
         except OSError as error:
             logger.warning("cannot write {}: {}", workspace.record, error.strerror)
 
+    if not record.provenance:
+        attempt.ask_for_origin()
     job = chosen.backend.job(task.model_run, workspace, task.stop, report)
     return chosen.backend.carry_out(job, task.model_run)
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rompy_hydra.compose.build import Built, build_run
 from rompy_hydra.compose.composer import Composed, Composer, parser
 from rompy_hydra.compose.overrides import in_hydras_terms
+from rompy_hydra.compose.yaml_text import yaml_text
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
 from rompy_hydra.pipeline.local import LocalPipelineBackend
 from rompy_hydra.redaction import redacted, redacted_override
@@ -89,8 +90,8 @@ def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
         raise ConfigError(str(error)) from error
     overrides_kept = [redacted_override(line) for line in composed.overrides]
     files = {
-        "config.yaml": OmegaConf.to_yaml(redacted(composed.without_hydra())),
-        "overrides.yaml": OmegaConf.to_yaml(overrides_kept),
+        "config.yaml": yaml_text(redacted(composed.without_hydra())),
+        "overrides.yaml": yaml_text(list(overrides_kept)),
     }
     built.task.origin = replace(built.task.origin, composed=files)
     return built

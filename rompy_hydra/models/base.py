@@ -95,7 +95,8 @@ class BaseConfig(BaseModel):
     `commands` are shell lines or argument lists, run in order in the workspace.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Its validator is made when it is first used: most programs use few of its kind.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     # The kind's name, as logs and records tell it.
     kind: ClassVar[str] = "base"

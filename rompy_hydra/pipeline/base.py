@@ -20,7 +20,8 @@ class BasePipeline(BaseModel, ABC):
     `stage`, `message` and `error`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Its validator is made when it is first used: most programs use few of its kind.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: ClassVar[str]
 

@@ -32,7 +32,8 @@ class BasePostprocessor(BaseModel, ABC):
     the results table go under `metrics`. Settings given to `process` override the fields.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Its validator is made when it is first used: most programs use few of its kind.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     # Whether it takes no longer than to write down that it begins, and can be done again for nothing.
     instant: ClassVar[bool] = False

@@ -38,7 +38,8 @@ __all__ = [
 class BackendConfig(BaseModel):
     """Fields that every run backend knows. Plain data: it never looks at this machine."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Its validator is made when it is first used: most programs use few of its kind.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     # Fields that change how one waits or what one sees, not what comes out.
     transient: ClassVar[frozenset[str]] = frozenset({"timeout"})
