@@ -12,7 +12,6 @@ import contextlib
 import functools
 import json
 import os
-import re
 import socket
 import sys
 import threading
@@ -30,7 +29,11 @@ STALE_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Owner:
-    """A driver process, told apart from any later one with the same process id."""
+    """A driver process, told apart from any later one with the same process id.
+
+    `started` is in seconds after the boot that `host` names, and not by the clock on the wall, which
+    may be set while a driver works; since 1970 on systems other than Linux.
+    """
 
     host: str
     pid: int
@@ -47,22 +50,33 @@ def me() -> Owner:
 
 @functools.cache
 def _owner(pid: int) -> Owner:
-    return Owner(_host(), pid, round(_started(pid), 2))
+    started = _started(pid)
+    assert started is not None
+    return Owner(_host(), pid, round(started, 2))
 
 
-def _started(pid: int) -> float:
-    """When a process began, seconds since 1970; psutil.NoSuchProcess if there is none.
-
-    Every start of this program asks this of itself, so it is not made to wait for psutil.
-    """
-    if pid == os.getpid() and sys.platform == "linux":
-        ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
-        boot = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
-        assert boot is not None
-        return int(boot[1]) + int(ticks) / os.sysconf("SC_CLK_TCK")
+def _started(pid: int) -> float | None:
+    """When a process began, as an owner tells it; None if it is gone, waited for or not."""
+    if sys.platform == "linux":  # without psutil, since every start of this program asks it of itself
+        try:
+            facts = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if facts[0] in "ZX" else int(facts[19]) / os.sysconf("SC_CLK_TCK")
     import psutil
 
-    return float(psutil.Process(pid).create_time())
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+def began() -> float:
+    """When this process began, by the clock on the wall: seconds since 1970."""
+    if sys.platform == "linux":
+        return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - me().started)
+    return me().started
 
 
 @functools.cache
@@ -80,20 +94,14 @@ def is_alive(owner: Owner, claim: str) -> bool:
     if owner.is_me():
         return _beat.watches(claim)  # this process knows what it works on
     if owner.host == _host():
-        return _lives_here(owner)
+        return lives_here(owner)
     return _age(Path(claim)) < STALE_SECONDS
 
 
-def _lives_here(owner: Owner) -> bool:
-    import psutil
-
-    try:
-        process = psutil.Process(owner.pid)
-        # A process that is gone but not yet waited for by its parent does not work any more.
-        alive = process.status() != psutil.STATUS_ZOMBIE
-        return alive and abs(process.create_time() - owner.started) < 1.0
-    except psutil.NoSuchProcess:
-        return False
+def lives_here(owner: Owner) -> bool:
+    """Whether a process of this machine lives; one that only waits for its parent's notice does not."""
+    started = _started(owner.pid)
+    return started is not None and abs(started - owner.started) < 0.1
 
 
 def latest(workspace: Workspace) -> tuple[int, Owner | None]:

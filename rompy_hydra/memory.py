@@ -63,13 +63,16 @@ def existing(task: Task) -> RunRecord | None:
     workspace = task.workspace
     try:
         record = RunRecord.load(workspace)
+        if record is None and not task.overwrite and (stranger := _stranger(task)):
+            # Another driver may have begun this run since the record was not there.
+            record = RunRecord.load(workspace)
+            if record is None:
+                raise ConfigError(stranger)
     except rec.DamagedRecord as error:
         if task.overwrite:
             return None
         raise ConfigError(str(error)) from error
     if record is None:
-        if not task.overwrite:
-            _refuse_strangers(task)
         return None
     differs = [
         part
@@ -84,23 +87,24 @@ def existing(task: Task) -> RunRecord | None:
     return record
 
 
-def _refuse_strangers(task: Task) -> None:
-    """ConfigError if a run would replace a file that no run of ours has made."""
+def _stranger(task: Task) -> str:
+    """Which file a run would replace that no run of ours has made, and what to do; '' for none."""
     if not task.workspace.is_taken():
-        return
+        return ""
     traces = task.workspace.traces()
     if traces:
-        raise ConfigError(
+        return (
             f"{task.workspace.path} has no run.json, but {', '.join(traces)} that a run would replace. "
             "Choose another run_id or output_dir, or say overwrite=true: it moves the directory aside"
         )
     for item in task.inputs:
         path = task.workspace.path / item.path
         if os.path.lexists(path) and (not path.is_file() or hash_file(path) != content_hash(item)):
-            raise ConfigError(
+            return (
                 f"{path} is there already and differs from what the run would write. Choose another "
                 "run_id or output_dir, or say overwrite=true: it moves the directory aside"
             )
+    return ""
 
 
 def _difference(record: RunRecord, task: Task) -> str:

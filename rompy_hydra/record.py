@@ -209,7 +209,12 @@ def _write_in_place(path: Path, text: str) -> bool:
 
 def now() -> str:
     """The time in UTC, ISO 8601 with milliseconds."""
-    seconds, rest = divmod(time.time_ns() // 1_000_000, 1000)
+    return told_time(time.time())
+
+
+def told_time(moment: float) -> str:
+    """Seconds since 1970 as records tell times: they are ordered as text, too."""
+    seconds, rest = divmod(int(moment * 1000), 1000)
     return f"{_to_the_second(seconds)}.{rest:03d}+00:00"
 
 

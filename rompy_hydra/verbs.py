@@ -100,9 +100,11 @@ def run(attempt: Attempt) -> None:
             workspace.forget_exit_code()
             # With its key, so that a later driver can tell whether the model's result is its own.
             # A backend that reports at once writes it by that, together with what it started, and not
-            # at all for a model that is over by then.
+            # at all for a model that is over by then. Where the record tells of this attempt already,
+            # a driver that comes after a sudden end of this one knows that it has to look for a model.
             at_once = chosen.backend is not None and chosen.backend.reports_at_once
-            attempt.begin("run", rec.RUNNING, key=task.run_key, save=not at_once)
+            told = "generate" in attempt.reasons
+            attempt.begin("run", rec.RUNNING, key=task.run_key, save=not (at_once and told))
         outcome = attempt.adopted or _execute(attempt, chosen)
         record.exit_code = outcome.exit_code
         record.resources = {
@@ -112,6 +114,8 @@ def run(attempt: Attempt) -> None:
         }
         record.backend_facts |= dict(outcome.facts)
         logger.info("the model ended with {} after {:.2f} s", outcome.exit_code, outcome.seconds)
+        if not workspace.exists():
+            raise ModelFailed(f"the model removed its own run directory {workspace.path}")
     else:
         attempt.begin("run", rec.RUNNING)
         attempt.reasons["run"] = "the model needs no execution"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -131,7 +132,7 @@ def test_an_owner_elsewhere_is_alive_as_long_as_it_touches_its_claim(workspace):
     old = time.time() - claim.STALE_SECONDS - 10
     os.utime(path, (old, old))
     assert not claim.is_alive(elsewhere, path)
-    path.unlink()
+    Path(path).unlink()
     assert not claim.is_alive(elsewhere, path)
 
 
@@ -149,7 +150,7 @@ def test_another_boot_of_this_host_is_elsewhere(workspace, holder):
 )
 def test_a_damaged_claim_counts_but_names_nobody(workspace, content):
     workspace.attempts.mkdir()
-    claim.claim_path(workspace, 3).write_text(content)
+    Path(claim.claim_path(workspace, 3)).write_text(content)
     (workspace.attempts / "x.claim").touch()
     assert claim.latest(workspace) == (3, None)
 
@@ -170,7 +171,7 @@ def test_a_claim_that_finds_no_room_leaves_none(small_disk):
 def test_a_claim_is_plain_json(workspace):
     claim.claim(workspace, 1)
     claim.release(workspace, 1)
-    assert json.loads(claim.claim_path(workspace, 1).read_text())["pid"] == os.getpid()
+    assert json.loads(Path(claim.claim_path(workspace, 1)).read_text())["pid"] == os.getpid()
 
 
 def test_a_number_read_in_a_directory_that_was_set_aside_is_worth_nothing_in_its_successor(workspace):

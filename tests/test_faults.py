@@ -71,7 +71,10 @@ def started(directory, start_driver):
             assert not ended, start_driver.drivers[-1].output
             return []
 
-        return [int(pid) for pid in wait_until(ids)]
+        pids = [int(pid) for pid in wait_until(ids)]
+        # A model is written down when it has lived for a moment; what comes before has a test of its own.
+        wait_until(lambda: record_of(directory).state != "generating")
+        return pids
 
     return started
 
@@ -160,6 +163,34 @@ def test_a_killed_driver_leaves_the_run_marked_lost(start_driver, directory, sta
     driver.kill()
     assert record_of(directory).state == "running"
     assert state_of(workspace, record_of(directory)) == "lost"
+
+
+def test_a_model_that_was_started_a_moment_before_its_driver_died_is_taken_over_or_ended(
+    start_driver, directory
+):
+    first = start_driver(DRIVE_PATIENT)
+    starts = directory / "starts"
+    model = int(wait_until(lambda: starts.exists() and starts.read_text().strip()))
+    first.kill()
+    second = start_driver(DRIVE_PATIENT)
+    wait_until(lambda: "looking for the model" in second.output or "ended what" in second.output)
+    taken_over = "looking for the model" in second.output
+    assert taken_over or is_gone(model)
+    (directory / "go").write_text("0")
+    assert second.wait() == 0, second.output
+    record = record_of(directory)
+    assert (record.state, record.attempt) == ("completed", 1 if taken_over else 2)
+    assert len(starts.read_text().split()) == 1
+
+
+def test_a_model_that_was_generated_before_and_lost_its_driver_at_once_is_never_started_beside(
+    start_driver, directory
+):
+    generate = DRIVE_PATIENT.replace("run.pipeline()[", '{"success": run.generate()}[')
+    assert start_driver(generate).wait() == 0
+    test_a_model_that_was_started_a_moment_before_its_driver_died_is_taken_over_or_ended(
+        start_driver, directory
+    )
 
 
 def test_a_model_that_outlived_its_driver_is_waited_for_and_its_result_taken(
@@ -278,6 +309,7 @@ def test_a_half_dead_model_is_ended_and_not_taken_for_a_living_one(start_driver,
     drive = DRIVE.replace("CONFIG", f"BaseConfig(commands=[{command!r}])")
     driver = start_driver(drive)
     (tail,) = wait_until(lambda: [pid for pid in living(mark) if _is(pid, "tail")])
+    wait_until(lambda: record_of(directory).state == "running")
     script = record_of(directory).backend_facts["pid"]
     driver.kill()
     os.kill(script, signal.SIGKILL)
@@ -558,7 +590,7 @@ def test_a_model_that_deletes_its_own_directory_has_failed(tmp_path):
     (tmp_path / "go").touch()
     worker.join(LIMIT)
     assert results[0]["success"] is False
-    assert "No such file or directory" in results[0]["error"]
+    assert "removed its own run directory" in results[0]["error"]
 
 
 def test_a_model_that_deletes_all_files_around_itself_does_no_harm(tmp_path):

@@ -116,7 +116,6 @@ def test_the_engines_own_files_and_half_written_ones_are_not_the_models(tmp_path
         "run.log",
         "exit_code",
         "build.log",
-        ".exit_code.part",
         ".a.12-34.part",
     ):
         (tmp_path / name).write_text("x")

@@ -28,13 +28,13 @@ def main(argv: list[str] | None = None) -> int:
     # at the end of the process, takes a fifth of the time of a short run.
     gc.disable()
     try:
-        return _done(arguments)
+        return _done(arguments, is_process=argv is None)
     finally:
         gc.freeze()
         gc.enable()
 
 
-def _done(arguments: list[str]) -> int:
+def _done(arguments: list[str], is_process: bool) -> int:
     # A terminated driver ends its models and says so in their records, like an interrupted one.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -49,7 +49,7 @@ def _done(arguments: list[str]) -> int:
             raise ConfigError(f"there is no command '{name}'. {closest(name, _COMMANDS)}")
         from rompy_hydra.cli.run import main as run
 
-        return run(arguments)
+        return run(arguments, is_process)
     except RompyHydraError as error:
         if "--debug" in arguments:
             traceback.print_exc()

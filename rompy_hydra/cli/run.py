@@ -5,14 +5,19 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 
+from rompy_hydra import claim
 from rompy_hydra.cli import report
 from rompy_hydra.compose import app
 from rompy_hydra.compose.log import set_up_logging
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE
+from rompy_hydra.record import now, told_time
 
 
-def main(argv: Sequence[str]) -> int:
-    """The exit code of one run, a sweep, or one of Hydra's own flags."""
+def main(argv: Sequence[str], is_process: bool = False) -> int:
+    """The exit code of one run, a sweep, or one of Hydra's own flags.
+
+    `is_process` says that this process was started for this command alone.
+    """
     arguments = app.parser().parse_intermixed_args(list(argv))
     with app.opened(arguments) as composer:
         if app.is_hydras_own(arguments):
@@ -22,7 +27,8 @@ def main(argv: Sequence[str]) -> int:
         if arguments.multirun:
             from rompy_hydra.cli import sweep
 
-            return sweep.run(composer, arguments.overrides, dry_run=arguments.dry_run)
+            since = told_time(claim.began()) if is_process else now()
+            return sweep.run(composer, arguments.overrides, dry_run=arguments.dry_run, since=since)
         built = app.prepared(composer, arguments.overrides)
         set_up_logging(str(built.config["log_level"]))
         report.say(report.opening(built.task))

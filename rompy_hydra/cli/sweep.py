@@ -27,9 +27,17 @@ _SHOWN_KINDS = 10
 
 
 def run(
-    composer: Composer, overrides: Sequence[str], *, dry_run: bool = False, check_only: bool = False
+    composer: Composer,
+    overrides: Sequence[str],
+    *,
+    dry_run: bool = False,
+    check_only: bool = False,
+    since: str = "",
 ) -> int:
-    """Check all points, run what is missing, tell what came out; the exit code."""
+    """Check all points, run what is missing, tell what came out; the exit code.
+
+    `since` is when the command was given: what another driver saw fail later is left to a later command.
+    """
     # One line a finished run is what a log needs; the stages of each are in its record.
     set_up_logging("WARNING")
     request = Request(
@@ -40,6 +48,7 @@ def run(
         dry_run=dry_run,
         check_only=check_only,
         confirm=_confirmed,
+        since=since,
     )
     listed: list[list[str]] = []
 

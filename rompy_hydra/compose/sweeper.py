@@ -57,6 +57,8 @@ class Request:
     # Told of every point that is looked at, for a list of them.
     told: Callable[[Point, Verdict], None] = lambda _point, _verdict: None
     confirm: Callable[[int], bool] = lambda _points: False
+    # When the command was given, as records tell times; '' leaves out what that is for.
+    since: str = ""
     forecast: Forecast | None = None
     summary: Summary | None = None
     config: SweepConfig | None = None
@@ -157,7 +159,7 @@ def drive(
         request.told(point, verdict)
 
     try:
-        forecast = look(grid, config.retry, plan.task, told)
+        forecast = look(grid, config.retry, plan.task, told, request.since)
         request.forecast = forecast
         if forecast.problems:
             raise SweepInvalid(forecast)

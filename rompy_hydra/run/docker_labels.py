@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import psutil
-
 from rompy_hydra import claim
 from rompy_hydra.claim import Owner
 from rompy_hydra.workspace import Workspace
@@ -53,7 +51,4 @@ def has_driver(facts: Mapping[str, Any]) -> bool:
         return facts["Id"] in ours
     if driver.host != claim.me().host:
         return True
-    try:
-        return abs(psutil.Process(driver.pid).create_time() - driver.started) < 1.0
-    except psutil.NoSuchProcess:
-        return False
+    return claim.lives_here(driver)

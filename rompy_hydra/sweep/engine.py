@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import threading
 import time
@@ -16,6 +15,7 @@ from rompy_hydra import claim, process
 from rompy_hydra.errors import RompyHydraError, SweepError
 from rompy_hydra.record import FAILED, TIMED_OUT
 from rompy_hydra.sweep.forecast import ELSEWHERE, LEAVE, SKIP, Forecast, judged
+from rompy_hydra.sweep.interrupts import Interrupts
 from rompy_hydra.sweep.plan import Plan, Ready, Watcher
 from rompy_hydra.sweep.points import Point
 from rompy_hydra.sweep.results import Results, Row
@@ -60,6 +60,15 @@ class Engine:
         begin = time.monotonic()
         workers: list[threading.Thread] = []
         try:
+            with Interrupts(self._stopped, self._kill):
+                self._run(workers)
+        finally:
+            self._stop.close()
+        self.summary.seconds = time.monotonic() - begin
+        return self.summary
+
+    def _run(self, workers: list[threading.Thread]) -> None:
+        try:
             self._watcher.begin(self._plan, self._forecast)
             for number in range(self._plan.workers):
                 worker = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
@@ -70,15 +79,16 @@ class Engine:
                 self._feed(self._taken_over(points))
             self._finish(workers)
         except KeyboardInterrupt:
-            self._interrupt(workers)
+            self._stopped()
+            self._show(lambda: self._watcher.tell("stopping   what runs is ended; once more: at once"))
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._queue.get_nowait()
+            self._finish(workers)
         except BaseException:
             self._stop.set()
             self._finish(workers)
             raise
-        finally:
-            self._stop.close()
-        self.summary.seconds = time.monotonic() - begin
-        return self.summary
 
     def _feed(self, orders: Iterator[_Order]) -> None:
         for order in orders:
@@ -153,25 +163,16 @@ class Engine:
         for worker in workers:
             worker.join()
 
-    def _interrupt(self, workers: list[threading.Thread]) -> None:
-        """No new runs; the running ones are ended. A second interrupt kills, a third leaves at once."""
+    def _stopped(self) -> None:
+        """No new runs; the running ones are asked to end."""
         self.summary.interrupted = True
         self._stop.set()
-        self._show(lambda: self._watcher.tell("stopping   what runs is ended; once more: at once"))
-        for kill in (True, False):
-            try:
-                with contextlib.suppress(queue.Empty):
-                    while True:
-                        self._queue.get_nowait()
-                self._finish(workers)
-                return
-            except KeyboardInterrupt:
-                if not kill:
-                    os._exit(130)
-                with self._change:
-                    marks = list(self._running.values())
-                for mark in marks:
-                    process.kill_marked(mark)
+
+    def _kill(self) -> None:
+        with self._change:
+            marks = list(self._running.values())
+        for mark in marks:
+            process.kill_marked(mark)
 
     def _work(self) -> None:
         while (order := self._queue.get()) is not None:

@@ -6,7 +6,6 @@ import re
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from rompy_hydra import claim
 from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError
@@ -112,6 +111,7 @@ def look(
     retry: Retry,
     task_of: Callable[[Point], Task],
     told: Callable[[Point, Verdict], None] = lambda _point, _verdict: None,
+    since: str = "",
 ) -> Forecast:
     """Compose, check, build and render every point in memory; nothing on disk is changed."""
     forecast = Forecast()
@@ -119,7 +119,7 @@ def look(
         try:
             task = task_of(point)
             preflight(task)
-            verdict = judged(task, retry)
+            verdict = judged(task, retry, since)
         except (RompyHydraError, OSError) as error:
             forecast.fail(point, error)
             continue
@@ -128,8 +128,11 @@ def look(
     return forecast
 
 
-def judged(task: Task, retry: Retry) -> Verdict:
-    """What a sweep does with a point, by its record and the policy of `sweep.retry`."""
+def judged(task: Task, retry: Retry, since: str = "") -> Verdict:
+    """What a sweep does with a point, by its record and the policy of `sweep.retry`.
+
+    What failed after `since`, when this driver began, is not tried again by it, whatever the policy.
+    """
     number, owner = claim.latest(task.workspace)
     record = existing(task)
     if record is None:
@@ -145,17 +148,12 @@ def judged(task: Task, retry: Retry) -> Verdict:
         return Verdict(AGAIN, next(iter(reasons.values()), "all are asked for"), claim=number)
     if state == PENDING:
         return Verdict(RUN, "not finished yet", claim=number)
-    if state in (FAILED, TIMED_OUT) and record.updated > _begun():
+    if state in (FAILED, TIMED_OUT) and since and record.updated > since:
         # It failed under another driver while this one was starting; a later command tries it again.
         return Verdict(LEAVE, f"{state} just now", row_of(label, record, state), number)
     if retry in ("failed", "all") or (retry == "lost" and state not in (FAILED, TIMED_OUT)):
         return Verdict(RETRY, f"{state} before", claim=number)
     return Verdict(LEAVE, f"{state} before", row_of(label, record, state), number)
-
-
-def _begun() -> str:
-    """When this driver was started, as records tell times."""
-    return datetime.fromtimestamp(claim.me().started, UTC).isoformat(timespec="milliseconds")
 
 
 def _state(task: Task, record: RunRecord, number: int, owner: claim.Owner | None) -> str:

@@ -222,6 +222,7 @@ class RunBackendContract:
         directory = tmp_path / "runs" / "lost run"
         first = start_driver(*arguments)
         wait_until(lambda: (directory / "starts").exists())
+        wait_until(lambda: json.loads((directory / "run.json").read_text())["state"] == "running")
         first.kill()
         second = start_driver(*arguments)
         wait_until(lambda: "looking for the model" in second.output or second.process.poll() is not None)

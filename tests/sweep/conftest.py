@@ -118,7 +118,9 @@ class Sweeps:
         return sorted(path.read_text().split(), key=int) if path.exists() else []
 
     def wait_for_models(self, count: int) -> None:
+        """Wait until so many were started, and no record has still to tell of that."""
         wait_until(lambda: len(self.started()) >= count)
+        wait_until(lambda: "generating" not in self.states().values())
 
     def runs(self) -> dict[str, Path]:
         """The directories of the runs by their `x`."""

@@ -78,6 +78,19 @@ def test_an_interrupt_while_the_points_are_looked_at_changes_nothing(sweeps):
     assert sweeps.snapshot() == before
 
 
+def test_two_interrupts_at_once_kill_the_models_and_every_record_says_so(sweeps):
+    trap = "trap '' TERM; touch deaf; while :; do sleep 0.05; done"
+    driver = sweeps.start_sweep(
+        f"{X}=1,2,3", WORKERS, f'model.commands=[[sh,-c,"{trap}"]]', "run_backend.kill_grace=600"
+    )
+    wait_until(lambda: len(list(sweeps.path.glob("*/deaf"))) == 2)
+    driver.send(signal.SIGINT)
+    driver.send(signal.SIGTERM)
+    assert driver.wait() == 130
+    assert below(sweeps) == []
+    assert set(sweeps.states().values()) == {"interrupted"}
+
+
 def test_the_runs_of_a_killed_driver_are_taken_over_and_not_started_twice(sweeps):
     sweeps.hold()
     first = sweeps.start_sweep(f"{X}=1,2,3", WORKERS)
