@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 from loguru import logger
 
 from rompy_hydra import claim, plugins, process, verbs
@@ -88,11 +86,6 @@ class Attempt:
     def know_origin(self) -> None:
         """Put into the record where the run comes from, as soon as that is known."""
         self.record.provenance = provenance(self.task.origin.config_dir)
-
-    def ask_for_origin(self) -> None:
-        """Look it up beside a model that runs: git may take its time."""
-        asking = threading.Thread(target=provenance, args=(self.task.origin.config_dir,), daemon=True)
-        asking.start()
 
     def _done(self, stage: str, seconds: float) -> None:
         self.record.end(stage, rec.COMPLETED, seconds)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -45,14 +44,15 @@ def end_tree(
     pid: int | None,
     mark: str,
     grace: float,
-    reap: subprocess.Popen[bytes] | None = None,
+    reap: bool = False,
     quick: bool = False,
 ) -> int:
     """End a run's processes: `pid`, its descendants and session, and everything that carries `mark`.
 
     SIGTERM, then SIGKILL after `grace` seconds, or at once after another Ctrl-C, until none is left.
-    Returns how many there were. `quick` is for the end of every run: it looks first whether there is
-    anything newer than `pid` at all, which costs a tenth of looking at all processes.
+    Returns how many there were. `reap` says that `pid` is a child of this process, to be waited for.
+    `quick` is for the end of every run: it looks first whether there is anything newer than `pid` at
+    all, which costs a tenth of looking at all processes.
     """
     if quick and pid is not None and not _has_heirs(pid, mark):
         return 0
@@ -74,8 +74,8 @@ def end_tree(
         if time.monotonic() > deadline:
             logger.error("these processes cannot be ended: {}", sorted({p.pid for p in alive}))
             return len(found)
-    if reap is not None:
-        reap.wait()
+    if reap and pid is not None:
+        os.waitpid(pid, 0)
     return len(found)
 
 
@@ -133,9 +133,15 @@ def _last_id() -> int:
 
 
 def _content(path: str) -> bytes:
-    # Unbuffered: a third of the calls of the system, and this is asked at the end of every run.
-    with open(path, "rb", buffering=0) as file:
-        return file.readall()
+    # By the calls of the system alone: this is asked at the end of every run.
+    file = os.open(path, os.O_RDONLY)
+    try:
+        parts = []
+        while part := os.read(file, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(file)
 
 
 def _needle(mark: str) -> bytes:

@@ -119,6 +119,12 @@ def provenance(config_dir: Path) -> dict[str, Json]:
 
 
 @functools.cache
+def look_up(config_dir: Path) -> None:
+    """Have it looked up by another thread, once: git may take its time."""
+    threading.Thread(target=provenance, args=(config_dir,), daemon=True).start()
+
+
+@functools.cache
 def _provenance(config_dir: Path) -> dict[str, Json]:
     return {
         **git_facts(config_dir),

@@ -22,7 +22,7 @@ from rompy_hydra.errors import (
 from rompy_hydra.models import foreign
 from rompy_hydra.models.base import BaseConfig, Input
 from rompy_hydra.postprocess.base import answer
-from rompy_hydra.provenance import Json
+from rompy_hydra.provenance import Json, look_up
 from rompy_hydra.record import Clock, file_fact
 from rompy_hydra.redaction import redacted
 from rompy_hydra.run.base import Outcome, failure, judge
@@ -146,7 +146,7 @@ def _execute(attempt: Attempt, chosen: ChosenBackend) -> Outcome:
             logger.warning("cannot write {}: {}", workspace.record, error.strerror)
 
     if not record.provenance:
-        attempt.ask_for_origin()
+        look_up(task.origin.config_dir)  # while the model runs
     job = chosen.backend.job(task.model_run, workspace, task.stop, report)
     return chosen.backend.carry_out(job, task.model_run)
 

@@ -33,7 +33,7 @@ def run(tmp_path, log, mark):
     """Run a command with what all tests have in common."""
 
     def run(*argv, **options):
-        given = {"cwd": tmp_path, "env": os.environ, "log": log, "mark": mark, "grace": LIMIT}
+        given = {"env": os.environ, "log": log, "mark": mark, "grace": LIMIT}
         return process.run([str(arg) for arg in argv], **{**given, **options})
 
     yield run
@@ -49,6 +49,9 @@ def tails(mark: str) -> list[int]:
     return [
         pid for pid in living(mark) if Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") == line
     ]
+
+
+WAITING = 'echo first; until [ -e "$0" ]; do :; done; echo last'
 
 
 def python(code: str, *arguments: object) -> list[object]:
@@ -79,7 +82,7 @@ def test_output_is_in_the_log_while_the_command_still_runs(run, log, tmp_path):
 
     watcher = threading.Thread(target=look)
     watcher.start()
-    finished = run("sh", "-c", "echo first; until [ -e 'go on' ]; do :; done; echo last", timeout=LIMIT)
+    finished = run("sh", "-c", WAITING, tmp_path / "go on", timeout=LIMIT)
     watcher.join()
     assert finished.exit_code == 0
     assert seen == ["first\n"]
@@ -94,9 +97,9 @@ def test_a_missing_program_is_an_error_of_the_system(run):
         run("no-such-program-anywhere")
 
 
-def test_a_missing_directory_is_an_error_of_the_system(run, tmp_path):
-    with pytest.raises(FileNotFoundError):
-        run("true", cwd=tmp_path / "missing")
+@pytest.mark.parametrize("number", [signal.SIGPIPE, signal.SIGXFSZ])
+def test_a_command_is_ended_by_signals_that_python_ignores(run, number):
+    assert run("sh", "-c", f"kill -{number:d} $$").exit_code == 128 + number
 
 
 # What a model may start: each leaves a process that carries the mark on its command line.
@@ -214,7 +217,6 @@ def test_a_stop_signal_ends_all_commands_of_all_threads(tmp_path, mark):
         try:
             process.run(
                 ["tail", "-f", "/dev/null", mark],
-                cwd=tmp_path,
                 env=os.environ,
                 log=tmp_path / f"{number}.log",
                 mark=f"{mark}-{number}",
@@ -239,7 +241,7 @@ def test_a_second_interrupt_does_not_wait_for_the_grace_period(start_driver, tmp
     driver = start_driver(
         "import os; from rompy_hydra import process\n"
         "try:\n"
-        "    process.run(sys.argv[2:], cwd='.', env=os.environ, log=Path('log'),"
+        "    process.run(sys.argv[2:], env=os.environ, log=Path('log'),"
         "                mark=sys.argv[1], grace=3600)\n"
         "except KeyboardInterrupt:\n"
         "    sys.exit(130)\n",
@@ -278,7 +280,7 @@ def test_streamed_output_is_shown_as_it_comes_and_only_what_is_new(run, log, cap
 
     watcher = threading.Thread(target=look)
     watcher.start()
-    run("sh", "-c", "echo first; until [ -e 'go on' ]; do :; done; echo last", stream=True, timeout=LIMIT)
+    run("sh", "-c", WAITING, tmp_path / "go on", stream=True, timeout=LIMIT)
     watcher.join()
     assert "".join(seen) + capsys.readouterr().out == "first\nlast\n"
 

@@ -77,7 +77,7 @@ class LocalRunBackend(BaseRunBackend):
 
     def execute(self, job: Job) -> Outcome:
         # Secrets are not in the script: they come with the process.
-        return self._run(job, ["/bin/sh", job.workspace.at(SCRIPT)], job.workspace.at(""), job.secrets)
+        return self._run(job, ["/bin/sh", job.workspace.at(SCRIPT)], job.secrets)
 
     def adopt(self, job: Job) -> Outcome | None:
         begin = time.monotonic()
@@ -100,20 +100,18 @@ class LocalRunBackend(BaseRunBackend):
         """Call `model_run.config.run(model_run)` in a process of its own, in the workspace."""
         from rompy_hydra.run.hook import pickled
 
-        with pickled(model_run) as argv:
-            work = self.working_dir() or str(job.workspace.path)
-            return self._run(job, argv, work, job.env)
+        with pickled(model_run, self.working_dir() or str(job.workspace.path)) as argv:
+            return self._run(job, argv, job.env)
 
     def working_dir(self) -> str | None:
         # Relative to where the user is, as any path that a user gives; the script is elsewhere.
         given = self.config.working_dir
         return None if given is None else os.path.abspath(os.path.expanduser(given))
 
-    def _run(self, job: Job, argv: list[str], work: str, env: Mapping[str, str]) -> Outcome:
+    def _run(self, job: Job, argv: list[str], env: Mapping[str, str]) -> Outcome:
         try:
             finished = process.run(
                 argv,
-                cwd=work,
                 env={**os.environ, "PATH": search_path(), **env},
                 log=job.workspace.at(LOG),
                 mark=str(job.workspace.path),
