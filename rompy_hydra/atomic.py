@@ -38,7 +38,7 @@ def write_atomic(path: str | Path, content: str | bytes, mode: int | None = None
     _put(path, write)
 
 
-def copy_atomic(source: Path, target: Path) -> None:
+def copy_atomic(source: Path, target: str | Path) -> None:
     """Copy a file of any size, with its permissions, so that `target` is never half a file."""
 
     def copy(part: str) -> None:
@@ -48,7 +48,7 @@ def copy_atomic(source: Path, target: Path) -> None:
     _put(target, copy)
 
 
-def link_atomic(source: Path, target: Path) -> None:
+def link_atomic(source: Path, target: str | Path) -> None:
     """Put a symbolic link to `source` at `target`, in place of what is there."""
     _put(target, lambda part: os.symlink(source, part))
 

@@ -17,8 +17,8 @@ from rompy_hydra.errors import (
 )
 from rompy_hydra.provenance import Json, provenance
 from rompy_hydra.record import Clock, RunRecord, StageRecord
-from rompy_hydra.redaction import redacted, redacted_override, redacted_parameters
-from rompy_hydra.run.base import BaseRunBackend, Outcome
+from rompy_hydra.redaction import redacted_override, redacted_parameters
+from rompy_hydra.run.base import BaseRunBackend, Job, Outcome
 from rompy_hydra.task import Task
 from rompy_hydra.workspace import COMPOSED, write_atomic
 
@@ -42,6 +42,8 @@ class Attempt:
         task.progress.record = self.record
         # The outcome of a model that a dead driver started.
         self.adopted: Outcome | None = None
+        # What the backend is to start, as generating left it.
+        self.job: Job | None = None
 
     def do(self) -> RunRecord:
         """The needed stages in order; the record is final when this returns or raises."""
@@ -111,7 +113,7 @@ class Attempt:
             stages |= {name: StageRecord() for name in rec.STAGES[first:]}
             if record.error and record.error["stage"] in rec.STAGES[first:]:
                 record.error = None
-        record.config = redacted(task.config())  # type: ignore[assignment]
+        record.config = task.stored_config()
         record.config_hash = task.config_hash()
         record.identity |= {part: value for part, value in task.identity.items() if value}
         record.overrides = [redacted_override(o) for o in task.origin.overrides] or record.overrides

@@ -20,7 +20,7 @@ class FileFact:
 
     def is_intact(self, workspace: Workspace) -> bool:
         """Whether the file is there as it was; its content is read only if its time changed."""
-        path = os.path.join(workspace.path, self.path)
+        path = workspace.at(self.path)
         try:
             facts = os.stat(path)
         except OSError:
@@ -30,8 +30,8 @@ class FileFact:
         return facts.st_mtime_ns == self.mtime_ns or hash_file(path, facts) == self.sha256
 
 
-def file_fact(workspace: Workspace, relative: str) -> FileFact:
-    """The facts of a file that is there; its content is read."""
-    path = os.path.join(workspace.path, relative)
+def file_fact(workspace: Workspace, relative: str, sha256: str | None = None) -> FileFact:
+    """The facts of a file that is there; its content is read if its hash is not known."""
+    path = workspace.at(relative)
     facts = os.stat(path)
-    return FileFact(relative, facts.st_size, hash_file(path, facts), facts.st_mtime_ns)
+    return FileFact(relative, facts.st_size, sha256 or hash_file(path, facts), facts.st_mtime_ns)

@@ -10,7 +10,6 @@ from rompy_hydra import record as rec
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.provenance import Json, hash_file
 from rompy_hydra.record import RunRecord
-from rompy_hydra.redaction import redacted
 from rompy_hydra.task import Task, content_hash
 from rompy_hydra.workspace import Workspace
 
@@ -108,7 +107,7 @@ def _stranger(task: Task) -> str:
 
 
 def _difference(record: RunRecord, task: Task) -> str:
-    old, new = _flat(dict(record.config)), _flat(redacted(task.config()))
+    old, new = _flat(dict(record.config)), _flat(task.stored_config())
     parts = [
         f"{key}: {_json(old.get(key))} there, {_json(new.get(key))} here"
         for key in sorted(old | new)

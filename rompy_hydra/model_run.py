@@ -51,6 +51,7 @@ class ModelRun(BaseModel):
     # A `BaseConfig`, or any object in the shape of rompy's model configurations.
     config: InstanceOf[object] = Field(default_factory=BaseConfig)
 
+    _place: tuple[tuple[str, str], Workspace] | None = PrivateAttr(default=None)
     # Set while a stage works on this run, so that a plugin's own call of `generate` does not nest.
     _busy: bool = PrivateAttr(default=False)
     # The composed task to which the verbs belong that a pipeline plugin calls.
@@ -58,8 +59,14 @@ class ModelRun(BaseModel):
 
     @property
     def workspace(self) -> Workspace:
-        """The run's directory; reading this property creates and deletes nothing."""
-        return Workspace(os.path.join(self.output_dir, self.run_id))
+        """The run's directory; reading this property creates and deletes nothing.
+
+        It stays where it is when this process goes to another directory.
+        """
+        place = (str(self.output_dir), self.run_id)
+        if self._place is None or self._place[0] != place:
+            self._place = place, Workspace(os.path.join(*place))
+        return self._place[1]
 
     @property
     def staging_dir(self) -> Path:

@@ -47,9 +47,19 @@ def json_text(value: object, indent: int | None = None) -> str:
         return json.dumps(value, indent=indent)
 
 
+def canonical_json(value: Json) -> str:
+    """A value as JSON in which the order of keys does not matter."""
+    return _CANONICAL.encode(value)
+
+
 def hash_json(value: Json) -> str:
-    """SHA-256 of a value's canonical JSON: the order of keys does not matter."""
-    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
+    """SHA-256 of a value's canonical JSON."""
+    return hash_text(canonical_json(value))
+
+
+def hash_text(text: str) -> str:
+    """SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def hash_file(path: str | Path, facts: os.stat_result | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from rompy_hydra.provenance import Json
@@ -14,6 +14,18 @@ NOT_STORED = "<not stored>"
 
 _SECRET = re.compile(r"passw|secret|token|credential|private|api_?key|access_?key|auth", re.I)
 _ENVIRONMENTS = {"env", "env_vars", "build_args"}
+
+
+# In canonical JSON: an environment that is not empty, a text with the name of a secret, or a name with
+# characters that are written as others.
+_MAY_HIDE = re.compile(
+    rf'"(?:{"|".join(sorted(_ENVIRONMENTS))})":{{"|"[^"]*(?:{_SECRET.pattern})[^"]*":"|\\u', re.IGNORECASE
+)
+
+
+def may_hide(canonical: str) -> bool:
+    """Whether something in a value must not be stored, by its canonical JSON: False is certain."""
+    return bool(_MAY_HIDE.search(canonical))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -27,14 +39,21 @@ def redacted(value: Json, name: str = "") -> Json:
     if isinstance(value, dict):
         hide_all = name in _ENVIRONMENTS
         return {
-            key: NOT_STORED
-            if (hide_all or is_secret(key)) and isinstance(item, str)
+            key: (NOT_STORED if hide_all or is_secret(key) else item)
+            if isinstance(item, str)
             else redacted(item, key)
+            if isinstance(item, dict | list)
+            else item
             for key, item in value.items()
         }
     if isinstance(value, list):
-        return [redacted(item, name) for item in value]
+        return [redacted(item, name) if isinstance(item, dict | list) else item for item in value]
     return value
+
+
+def redacted_mapping(mapping: Mapping[str, Json]) -> dict[str, Json]:
+    """A mapping that may be stored."""
+    return cast("dict[str, Json]", redacted({**mapping}))
 
 
 def redacted_parameters(parameters: Mapping[str, Json]) -> dict[str, Json]:
@@ -77,9 +96,13 @@ def without_secrets(value: Json, name: str = "") -> Json:
     if isinstance(value, Mapping):
         hide = name in _ENVIRONMENTS
         return {
-            key: NOT_STORED if hide and is_secret(key) else without_secrets(item, key)
+            key: NOT_STORED
+            if hide and is_secret(key)
+            else without_secrets(item, key)
+            if isinstance(item, dict | list)
+            else item
             for key, item in value.items()
         }
     if isinstance(value, list):
-        return [without_secrets(item, name) for item in value]
+        return [without_secrets(item, name) if isinstance(item, dict | list) else item for item in value]
     return value

@@ -63,7 +63,7 @@ def _perform(task: Task) -> RunRecord:
         # In this order: who claims or writes after the look makes our claim fail, or our stamp differ.
         directory = claim.directory_of(workspace)
         number, owner = claim.latest(workspace) if directory else (0, None)
-        stamp = _stamp(workspace.at(RECORD))
+        stamp = _stamp(workspace.at(RECORD)) if directory else None
         if task.seen is not None and number > task.seen:
             raise Busy(f"another driver took {workspace.path} since it was looked at")
         record = existing(task) if directory else None

@@ -19,9 +19,9 @@ from rompy_hydra.described import described
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.models.base import BaseConfig, Input, RunFacts
 from rompy_hydra.postprocess.base import Results
-from rompy_hydra.provenance import Json, hash_file, hash_json
+from rompy_hydra.provenance import Json, canonical_json, hash_file, hash_json, hash_text
 from rompy_hydra.record import RunRecord
-from rompy_hydra.redaction import without_secrets
+from rompy_hydra.redaction import may_hide, redacted_mapping, without_secrets
 from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.workspace import (
     ATTEMPTS,
@@ -65,6 +65,16 @@ class ChosenBackend:
         kept = {k: without_secrets(v, k) for k, v in self.settings.items() if k not in transient}
         return hash_json(with_name(self.name, kept))
 
+    @functools.cached_property
+    def whole(self) -> str:
+        """A hash of all settings."""
+        return hash_json(with_name(self.name, self.settings))
+
+    @functools.cached_property
+    def stored(self) -> dict[str, Json]:
+        """What a record keeps of it."""
+        return redacted_mapping(with_name(self.name, self.settings))
+
 
 @dataclass(frozen=True)
 class ChosenProcessor:
@@ -75,6 +85,16 @@ class ChosenProcessor:
     settings: Mapping[str, Json] = field(default_factory=dict)
     # Whether it takes no longer than to write down that it begins.
     instant: bool = False
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """A hash of the settings."""
+        return hash_json(with_name(self.name, self.settings))
+
+    @functools.cached_property
+    def stored(self) -> dict[str, Json]:
+        """What a record keeps of it."""
+        return redacted_mapping(with_name(self.name, self.settings))
 
 
 @dataclass(frozen=True)
@@ -145,6 +165,14 @@ class Task:
         return config_data(self.model_run.config)
 
     @functools.cached_property
+    def _model_text(self) -> str:
+        return canonical_json(self.model)
+
+    @functools.cached_property
+    def _hides(self) -> bool:
+        return may_hide(self._model_text)
+
+    @functools.cached_property
     def period(self) -> Json:
         return self.model_run.period.model_dump(mode="json")
 
@@ -152,14 +180,19 @@ class Task:
     def identity(self) -> dict[str, str]:
         """Hashes of what makes this run another one than its neighbour."""
         backend = self.backend.identity if self.backend and not self.imperative else ""
-        return {
-            "model": hash_json({"model": without_secrets(self.model), "period": self.period}),
-            "run_backend": backend,
-        }
+        model = canonical_json(without_secrets(self.model)) if self._hides else self._model_text
+        text = f'{{"model":{model},"period":{canonical_json(self.period)}}}'
+        return {"model": hash_text(text), "run_backend": backend}
+
+    @functools.cached_property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of what each input will be, by its path."""
+        return {item.path: content_hash(item) for item in self.inputs}
 
     @functools.cached_property
     def generate_key(self) -> str:
-        files: list[Json] = [[i.path, content_hash(i), i.link, i.executable] for i in self.inputs]
+        hashes = self.hashes
+        files: list[Json] = [[i.path, hashes[i.path], i.link, i.executable] for i in self.inputs]
         return hash_json(
             {"identity": self.identity["model"], "run_id": self.model_run.run_id, "files": files}
         )
@@ -191,28 +224,29 @@ class Task:
 
     @functools.cached_property
     def postprocess_key(self) -> str:
-        chosen: list[Json] = [with_name(p.name, p.settings) for p in self.processors]
-        return hash_json([self.run_key if self.backend else self.generate_key, chosen])
+        return hash_json(
+            [self.run_key if self.backend else self.generate_key, [p.identity for p in self.processors]]
+        )
 
-    def config(self) -> dict[str, Json]:
+    def stored_config(self) -> dict[str, Json]:
         """The resolved configuration, as the record keeps it."""
         run = self.model_run
         data: dict[str, Json] = {
             "run_id": run.run_id,
             "output_dir": str(run.output_dir),
             "period": self.period,
-            "model": self.model,
+            "model": redacted_mapping(self.model) if self._hides else self.model,
         }
         if self.backend:
-            data["run_backend"] = with_name(self.backend.name, self.backend.settings)
+            data["run_backend"] = self.backend.stored
         if self.processors:
-            data["processor"] = [with_name(p.name, p.settings) for p in self.processors]
+            data["processor"] = [p.stored for p in self.processors]
         return data
 
     def config_hash(self) -> str:
         """A hash of what is run, leaving out where it is put."""
-        data = self.config()
-        return hash_json({k: v for k, v in data.items() if k not in {"run_id", "output_dir"}})
+        backend = self.backend.whole if self.backend else ""
+        return hash_json([self.identity["model"], backend, [p.identity for p in self.processors]])
 
 
 def with_name(name: str, settings: Mapping[str, Json]) -> dict[str, Json]:
@@ -247,7 +281,7 @@ def planned_inputs(model_run: ModelRun, workspace: Workspace | None = None) -> t
     if not isinstance(config, BaseConfig):
         return ()
     workspace = workspace or model_run.workspace
-    facts = RunFacts(model_run.run_id, model_run.period, str(workspace.path))
+    facts = RunFacts(model_run.run_id, model_run.period, workspace.root)
     # One spelling of a path, so that it is found again among the files of the directory.
     inputs = tuple(
         i if i.path == (path := os.path.normpath(i.path)) else replace(i, path=path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +26,9 @@ from rompy_hydra.models.base import BaseConfig, Input
 from rompy_hydra.postprocess.base import answer
 from rompy_hydra.provenance import Json, look_up
 from rompy_hydra.record import Clock, file_fact
-from rompy_hydra.redaction import redacted
 from rompy_hydra.run.base import Outcome, failure, judge
 from rompy_hydra.run.local import LocalRunBackend
-from rompy_hydra.task import ChosenBackend, with_name
+from rompy_hydra.task import ChosenBackend
 from rompy_hydra.workspace import METRICS, Workspace, copy_atomic, link_atomic, write_atomic
 
 if TYPE_CHECKING:
@@ -39,26 +40,33 @@ def generate(attempt: Attempt) -> None:
     """Write the input files, make the directories, and leave `run.sh`."""
     task, record, workspace = attempt.task, attempt.record, attempt.workspace
     if attempt.fresh:
-        record.found = [name for name, _ in workspace.files()]
+        record.found = list(workspace.names())
     attempt.begin("generate", rec.GENERATING)
     config = task.model_run.config
     # Inputs of before that are none any more, as after a template was renamed.
     planned = {item.path for item in task.inputs}
     old = [fact for fact in record.inputs if fact.path not in planned and fact.is_intact(workspace)]
     workspace.remove_files([fact.path for fact in old])
-    written = [_write(workspace, item) for item in task.inputs]
+    for item in task.inputs:
+        _write(workspace, item)
+    foreign_names: list[str] = []
     if isinstance(config, BaseConfig):
         for name in config.directories:
-            workspace.inside(name).mkdir(parents=True, exist_ok=True)
+            os.makedirs(workspace.inside(name), exist_ok=True)
     elif foreign.is_foreign(config):
         before = _stamps(workspace)
         foreign.generate(config, task.model_run.run_id, task.model_run.period, workspace.path)
-        written += [name for name, stamp in _stamps(workspace).items() if before.get(name) != stamp]
+        foreign_names = [name for name, stamp in _stamps(workspace).items() if before.get(name) != stamp]
     # A plugin that knows nothing of this package may start the script as well.
     backend = (task.backend and task.backend.backend) or LocalRunBackend()
-    backend.job(task.model_run, workspace)
-    record.inputs = [file_fact(workspace, name) for name in written]
-    logger.info("generated {} input files in {}", len(written), workspace.path)
+    attempt.job = backend.job(task.model_run, workspace)
+    # What was rendered need not be read to be known.
+    record.inputs = [
+        file_fact(workspace, item.path, task.hashes[item.path] if item.content is not None else None)
+        for item in task.inputs
+    ]
+    record.inputs += [file_fact(workspace, name) for name in foreign_names]
+    logger.info("generated {} input files in {}", len(record.inputs), workspace.path)
 
 
 def _stamps(workspace: Workspace) -> dict[str, tuple[int, int, int]]:
@@ -66,11 +74,11 @@ def _stamps(workspace: Workspace) -> dict[str, tuple[int, int, int]]:
     return {name: (s.st_ino, s.st_mtime_ns, s.st_size) for name, s in workspace.files()}
 
 
-def _write(workspace: Workspace, item: Input) -> str:
+def _write(workspace: Workspace, item: Input) -> None:
     path = workspace.inside(item.path)
     try:
         if "/" in item.path:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
         if item.content is not None:
             write_atomic(path, item.content, mode=0o755 if item.executable else None)
         else:
@@ -81,7 +89,6 @@ def _write(workspace: Workspace, item: Input) -> str:
             f"cannot write the input {path}: {error.strerror}. Free space or mend the permissions, "
             "then run the same command again"
         ) from error
-    return item.path
 
 
 def run(attempt: Attempt) -> None:
@@ -92,12 +99,13 @@ def run(attempt: Attempt) -> None:
     config = task.model_run.config
     outcome = Outcome(0, 0.0)
     if getattr(config, "needs_execution", True):
-        record.run_backend = redacted(with_name(chosen.name, chosen.settings))  # type: ignore[assignment]
+        record.run_backend = chosen.stored
         if chosen.backend is not None:
             commands = chosen.backend.commands(config)
             record.commands = [c if isinstance(c, str) else list(c) for c in commands]
         if attempt.adopted is None:
-            workspace.forget_exit_code()
+            if not attempt.fresh:
+                workspace.forget_exit_code()
             # With its key, so that a later driver can tell whether the model's result is its own.
             # A backend that reports at once writes it by that, together with what it started, and not
             # at all for a model that is over by then. Where the record tells of this attempt already,
@@ -114,18 +122,17 @@ def run(attempt: Attempt) -> None:
         }
         record.backend_facts |= dict(outcome.facts)
         logger.info("the model ended with {} after {:.2f} s", outcome.exit_code, outcome.seconds)
-        if not workspace.exists():
-            raise ModelFailed(f"the model removed its own run directory {workspace.path}")
     else:
         attempt.begin("run", rec.RUNNING)
         attempt.reasons["run"] = "the model needs no execution"
     record.state = record.stages["run"].state = rec.CHECKING
     task.watch(rec.CHECKING)
+    names = list(workspace.names())
+    if not names and not workspace.exists():
+        raise ModelFailed(f"the model removed its own run directory {workspace.path}")
     known = {fact.path for fact in record.inputs} | set(record.found)
     wanted = _matching(workspace, getattr(config, "outputs", ("**/*",)))
-    record.outputs = [
-        file_fact(workspace, name) for name, _ in workspace.files() if name not in known and wanted(name)
-    ]
+    record.outputs = [file_fact(workspace, name) for name in names if name not in known and wanted(name)]
     record.checks = list(judge(task.model_run, workspace, outcome))
 
 
@@ -147,7 +154,10 @@ def _execute(attempt: Attempt, chosen: ChosenBackend) -> Outcome:
 
     if not record.provenance:
         look_up(task.origin.config_dir)  # while the model runs
-    job = chosen.backend.job(task.model_run, workspace, task.stop, report)
+    if attempt.job is not None:
+        job = replace(attempt.job, stop=task.stop, report=report)
+    else:
+        job = chosen.backend.job(task.model_run, workspace, task.stop, report)
     return chosen.backend.carry_out(job, task.model_run)
 
 
@@ -205,7 +215,7 @@ def postprocess(attempt: Attempt) -> None:
     outputs = [fact for fact in record.outputs if (workspace.path / fact.path).is_file()]
     record.outputs = [f if f.is_intact(workspace) else file_fact(workspace, f.path) for f in outputs]
     known = {fact.path for fact in (*record.inputs, *record.outputs)}.union(record.found)
-    record.products = [file_fact(workspace, name) for name, _ in workspace.files() if name not in known]
+    record.products = [file_fact(workspace, name) for name in workspace.names() if name not in known]
 
 
 def _matching(workspace: Workspace, patterns: Sequence[str]) -> Callable[[str], bool]:

@@ -20,7 +20,6 @@ import contextlib
 import functools
 import os
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -83,6 +82,11 @@ class Workspace:
     def __repr__(self) -> str:
         return f"Workspace({self._root!r})"
 
+    @property
+    def root(self) -> str:
+        """The absolute path of the directory as a text."""
+        return self._root
+
     def at(self, relative: str) -> str:
         """The path of a file of this run as a text: what is done in every run takes no `Path`."""
         return f"{self._root}/{relative}"
@@ -126,7 +130,10 @@ class Workspace:
     def create(self) -> None:
         """Make the directory; GenerateError says why it cannot be made."""
         try:
-            os.makedirs(self._root, exist_ok=True)
+            try:
+                os.mkdir(self._root)
+            except (FileExistsError, FileNotFoundError):
+                os.makedirs(self._root, exist_ok=True)
         except OSError as error:
             raise GenerateError(
                 f"cannot make the run directory {self.path}: {error.strerror}. "
@@ -145,12 +152,12 @@ class Workspace:
                 return False
             raise ConfigError(f"{self.path} is a file, and a run needs a directory there") from None
 
-    def inside(self, relative: str) -> Path:
+    def inside(self, relative: str) -> str:
         """The path of a file of this run; ValueError if it would lie outside the directory."""
         target = os.path.normpath(os.path.join(self._root, relative))
-        if not target.startswith(os.path.join(self._root, "")):
+        if not target.startswith(f"{self._root.rstrip('/')}/"):
             raise ValueError(f"'{relative}' lies outside the run directory")
-        return Path(target)
+        return target
 
     def exit_code(self) -> int | None:
         """What `run.sh` left behind, or None if it has not ended (a torn file counts as absent)."""
@@ -173,18 +180,19 @@ class Workspace:
         """Names of the engine's own files that are there: signs of a run, whoever made it."""
         return [name for name in (SCRIPT, LOG, EXIT_CODE, METRICS) if (self.path / name).exists()]
 
-    def files(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Every file that is not the engine's own, as (relative path, stat), sorted by path.
+    def names(self) -> Iterator[str]:
+        """The relative path of every file that is not the engine's own, sorted.
 
         A link to a file is one; links to directories, pipes and sockets are none: they have no content.
         """
-        for name, path in _walk(self._root, ""):
-            try:
-                facts = os.stat(path)
-            except OSError:  # a dangling link, or deleted meanwhile
-                continue
-            if stat.S_ISREG(facts.st_mode):
-                yield name, facts
+        return (name for name, entry in _walk(self._root, "") if _is_file(entry))
+
+    def files(self) -> Iterator[tuple[str, os.stat_result]]:
+        """The same with what the system says of each."""
+        for name, entry in _walk(self._root, ""):
+            with contextlib.suppress(OSError):  # deleted meanwhile
+                if _is_file(entry):
+                    yield name, entry.stat()
 
     def is_own(self, relative: str) -> bool:
         """Whether a path inside the directory is the engine's own, or lies below such."""
@@ -209,7 +217,7 @@ class Workspace:
 
         So a stale output can neither pass nor fail the checks of the next attempt, and nothing is lost.
         """
-        left = [name for name, _ in _walk(self.path, "") if name not in keep]
+        left = [name for name, _ in _walk(self._root, "") if name not in keep]
         left += [name for name in (LOG, EXIT_CODE, BUILD_LOG) if (self.path / name).exists()]
         for name in left:
             target = self.attempts / str(number) / name
@@ -229,7 +237,7 @@ class Workspace:
     def remove_files(self, names: Sequence[str]) -> None:
         """Delete these files of the run and the directories that they leave empty."""
         for name in names:
-            path = self.inside(name)
+            path = Path(self.inside(name))
             path.unlink(missing_ok=True)
             for parent in path.parents:
                 if parent == self.path or any(parent.iterdir()):
@@ -237,7 +245,14 @@ class Workspace:
                 parent.rmdir()
 
 
-def _walk(directory: str | Path, prefix: str) -> Iterator[tuple[str, str]]:
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads nowhere
+        return False
+
+
+def _walk(directory: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Everything below a run directory but directories and the engine's own, sorted by path."""
     try:
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
@@ -250,4 +265,4 @@ def _walk(directory: str | Path, prefix: str) -> Iterator[tuple[str, str]]:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path, f"{name}/")
         else:
-            yield name, entry.path
+            yield name, entry

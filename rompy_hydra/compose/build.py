@@ -39,19 +39,27 @@ class Built:
 def build(node: Any, allowed: Sequence[str] = ()) -> Any:
     """The object of a node with `_target_`; nested ones first. Only allowed targets are imported."""
     if isinstance(node, list):
-        return [build(item, allowed) for item in node]
+        return [build(item, allowed) if isinstance(item, dict | list) else item for item in node]
     if not isinstance(node, dict):
         return node
     if "_target_" not in node:
-        return {key: build(value, allowed) for key, value in node.items()}
+        return {k: build(v, allowed) if isinstance(v, dict | list) else v for k, v in node.items()}
     target = located(node["_target_"], allowed)
     # Not by Hydra's own `instantiate`: it resolves values once more, and allows what they then name.
     recursive = node.get("_recursive_", True) is True
-    parts: list[Any] = [{str(k): v for k, v in node.items() if k not in SPECIAL}, node.get("_args_", [])]
-    fields, positional = [build(part, allowed) if recursive else part for part in parts]
+    fields = {str(k): v for k, v in node.items() if k not in SPECIAL}
+    positional = node.get("_args_", [])
+    if recursive:
+        fields, positional = build(fields, allowed), build(positional, allowed)
     if node.get("_partial_", False) is True:
         return functools.partial(target, *positional, **fields)
     return made(functools.partial(target, *positional) if positional else target, fields)
+
+
+@functools.lru_cache(maxsize=16)
+def _path(text: Any) -> Any:
+    # All runs of a sweep have the same one.
+    return Path(text) if isinstance(text, str) else text
 
 
 def _nested_targets(node: Any) -> list[tuple[str, Any]]:
@@ -119,7 +127,7 @@ class Parts:
         pipeline = self._part("pipeline", self._pipeline)
         model_run = ModelRun(
             run_id=str(config["run_id"]),
-            output_dir=config["output_dir"],
+            output_dir=_path(config["output_dir"]),
             period=period,
             config=model,
         )

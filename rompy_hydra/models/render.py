@@ -45,20 +45,24 @@ def render_directory(directory: Path, context: Mapping[str, object]) -> Iterator
 
 
 def _files(directory: str) -> Iterator[str]:
-    for root, folders, names in os.walk(directory, onerror=_cannot_list, followlinks=True):
-        folders[:] = sorted(set(folders) - _NEVER_INPUTS)
-        for folder in folders:
-            path = Path(root, folder)
-            if path.is_symlink() and path.resolve() in [
-                Path(root).resolve(),
-                *Path(root).resolve().parents,
-            ]:
+    folders: list[str] = []
+    names: list[str] = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                (folders if entry.is_dir() else names).append(entry.name)
+    except OSError as error:
+        raise GenerateError(
+            f"cannot read the template directory {error.filename}: {error.strerror}"
+        ) from error
+    yield from (directory + name for name in sorted(names))
+    for folder in sorted(set(folders) - _NEVER_INPUTS):
+        path = directory + folder
+        if os.path.islink(path):
+            above = Path(directory).resolve()
+            if Path(path).resolve() in [above, *above.parents]:
                 raise GenerateError(f"{path} is a link to a directory that it lies in; take it out")
-        yield from (os.path.join(root, name) for name in sorted(names))
-
-
-def _cannot_list(error: OSError) -> None:
-    raise GenerateError(f"cannot read the template directory {error.filename}: {error.strerror}") from error
+        yield from _files(f"{path}/")
 
 
 def _read(path: str) -> tuple[str | None, bool]:

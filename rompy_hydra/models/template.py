@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -31,7 +32,7 @@ class TemplateModel(BaseConfig):
 
     @property
     def template_dir(self) -> Path:
-        return Path(self.template).expanduser().absolute()
+        return Path(os.path.abspath(os.path.expanduser(self.template)))
 
     def context(self) -> Mapping[str, JsonValue]:
         return self.parameters

@@ -151,6 +151,6 @@ def _clean_up(task: Task) -> None:
     record = task.progress.record
     if record is None:
         return
-    made = [name for name, _ in task.workspace.files() if name not in record.found]
+    made = [name for name in task.workspace.names() if name not in record.found]
     task.workspace.remove_files(made)
     logger.info("removed {} files of the failed run; kept its log and record", len(made))

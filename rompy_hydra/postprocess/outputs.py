@@ -35,7 +35,7 @@ def output_names(workspace: Workspace, globs: Sequence[str] = ()) -> list[str]:
     """
     record = RunRecord.load(workspace)
     own = {fact.path for fact in record.inputs} | set(record.found) if record else set()
-    names = [name for name, _ in workspace.files() if name not in own]
+    names = [name for name in workspace.names() if name not in own]
     chosen = [name for name in names if not globs or any(_matches(name, glob) for glob in globs)]
     if globs and not chosen:
         raise PostprocessError(

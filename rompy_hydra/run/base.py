@@ -15,7 +15,7 @@ from rompy_hydra.errors import ConfigError, ModelTimedOut, RompyHydraError, RunE
 from rompy_hydra.process import StopSignal
 from rompy_hydra.provenance import Json
 from rompy_hydra.run.job import Job, RunLike, check_model_run, nothing
-from rompy_hydra.run.judging import CheckLike, Outcome, SuccessLike, failure, judge
+from rompy_hydra.run.judging import CheckLike, Outcome, failure, judge
 from rompy_hydra.run.programs import missing_program
 from rompy_hydra.workspace import Command, Env, Workspace, script_text
 
@@ -26,7 +26,6 @@ __all__ = [
     "Job",
     "Outcome",
     "RunLike",
-    "SuccessLike",
     "check_model_run",
     "failure",
     "judge",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from rompy_hydra.errors import ModelFailed, RompyHydraError
 from rompy_hydra.process import signal_name
@@ -28,13 +28,6 @@ class CheckLike(Protocol):
     def facts(self) -> dict[str, Json]: ...
 
 
-@runtime_checkable
-class SuccessLike(Protocol):
-    """A model configuration's declaration of success."""
-
-    def judge(self, workspace: Workspace) -> Sequence[CheckLike]: ...
-
-
 @dataclass(frozen=True)
 class Outcome:
     """How a model ended: its exit code, times in seconds, memory in bytes, and the backend's facts."""
@@ -52,7 +45,8 @@ def judge(model_run: HasConfig, workspace: Workspace, outcome: Outcome) -> list[
     Returns the facts of all checks; ModelFailed names what did not hold.
     """
     success = getattr(model_run.config, "success", None)
-    checks = success.judge(workspace) if isinstance(success, SuccessLike) else []
+    judging = getattr(success, "judge", None)
+    checks = judging(workspace) if callable(judging) else []
     failed = [check for check in checks if not check.ok]
     facts = [check.facts() for check in checks]
     reasons = [f"check {check.check}: {check.message}" for check in failed]

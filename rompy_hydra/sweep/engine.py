@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from loguru import logger
 
-from rompy_hydra import claim, process
+from rompy_hydra import process
 from rompy_hydra.errors import RompyHydraError, SweepError
 from rompy_hydra.record import FAILED, TIMED_OUT
 from rompy_hydra.sweep.forecast import ELSEWHERE, LEAVE, SKIP, Forecast, judged
@@ -46,10 +45,14 @@ class Engine:
         self._results = results
         self.summary = Summary(total=forecast.size)
         self._stop = process.StopSignal()
-        # Bounded, so that composing goes on only as far ahead as the workers need.
-        self._queue: queue.Queue[_Order | None] = queue.Queue(plan.workers)
+        # Set by the last worker. Waited for without a lock, into which a signal could come.
+        self._over = process.StopSignal()
+        # Whoever is free composes the next run: one at a time, since Hydra's configuration is global.
+        self._composing = threading.Lock()
+        self._orders = self._all_orders()
         # Guards all that follows, and tells when something of it changed.
         self._change = threading.Condition()
+        self._workers = 0
         self._under_way = 0
         self._failures = 0
         self._running: dict[str, str] = {}
@@ -58,50 +61,43 @@ class Engine:
     def run(self) -> Summary:
         """Run what is missing; Ctrl-C once ends the running models cleanly, twice kills them."""
         begin = time.monotonic()
-        workers: list[threading.Thread] = []
         try:
-            with Interrupts(self._stopped, self._kill):
-                self._run(workers)
+            with Interrupts(self._stopped, self._kill) as interrupts:
+                self._run(interrupts)
         finally:
             self._stop.close()
+            self._over.close()
         self.summary.seconds = time.monotonic() - begin
         return self.summary
 
-    def _run(self, workers: list[threading.Thread]) -> None:
+    def _run(self, interrupts: Interrupts) -> None:
         try:
             self._watcher.begin(self._plan, self._forecast)
-            for number in range(self._plan.workers):
-                worker = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
-                worker.start()
-                workers.append(worker)
-            self._feed(self._to_do())
-            while (points := self._of_others()) is not None:
-                self._feed(self._taken_over(points))
-            self._finish(workers)
-        except KeyboardInterrupt:
-            self._stopped()
-            self._show(lambda: self._watcher.tell("stopping   what runs is ended; once more: at once"))
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    self._queue.get_nowait()
-            self._finish(workers)
+            with self._change:  # the first ones may end before the last one starts
+                for number in range(self._plan.workers):
+                    worker = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
+                    worker.start()
+                    self._workers += 1
+            interrupts.wait_for(self._over, self._stop)
+            if self.summary.interrupted:
+                self._show(lambda: self._watcher.tell("stopping   what runs is ended; once more: at once"))
         except BaseException:
             self._stop.set()
-            self._finish(workers)
             raise
-
-    def _feed(self, orders: Iterator[_Order]) -> None:
-        for order in orders:
+        finally:
             with self._change:
-                self._under_way += 1
-            self._queue.put(order)
-            if self._enough():
-                return
+                self._change.notify_all()
+                if not self._workers:
+                    self._over.set()
+            interrupts.wait_for(self._over)
+
+    def _all_orders(self) -> Iterator[_Order]:
+        yield from self._to_do()
+        while (points := self._of_others()) is not None:
+            yield from self._taken_over(points)
 
     def _to_do(self) -> Iterator[_Order]:
         for index, point in enumerate(self._plan.grid):
-            if self._enough():
-                return
             decision = self._forecast.decision(index)
             if decision == ELSEWHERE:
                 with self._change:
@@ -114,9 +110,9 @@ class Engine:
         """Runs that another driver has or had, after a while; None when nothing is left to do."""
         with self._change:
             self._change.wait_for(
-                lambda: self._elsewhere or not self._under_way or self._ends(), timeout=None
+                lambda: self._elsewhere or not self._under_way or self._enough(), timeout=None
             )
-            if not self._elsewhere or self._ends():
+            if not self._elsewhere or self._enough():
                 return None
             points, self._elsewhere = self._elsewhere, []
             return points
@@ -157,12 +153,6 @@ class Engine:
             self.summary.stopped_early = limit is not None and self._failures >= limit
             return self._ends()
 
-    def _finish(self, workers: list[threading.Thread]) -> None:
-        for _ in workers:
-            self._queue.put(None)
-        for worker in workers:
-            worker.join()
-
     def _stopped(self) -> None:
         """No new runs; the running ones are asked to end."""
         self.summary.interrupted = True
@@ -175,30 +165,41 @@ class Engine:
             process.kill_marked(mark)
 
     def _work(self) -> None:
-        while (order := self._queue.get()) is not None:
-            try:
-                if not self._enough():
+        try:
+            while (order := self._next()) is not None:
+                try:
                     with self._failing(order.point):
                         self._one(order)
-            except BaseException as error:  # noqa: BLE001 - a worker that dies would leave all waiting
-                self._give_up(error)
+                finally:
+                    with self._change:
+                        self._under_way -= 1
+                        self._change.notify_all()
+        except BaseException as error:  # noqa: BLE001 - a worker that dies would leave all waiting
+            self._give_up(error)
+        finally:
             with self._change:
-                self._under_way -= 1
-                self._change.notify_all()
+                self._workers -= 1
+                if not self._workers:
+                    self._over.set()
+
+    def _next(self) -> _Order | None:
+        """The next run to do, as soon as there is one; None when nothing is left, or it is enough."""
+        with self._composing:
+            order = None if self._enough() else next(self._orders, None)
+            if order is not None:
+                with self._change:
+                    self._under_way += 1
+            return order
 
     def _give_up(self, error: BaseException) -> None:
         logger.opt(exception=error).debug("the sweep cannot go on")
         with self._change:
             text = f"the sweep was stopped by an error of its own: {type(error).__name__}: {error}"
             self.summary.problem = self.summary.problem or text
+            self._change.notify_all()
 
     def _one(self, order: _Order) -> None:
         task, label = order.ready.task, order.point.label
-        if claim.latest(task.workspace)[0] > order.seen:
-            verdict = judged(task, "lost")
-            if verdict.row is not None:
-                self._finished(verdict.row)
-                return
         with self._change:
             self._running[label] = str(task.workspace.path)
         row: Row | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable
@@ -10,13 +11,14 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE
+from rompy_hydra.process import StopSignal
 
 
 class Interrupts:
-    """The first one calls `stop` and raises KeyboardInterrupt, the second calls `kill`, the third exits.
+    """The first one calls `stop`, the second `kill`, and the third ends this process.
 
-    Only the first can come between two lines of whoever waits for the runs to end. Signals that
-    nobody listens to, as under nohup, stay so; so do those of a thread that gets none.
+    None raises anything: it could come into the middle of whatever answers the one before. Signals
+    that nobody listens to, as under nohup, stay so.
     """
 
     def __init__(self, stop: Callable[[], None], kill: Callable[[], None]) -> None:
@@ -24,9 +26,13 @@ class Interrupts:
         self._kill = kill
         self._count = 0
         self._before: dict[int, Callable[[int, FrameType | None], object]] = {}
+        self._reader, self._writer = os.pipe()
+        self._wakes = -1
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
+            os.set_blocking(self._writer, False)
+            self._wakes = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
             for number in (signal.SIGINT, signal.SIGTERM):
                 before = signal.getsignal(number)
                 if callable(before):
@@ -39,13 +45,29 @@ class Interrupts:
     ) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
+        if threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(self._wakes)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def wait_for(self, *signals: StopSignal) -> None:
+        """Wait until one of them is set, and answer interrupts meanwhile.
+
+        The system may hand an interrupt to any thread, but its answer is this one's: a thread that
+        only waited for a lock would not wake up for it.
+        """
+        poll = select.poll()
+        for descriptor in (self._reader, *(each.fileno() for each in signals)):
+            poll.register(descriptor, select.POLLIN)
+        while not any(each.is_set() for each in signals):
+            if any(descriptor == self._reader for descriptor, _ in poll.poll()):
+                os.read(self._reader, 4096)
 
     def _come(self, _number: int, _frame: FrameType | None) -> None:
         self._count += 1
         if self._count == 1:
             self._stop()
-            raise KeyboardInterrupt
-        if self._count == 2:
+        elif self._count == 2:
             self._kill()
         else:
             os._exit(INTERRUPTED_EXIT_CODE)

@@ -72,7 +72,8 @@ class Results:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._spool: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+        self._spool: IO[bytes] = tempfile.TemporaryFile("w+b")  # noqa: SIM115
+        self._end = 0
         self._offsets: dict[str, int] = {}
         # Labels whose rows are of other commands, and may change while this one works.
         self._of_others: set[str] = set()
@@ -87,8 +88,9 @@ class Results:
             (self._of_others.add if of_others else self._of_others.discard)(row.label)
             self._parameters.update(dict.fromkeys(row.parameters))
             self._metrics.update(dict.fromkeys(row.metrics))
-            self._offsets[row.label] = self._spool.seek(0, os.SEEK_END)
-            self._spool.write(json_text(vars(row)) + "\n")
+            line = f"{json_text(vars(row))}\n".encode()
+            self._offsets[row.label] = self._end
+            self._end += self._spool.write(line)
 
     def close(self) -> None:
         self._spool.close()
@@ -101,9 +103,12 @@ class Results:
 
     def rows(self) -> Iterator[Row]:
         """The rows, sorted by label."""
-        for label in sorted(self._offsets, key=natural):
-            self._spool.seek(self._offsets[label])
-            yield Row(**from_json(self._spool.readline()))
+        try:
+            for label in sorted(self._offsets, key=natural):
+                self._spool.seek(self._offsets[label])
+                yield Row(**from_json(self._spool.readline()))
+        finally:
+            self._spool.seek(self._end)
 
     def refresh(self) -> None:
         """Write the table if the last time is long enough ago, measured by what writing it costs."""
