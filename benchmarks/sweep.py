@@ -17,8 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -37,13 +35,21 @@ class Measured:
     memory: int
 
 
-@contextmanager
-def workplace(contestant: Contestant, command: str) -> Iterator[Path]:
-    """A fresh directory, prepared for a contestant."""
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
+@dataclass(frozen=True)
+class Ground:
+    """Where the measurements take place; what they leave is deleted at the end of all.
+
+    A file system may take longer to make files after others were deleted, and would make whoever
+    comes second pay for that.
+    """
+
+    root: Path
+
+    def workplace(self, contestant: Contestant, command: str) -> Path:
+        """A fresh directory, prepared for a contestant."""
+        directory = Path(tempfile.mkdtemp(dir=self.root))
         contestant.prepare(directory, command)
-        yield directory
+        return directory
 
 
 def measured(contestant: Contestant, directory: Path, count: int, command: str) -> Measured:
@@ -62,33 +68,30 @@ def measured(contestant: Contestant, directory: Path, count: int, command: str) 
     return Measured(seconds, usage.ru_maxrss * 1024)
 
 
-def compared(command: str, rounds: int, runs: dict[str, int]) -> dict[str, float]:
+def compared(ground: Ground, command: str, rounds: int, runs: dict[str, int]) -> dict[str, float]:
     """Median seconds of a run for each contestant, rounds interleaved."""
     times: dict[str, list[float]] = {}
     for _ in range(rounds):
         for contestant in CONTESTANTS:
             count = runs[contestant.name]
-            with workplace(contestant, command) as directory:
-                found = measured(contestant, directory, count, command)
+            found = measured(contestant, ground.workplace(contestant, command), count, command)
             times.setdefault(contestant.name, []).append(found.seconds / count)
             print(f"  {contestant.name:<14} {found.seconds / count * 1000:8.1f} ms a run", flush=True)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def scaling(rounds: int, large: int) -> list[tuple[str, float, str]]:
+def scaling(ground: Ground, rounds: int, large: int) -> list[tuple[str, float, str]]:
     """The cost of a run in small and large sweeps, memory, and the time to find a sweep complete."""
     start, small_cost, large_cost, memory, again = [], [], [], [], []
     for number in range(rounds):
-        with workplace(OURS, "true") as directory:
-            start.append(measured(OURS, directory, 1, "true").seconds)
-        with workplace(OURS, "true") as directory:
-            small_cost.append((measured(OURS, directory, 100, "true").seconds - start[-1]) / 99)
-        with workplace(OURS, "true") as directory:
-            measured(OURS, directory, 1000, "true")
-            again.append(measured(OURS, directory, 1000, "true").seconds)
+        start.append(measured(OURS, ground.workplace(OURS, "true"), 1, "true").seconds)
+        found = measured(OURS, ground.workplace(OURS, "true"), 100, "true")
+        small_cost.append((found.seconds - start[-1]) / 99)
+        directory = ground.workplace(OURS, "true")
+        measured(OURS, directory, 1000, "true")
+        again.append(measured(OURS, directory, 1000, "true").seconds)
         if number < 3:
-            with workplace(OURS, "true") as directory:
-                found = measured(OURS, directory, large, "true")
+            found = measured(OURS, ground.workplace(OURS, "true"), large, "true")
             large_cost.append((found.seconds - start[-1]) / (large - 1))
             memory.append(found.memory)
     small, much = statistics.median(small_cost), statistics.median(large_cost)
@@ -162,12 +165,16 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for contestant in CONTESTANTS:
         print(f"environment of {contestant.name}: {contestant.python}", flush=True)
-    print("trivial model", flush=True)
-    trivial = compared("true", rounds, {c.name: c.trivial_runs // shrink for c in CONTESTANTS})
-    print("one-second model", flush=True)
-    second = compared("sleep 1", rounds, {c.name: c.one_second_runs // shrink for c in CONTESTANTS})
-    print("scaling", flush=True)
-    text = page(trivial, second, scaling(rounds, 10_000 // shrink))
+    with tempfile.TemporaryDirectory() as name:
+        ground = Ground(Path(name))
+        print("trivial model", flush=True)
+        trivial = compared(ground, "true", rounds, {c.name: c.trivial_runs // shrink for c in CONTESTANTS})
+        print("scaling", flush=True)
+        scale = scaling(ground, rounds, 10_000 // shrink)
+        print("one-second model", flush=True)
+        runs = {c.name: c.one_second_runs // shrink for c in CONTESTANTS}
+        second = compared(ground, "sleep 1", rounds, runs)
+    text = page(trivial, second, scale)
     print(text)
     if not options.quick:
         (ROOT / "docs" / "benchmarks.md").write_text(text)

@@ -152,24 +152,33 @@ class Parts:
         changed = key in self._changed
         if changed or key not in self._cache:
             node = self._config[key]
-            self._check(key, node)
-            part = make(node)
+            flat = self._check(key, node)
+            part = self._flat(node) if flat and make == self._object else make(node)
             if changed:
                 return part
             self._cache[key] = part
         return self._cache[key]
 
-    def _check(self, key: str, node: Any) -> None:
-        """InvalidConfig tells what is wrong with a part that building it would not tell."""
-        sound = self._cache.setdefault("sound", set())
-        if self._alike is not None and (key, self._alike) in sound:
-            return
+    def _check(self, key: str, node: Any) -> bool:
+        """InvalidConfig tells what is wrong with a part that building it would not tell.
+
+        Whether it is one object made of its fields, with no other one inside.
+        """
+        sound: dict[tuple[str, tuple[str, ...] | None], bool] = self._cache.setdefault("sound", {})
+        kind = key, self._alike
+        if self._alike is not None and kind in sound:
+            return sound[kind]
         if not has_missing(node) and _checks_itself(node, self._allowed):
-            sound.add((key, self._alike))
-            return
+            sound[kind] = not _HYDRA_ONLY & node.keys()
+            return sound[kind]
         found = problems({key: node}, self._allowed)
         if found:
             raise InvalidConfig(found)
+        return False
+
+    def _flat(self, node: Mapping[str, Any]) -> Any:
+        fields = {key: value for key, value in node.items() if key != "_target_"}
+        return made(located(node["_target_"], self._allowed), fields)
 
     def _object(self, node: Any) -> Any:
         return build(node, self._allowed)
