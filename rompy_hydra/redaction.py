@@ -16,10 +16,11 @@ _SECRET = re.compile(r"passw|secret|token|credential|private|api_?key|access_?ke
 _ENVIRONMENTS = {"env", "env_vars", "build_args"}
 
 
-# In canonical JSON: an environment that is not empty, a text with the name of a secret, or a name with
-# characters that are written as others.
+# In canonical JSON: an environment, or a list of them, that is not empty; a text with the name of a
+# secret; a name with characters that are written as others.
 _MAY_HIDE = re.compile(
-    rf'"(?:{"|".join(sorted(_ENVIRONMENTS))})":{{"|"[^"]*(?:{_SECRET.pattern})[^"]*":"|\\u', re.IGNORECASE
+    rf'"(?:{"|".join(sorted(_ENVIRONMENTS))})":(?:{{"|\[(?!\]))|"[^"]*(?:{_SECRET.pattern})[^"]*":"|\\u',
+    re.I,
 )
 
 

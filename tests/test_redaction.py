@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from rompy_hydra.redaction import is_secret, redacted, redacted_override, without_secrets
+from rompy_hydra.provenance import canonical_json
+from rompy_hydra.redaction import is_secret, may_hide, redacted, redacted_override, without_secrets
 
 HIDDEN = "<not stored>"
 
@@ -69,3 +72,24 @@ def test_only_secret_variables_are_left_out_of_what_tells_runs_apart():
     assert without_secrets(one) == without_secrets(two)
     for changed in ({"env": {"TOKEN": "a", "THREADS": "2"}}, {"parameters": {"author": "y"}}):
         assert without_secrets({**one, **changed}) != without_secrets(one)
+
+
+names = st.sampled_from(["env", "env_vars", "x", "a token", "AUTH", 'with "quotes" secret', "ſecret", "\\"])
+trees = st.recursive(
+    st.none() | st.integers() | st.sampled_from(["", "hush", '"', "\\"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=2),
+    max_leaves=8,
+)
+
+
+@given(trees)
+@example({"parameters": {"env": [{"A": "hush"}]}})
+@example({"env": [1, [{"A": "hush"}]]})
+def test_what_is_said_to_hide_nothing_is_stored_as_it_is(tree):
+    if not may_hide(canonical_json(tree)):
+        assert redacted(tree) == without_secrets(tree) == tree
+
+
+@pytest.mark.parametrize("empty", [{"env": {}}, {"env": [], "friction": 0.03}])
+def test_an_empty_environment_hides_nothing(empty):
+    assert not may_hide(canonical_json(empty))
