@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # How long processes that were killed may take to be gone, seconds. One that waits for a dead disk,
 # or belongs to another user, cannot be ended, and must not hold the driver for ever.
 _KILL_SECONDS = 30.0
+# How long the start of a program may take until its environment is there, seconds.
+_EXEC_SECONDS = 5.0
+# PF_KTHREAD in the kernel's include/linux/sched.h.
+_KERNEL_THREAD = 0x00200000
 
 
 def find_leader(mark: str, pid: int | None = None) -> int | None:
@@ -98,7 +102,7 @@ def marked(mark: str, session: int | None = None) -> list[psutil.Process]:
         if pid == os.getpid():
             continue
         with contextlib.suppress(psutil.Error, OSError):
-            if (session is not None and os.getsid(pid) == session) or needle in _environment(pid):
+            if (session is not None and os.getsid(pid) == session) or _carries(pid, needle):
                 found.append(psutil.Process(pid))
     return [process for process in found if _alive(process)]
 
@@ -119,7 +123,7 @@ def _has_heirs(pid: int, mark: str) -> bool:
     needle = _needle(mark)
     for each in newer:
         with contextlib.suppress(OSError):
-            if os.getsid(each) == pid or needle in _environment(each):
+            if os.getsid(each) == pid or _carries(each, needle):
                 return True
     return False
 
@@ -148,11 +152,36 @@ def _needle(mark: str) -> bytes:
     return f"\0{RUN_MARK}={mark}\0".encode(errors="surrogateescape")
 
 
-def _environment(pid: int) -> bytes:
-    import psutil
+def _carries(pid: int, needle: bytes) -> bool:
+    """Whether a process has the mark in its environment.
 
+    While it changes from one program to another there is none to be read: that is waited for, since
+    it may have left the session as well by then, as `setsid program &` does.
+    """
+    deadline = time.monotonic() + _EXEC_SECONDS
+    while True:
+        environment = _environment(pid)
+        if needle in environment:
+            return True
+        if len(environment) > 2 or not _has_environment(pid) or time.monotonic() > deadline:
+            return False
+        time.sleep(0.0005)
+
+
+def _has_environment(pid: int) -> bool:
+    """Whether a process has an environment, or is about to have one with its next program."""
+    if sys.platform != "linux":
+        return False
+    facts = _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    state, flags, begin, end = facts[0], int(facts[6]), int(facts[47]), int(facts[48])  # proc(5)
+    return state not in (b"Z", b"X") and not flags & _KERNEL_THREAD and (end == 0 or end > begin)
+
+
+def _environment(pid: int) -> bytes:
     if sys.platform == "linux":  # ten times quicker than by way of psutil
         return b"\0" + _content(f"/proc/{pid}/environ") + b"\0"
+    import psutil
+
     pairs = psutil.Process(pid).environ().items()
     return "".join(f"\0{name}={value}\0" for name, value in pairs).encode(errors="surrogateescape")
 

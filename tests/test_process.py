@@ -102,6 +102,13 @@ def test_a_command_is_ended_by_signals_that_python_ignores(run, number):
     assert run("sh", "-c", f"kill -{number:d} $$").exit_code == 128 + number
 
 
+def test_a_process_that_changes_its_program_while_it_is_looked_for_is_found(run, mark):
+    """`setsid` leaves the session, and has no environment to be read while the next program starts."""
+    for _ in range(30):
+        assert run("sh", "-c", f"setsid tail -f /dev/null {mark} &").left_processes == 1
+        assert living(mark) == []
+
+
 # What a model may start: each leaves a process that carries the mark on its command line.
 FAMILIES = {
     "a child": "tail -f /dev/null {mark} & wait",
