@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import os
 import select
+import shutil
 import signal
 import sys
 import threading
@@ -81,6 +83,7 @@ def run(
     *,
     env: Mapping[str, str],
     log: str | Path,
+    cwd: str | Path | None = None,
     mark: str,
     timeout: float | None = None,
     grace: float = 5.0,
@@ -93,12 +96,14 @@ def run(
     On a timeout, on KeyboardInterrupt and on any other error the whole process tree is ended:
     SIGTERM, then SIGKILL after `grace` seconds. `mark` is put into the environment of all its
     processes, so that also those that left the session are found. `stop` from another thread is
-    answered like Ctrl-C, with KeyboardInterrupt. OSError says that the command cannot start. It starts
-    in this process's directory, and goes to its own by itself.
+    answered like Ctrl-C, with KeyboardInterrupt. OSError says that the command cannot start. Without
+    `cwd` it starts in this process's directory.
     `lives` is told the process id of a command that has lived for a twentieth of a second: shorter
     ones are over before anybody could ask for them.
     """
     begin = time.monotonic()
+    if cwd is not None:
+        argv = _in_directory(argv, cwd)
     memory = PeakMemory()
     pid: int | None = None
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -128,6 +133,15 @@ def run(
         peak_memory_bytes=memory.peak(usage.ru_maxrss),
         left_processes=left,
     )
+
+
+def _in_directory(argv: Sequence[str], cwd: str | Path) -> Sequence[str]:
+    """A command that goes to a directory first; OSError if it, or the program, is not there."""
+    os.stat(os.path.join(cwd, ""))
+    program = os.path.join(cwd, argv[0]) if "/" in argv[0] else argv[0]
+    if shutil.which(program) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
+    return ["/bin/sh", "-c", 'CDPATH= cd -- "$0" && exec "$@"', os.fspath(cwd), *argv]
 
 
 def _spawned(argv: Sequence[str], env: Mapping[str, str], output: int) -> int:

@@ -33,7 +33,7 @@ def run(tmp_path, log, mark):
     """Run a command with what all tests have in common."""
 
     def run(*argv, **options):
-        given = {"env": os.environ, "log": log, "mark": mark, "grace": LIMIT}
+        given = {"cwd": tmp_path, "env": os.environ, "log": log, "mark": mark, "grace": LIMIT}
         return process.run([str(arg) for arg in argv], **{**given, **options})
 
     yield run
@@ -95,6 +95,19 @@ def test_a_command_has_no_input_to_wait_for(run):
 def test_a_missing_program_is_an_error_of_the_system(run):
     with pytest.raises(FileNotFoundError):
         run("no-such-program-anywhere")
+
+
+def test_a_missing_directory_is_an_error_of_the_system(run, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        run("true", cwd=tmp_path / "missing")
+
+
+@pytest.mark.parametrize("cwd", ["with 'a quote", "-", "größe"])
+def test_a_command_starts_in_the_directory_that_is_given_or_in_this_one(run, log, tmp_path, cwd):
+    (tmp_path / cwd).mkdir()
+    run("pwd", cwd=tmp_path / cwd)
+    run("pwd", cwd=None)
+    assert log.read_text().splitlines() == [str(tmp_path / cwd), os.getcwd()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGPIPE, signal.SIGXFSZ])

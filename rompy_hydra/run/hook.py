@@ -23,16 +23,13 @@ from rompy_hydra.workspace import RUN_MARK, Workspace
 _CHILD = """import sys
 sys.path.append({root!r})
 from rompy_hydra.run.hook import main
-sys.exit(main(*sys.argv[1:]))
+sys.exit(main(sys.argv[1]))
 """
 
 
 @contextlib.contextmanager
-def pickled(model_run: object, directory: str) -> Iterator[list[str]]:
-    """The command of a child that calls the hook in `directory`.
-
-    RunError if its classes cannot be imported there.
-    """
+def pickled(model_run: object) -> Iterator[list[str]]:
+    """The command of a child that calls the hook; RunError if its classes cannot be imported there."""
     # As multiprocessing does it: classes of the user's main script are found again in the child.
     preparation = spawn.get_preparation_data("rompy_hydra config.run")
     preparation.pop("authkey", None)
@@ -49,16 +46,15 @@ def pickled(model_run: object, directory: str) -> Iterator[list[str]]:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         root = str(Path(rompy_hydra.__file__).parents[1])
-        yield [sys.executable, "-P", "-c", _CHILD.format(root=root), name, directory]
+        yield [sys.executable, "-P", "-c", _CHILD.format(root=root), name]
     finally:
         path.unlink(missing_ok=True)
 
 
-def main(path: str, directory: str) -> int:
+def main(path: str) -> int:
     """Call the hook of the run that the file holds; the exit code."""
     code = 1
     try:
-        os.chdir(directory)
         code = 0 if _called(Path(path)) else 1
     finally:
         Workspace(os.environ[RUN_MARK]).leave_exit_code(code)

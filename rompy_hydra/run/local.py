@@ -81,7 +81,7 @@ class LocalRunBackend(BaseRunBackend):
 
     def adopt(self, job: Job) -> Outcome | None:
         begin = time.monotonic()
-        mark = str(job.workspace.path)
+        mark = job.workspace.root
         known = job.reported.get("pid")
         pid = process.find_leader(mark, known if isinstance(known, int) else None)
         if pid is None:
@@ -100,21 +100,22 @@ class LocalRunBackend(BaseRunBackend):
         """Call `model_run.config.run(model_run)` in a process of its own, in the workspace."""
         from rompy_hydra.run.hook import pickled
 
-        with pickled(model_run, self.working_dir() or str(job.workspace.path)) as argv:
-            return self._run(job, argv, job.env)
+        with pickled(model_run) as argv:
+            return self._run(job, argv, job.env, cwd=self.working_dir() or job.workspace.root)
 
     def working_dir(self) -> str | None:
         # Relative to where the user is, as any path that a user gives; the script is elsewhere.
         given = self.config.working_dir
         return None if given is None else os.path.abspath(os.path.expanduser(given))
 
-    def _run(self, job: Job, argv: list[str], env: Mapping[str, str]) -> Outcome:
+    def _run(self, job: Job, argv: list[str], env: Mapping[str, str], cwd: str | None = None) -> Outcome:
         try:
             finished = process.run(
                 argv,
                 env={**os.environ, "PATH": search_path(), **env},
                 log=job.workspace.at(LOG),
-                mark=str(job.workspace.path),
+                cwd=cwd,
+                mark=job.workspace.root,
                 timeout=job.timeout,
                 grace=self.config.kill_grace,
                 stream=self.config.stream_output,
