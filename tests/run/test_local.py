@@ -151,7 +151,8 @@ def test_the_grace_period_is_for_tidying_up(model):
 
 
 def test_time_memory_and_what_was_left_running_are_recorded(model, tmp_path):
-    code = "x = bytearray(200_000_000); sum(range(3_000_000))"
+    # Long enough to be looked at when it is at its largest: this process may be the larger one.
+    code = "x = bytearray(200_000_000); sum(range(20_000_000))"
     seconds = f"3600.{os.getpid()}"
     run = model([sys.executable, "-c", code], f"setsid sleep {seconds} &")
     assert run.run()
