@@ -150,5 +150,5 @@ CONTESTANTS = (
 
 
 def environment() -> dict[str, str]:
-    """One thread a model, and nothing of this program's own environment that matters."""
+    """One thread a model, and programs that start compiled, whatever this one's environment says."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}

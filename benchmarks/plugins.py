@@ -8,7 +8,6 @@ distribution brings four plugins, whose modules end the program if they are impo
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,9 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from contestants import environment
 
 COUNT = 50
 _GROUPS = ("rompy.run", "rompy.postprocess", "rompy.pipeline", "rompy.config")
@@ -55,7 +57,7 @@ def installed(directory: Path) -> Path:
 
 def seconds(arguments: list[str], site: Path, cwd: Path) -> float:
     """Wall time of a command that must succeed."""
-    variables = {**os.environ, "PYTHONPATH": str(site)}
+    variables = {**environment(), "PYTHONPATH": str(site)}
     begin = time.perf_counter()
     command = [sys.executable, "-m", "rompy_hydra", *arguments]
     subprocess.run(command, cwd=cwd, env=variables, check=True, capture_output=True)

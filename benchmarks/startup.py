@@ -8,7 +8,6 @@ program, and `import rompy_hydra` takes under 0.1 s.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import statistics
@@ -17,6 +16,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from contestants import environment
 
 from rompy_hydra.compose.composer import config_dir
 
@@ -49,12 +51,11 @@ def bare_program(directory: Path) -> Path:
 def seconds(command: list[str], cwd: Path) -> float:
     """Wall time of a command that must succeed."""
     begin = time.perf_counter()
-    subprocess.run(command, cwd=cwd, check=True, capture_output=True)
+    subprocess.run(command, cwd=cwd, env=environment(), check=True, capture_output=True)
     return time.perf_counter() - begin
 
 
 def main(rounds: int) -> None:
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # both programs start compiled, as on any machine
     times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -70,7 +71,11 @@ def main(rounds: int) -> None:
                 ),
                 "import rompy_hydra": float(
                     subprocess.run(
-                        [sys.executable, "-c", _IMPORT], check=True, capture_output=True, text=True
+                        [sys.executable, "-c", _IMPORT],
+                        env=environment(),
+                        check=True,
+                        capture_output=True,
+                        text=True,
                     ).stdout
                 ),
             }

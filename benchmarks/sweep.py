@@ -35,21 +35,15 @@ class Measured:
     memory: int
 
 
-@dataclass(frozen=True)
-class Ground:
-    """Where the measurements take place; what they leave is deleted at the end of all.
+def workplace(root: Path, contestant: Contestant, command: str) -> Path:
+    """A fresh directory, prepared for a contestant.
 
-    A file system may take longer to make files after others were deleted, and would make whoever
-    comes second pay for that.
+    All are deleted together at the end: a file system may take longer to make files after others were
+    deleted, and would make whoever comes second pay for that.
     """
-
-    root: Path
-
-    def workplace(self, contestant: Contestant, command: str) -> Path:
-        """A fresh directory, prepared for a contestant."""
-        directory = Path(tempfile.mkdtemp(dir=self.root))
-        contestant.prepare(directory, command)
-        return directory
+    directory = Path(tempfile.mkdtemp(dir=root))
+    contestant.prepare(directory, command)
+    return directory
 
 
 def measured(contestant: Contestant, directory: Path, count: int, command: str) -> Measured:
@@ -68,30 +62,30 @@ def measured(contestant: Contestant, directory: Path, count: int, command: str) 
     return Measured(seconds, usage.ru_maxrss * 1024)
 
 
-def compared(ground: Ground, command: str, rounds: int, runs: dict[str, int]) -> dict[str, float]:
+def compared(root: Path, command: str, rounds: int, runs: dict[str, int]) -> dict[str, float]:
     """Median seconds of a run for each contestant, rounds interleaved."""
     times: dict[str, list[float]] = {}
     for _ in range(rounds):
         for contestant in CONTESTANTS:
             count = runs[contestant.name]
-            found = measured(contestant, ground.workplace(contestant, command), count, command)
+            found = measured(contestant, workplace(root, contestant, command), count, command)
             times.setdefault(contestant.name, []).append(found.seconds / count)
             print(f"  {contestant.name:<14} {found.seconds / count * 1000:8.1f} ms a run", flush=True)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def scaling(ground: Ground, rounds: int, large: int) -> list[tuple[str, float, str]]:
+def scaling(root: Path, rounds: int, large: int) -> list[tuple[str, float, str]]:
     """The cost of a run in small and large sweeps, memory, and the time to find a sweep complete."""
     start, small_cost, large_cost, memory, again = [], [], [], [], []
     for number in range(rounds):
-        start.append(measured(OURS, ground.workplace(OURS, "true"), 1, "true").seconds)
-        found = measured(OURS, ground.workplace(OURS, "true"), 100, "true")
+        start.append(measured(OURS, workplace(root, OURS, "true"), 1, "true").seconds)
+        found = measured(OURS, workplace(root, OURS, "true"), 100, "true")
         small_cost.append((found.seconds - start[-1]) / 99)
-        directory = ground.workplace(OURS, "true")
+        directory = workplace(root, OURS, "true")
         measured(OURS, directory, 1000, "true")
         again.append(measured(OURS, directory, 1000, "true").seconds)
         if number < 3:
-            found = measured(OURS, ground.workplace(OURS, "true"), large, "true")
+            found = measured(OURS, workplace(root, OURS, "true"), large, "true")
             large_cost.append((found.seconds - start[-1]) / (large - 1))
             memory.append(found.memory)
     small, much = statistics.median(small_cost), statistics.median(large_cost)
@@ -166,14 +160,14 @@ def main() -> None:
     for contestant in CONTESTANTS:
         print(f"environment of {contestant.name}: {contestant.python}", flush=True)
     with tempfile.TemporaryDirectory() as name:
-        ground = Ground(Path(name))
+        root = Path(name)
         print("trivial model", flush=True)
-        trivial = compared(ground, "true", rounds, {c.name: c.trivial_runs // shrink for c in CONTESTANTS})
+        trivial = compared(root, "true", rounds, {c.name: c.trivial_runs // shrink for c in CONTESTANTS})
         print("scaling", flush=True)
-        scale = scaling(ground, rounds, 10_000 // shrink)
+        scale = scaling(root, rounds, 10_000 // shrink)
         print("one-second model", flush=True)
         runs = {c.name: c.one_second_runs // shrink for c in CONTESTANTS}
-        second = compared(ground, "sleep 1", rounds, runs)
+        second = compared(root, "sleep 1", rounds, runs)
     text = page(trivial, second, scale)
     print(text)
     if not options.quick:

@@ -68,7 +68,7 @@ class Attempt:
             self.task.progress.stage = stage
             if stage == "run":
                 # Also where an interrupt came between a model and whoever was to watch it.
-                process.end_tree(None, str(self.workspace.path), grace=5.0)
+                process.end_tree(None, self.workspace.root, grace=5.0)
             told = _told(stage, error)
             self._failed(stage, told, clock())
             if told is error:
@@ -163,7 +163,7 @@ class Attempt:
             record.error = None
             logger.info("took over the model that an earlier driver started")
             return
-        if process.end_tree(None, str(workspace.path), grace=5.0):
+        if process.end_tree(None, workspace.root, grace=5.0):
             logger.warning("ended what an earlier driver left running")
         if lost:
             old = _backend_named(record.run_backend.get("name"))

@@ -10,7 +10,7 @@ from rompy_hydra import record as rec
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.provenance import Json, hash_file
 from rompy_hydra.record import RunRecord
-from rompy_hydra.task import Task, content_hash
+from rompy_hydra.task import Task
 from rompy_hydra.workspace import Workspace
 
 
@@ -98,7 +98,7 @@ def _stranger(task: Task) -> str:
         )
     for item in task.inputs:
         path = task.workspace.path / item.path
-        if os.path.lexists(path) and (not path.is_file() or hash_file(path) != content_hash(item)):
+        if os.path.lexists(path) and (not path.is_file() or hash_file(path) != task.hashes[item.path]):
             return (
                 f"{path} is there already and differs from what the run would write. Choose another "
                 "run_id or output_dir, or say overwrite=true: it moves the directory aside"

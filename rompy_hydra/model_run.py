@@ -80,7 +80,7 @@ class ModelRun(BaseModel):
         """
         if not self._busy:
             self.perform(Task(self, ("generate",), imperative=True))
-        return str(self.workspace.path)
+        return self.workspace.root
 
     def run(
         self,

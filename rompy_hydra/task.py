@@ -41,8 +41,25 @@ if TYPE_CHECKING:
 _RESERVED = {RECORD, SCRIPT, LOG, EXIT_CODE, METRICS, COMPOSED, ATTEMPTS, BUILD_LOG}
 
 
+class _Chosen:
+    """What a chosen backend and a chosen postprocessor share: a name, and settings as plain data."""
+
+    name: str
+    settings: Mapping[str, Json]
+
+    @functools.cached_property
+    def whole(self) -> str:
+        """A hash of all settings."""
+        return hash_json(with_name(self.name, self.settings))
+
+    @functools.cached_property
+    def stored(self) -> dict[str, Json]:
+        """What a record keeps of it."""
+        return redacted_mapping(with_name(self.name, self.settings))
+
+
 @dataclass(frozen=True)
-class ChosenBackend:
+class ChosenBackend(_Chosen):
     """A run backend and its settings as plain data.
 
     `backend` is one of this package's kind; for a plugin in the reference's shape it is None, and
@@ -65,19 +82,9 @@ class ChosenBackend:
         kept = {k: without_secrets(v, k) for k, v in self.settings.items() if k not in transient}
         return hash_json(with_name(self.name, kept))
 
-    @functools.cached_property
-    def whole(self) -> str:
-        """A hash of all settings."""
-        return hash_json(with_name(self.name, self.settings))
-
-    @functools.cached_property
-    def stored(self) -> dict[str, Json]:
-        """What a record keeps of it."""
-        return redacted_mapping(with_name(self.name, self.settings))
-
 
 @dataclass(frozen=True)
-class ChosenProcessor:
+class ChosenProcessor(_Chosen):
     """A postprocessor, bound to its arguments, and its settings as plain data."""
 
     name: str
@@ -85,16 +92,6 @@ class ChosenProcessor:
     settings: Mapping[str, Json] = field(default_factory=dict)
     # Whether it takes no longer than to write down that it begins.
     instant: bool = False
-
-    @functools.cached_property
-    def identity(self) -> str:
-        """A hash of the settings."""
-        return hash_json(with_name(self.name, self.settings))
-
-    @functools.cached_property
-    def stored(self) -> dict[str, Json]:
-        """What a record keeps of it."""
-        return redacted_mapping(with_name(self.name, self.settings))
 
 
 @dataclass(frozen=True)
@@ -225,7 +222,7 @@ class Task:
     @functools.cached_property
     def postprocess_key(self) -> str:
         return hash_json(
-            [self.run_key if self.backend else self.generate_key, [p.identity for p in self.processors]]
+            [self.run_key if self.backend else self.generate_key, [p.whole for p in self.processors]]
         )
 
     def stored_config(self) -> dict[str, Json]:
@@ -246,7 +243,7 @@ class Task:
     def config_hash(self) -> str:
         """A hash of what is run, leaving out where it is put."""
         backend = self.backend.whole if self.backend else ""
-        return hash_json([self.identity["model"], backend, [p.identity for p in self.processors]])
+        return hash_json([self.identity["model"], backend, [p.whole for p in self.processors]])
 
 
 def with_name(name: str, settings: Mapping[str, Json]) -> dict[str, Json]:

@@ -190,7 +190,8 @@ def postprocess(attempt: Attempt) -> None:
         workspace.metrics.unlink(missing_ok=True)
     record.metrics, record.products = {}, []
     # What takes no time is written down with its end.
-    attempt.begin("postprocess", rec.POSTPROCESSING, save=not all(p.instant for p in task.processors))
+    instant = all(processor.instant for processor in task.processors)
+    attempt.begin("postprocess", rec.POSTPROCESSING, save=not instant)
     for processor in task.processors:
         try:
             results = answer(processor.name, processor.process(task.model_run))
@@ -207,7 +208,7 @@ def postprocess(attempt: Attempt) -> None:
         if isinstance(found, Mapping):
             metrics = {str(key): value for key, value in found.items()}
             record.metrics |= rec.plain(metrics, constant=lambda _nan: None)
-    if attempt.fresh and all(processor.instant for processor in task.processors):
+    if attempt.fresh and instant:
         return  # nothing in the directory has changed
     if record.metrics:
         write_atomic(workspace.metrics, json.dumps(record.metrics, indent=2) + "\n")

@@ -77,27 +77,23 @@ class Workspace:
     """One run directory. Creating the object touches nothing on disk."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._root = os.path.abspath(path)
+        # As a text, beside `path`: what is done in every run takes no `Path`.
+        self.root = os.path.abspath(path)
 
     def __repr__(self) -> str:
-        return f"Workspace({self._root!r})"
-
-    @property
-    def root(self) -> str:
-        """The absolute path of the directory as a text."""
-        return self._root
+        return f"Workspace({self.root!r})"
 
     def at(self, relative: str) -> str:
-        """The path of a file of this run as a text: what is done in every run takes no `Path`."""
-        return f"{self._root}/{relative}"
+        """The path of a file of this run as a text."""
+        return f"{self.root}/{relative}"
 
     def exists(self) -> bool:
         """Whether the directory is there."""
-        return os.path.isdir(self._root)
+        return os.path.isdir(self.root)
 
     @functools.cached_property
     def path(self) -> Path:
-        return Path(self._root)
+        return Path(self.root)
 
     @functools.cached_property
     def record(self) -> Path:
@@ -131,9 +127,9 @@ class Workspace:
         """Make the directory; GenerateError says why it cannot be made."""
         try:
             try:
-                os.mkdir(self._root)
+                os.mkdir(self.root)
             except (FileExistsError, FileNotFoundError):
-                os.makedirs(self._root, exist_ok=True)
+                os.makedirs(self.root, exist_ok=True)
         except OSError as error:
             raise GenerateError(
                 f"cannot make the run directory {self.path}: {error.strerror}. "
@@ -143,7 +139,7 @@ class Workspace:
     def is_taken(self) -> bool:
         """Whether the directory holds anything, besides claims of those who want to fill it."""
         try:
-            with os.scandir(self._root) as entries:
+            with os.scandir(self.root) as entries:
                 return any(entry.name != ATTEMPTS for entry in entries)
         except FileNotFoundError:
             return False
@@ -154,8 +150,8 @@ class Workspace:
 
     def inside(self, relative: str) -> str:
         """The path of a file of this run; ValueError if it would lie outside the directory."""
-        target = os.path.normpath(os.path.join(self._root, relative))
-        if not target.startswith(f"{self._root.rstrip('/')}/"):
+        target = os.path.normpath(os.path.join(self.root, relative))
+        if not target.startswith(f"{self.root.rstrip('/')}/"):
             raise ValueError(f"'{relative}' lies outside the run directory")
         return target
 
@@ -185,11 +181,11 @@ class Workspace:
 
         A link to a file is one; links to directories, pipes and sockets are none: they have no content.
         """
-        return (name for name, entry in _walk(self._root, "") if _is_file(entry))
+        return (name for name, entry in _walk(self.root, "") if _is_file(entry))
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
         """The same with what the system says of each."""
-        for name, entry in _walk(self._root, ""):
+        for name, entry in _walk(self.root, ""):
             with contextlib.suppress(OSError):  # deleted meanwhile
                 if _is_file(entry):
                     yield name, entry.stat()
@@ -217,7 +213,7 @@ class Workspace:
 
         So a stale output can neither pass nor fail the checks of the next attempt, and nothing is lost.
         """
-        left = [name for name, _ in _walk(self._root, "") if name not in keep]
+        left = [name for name, _ in _walk(self.root, "") if name not in keep]
         left += [name for name in (LOG, EXIT_CODE, BUILD_LOG) if (self.path / name).exists()]
         for name in left:
             target = self.attempts / str(number) / name

@@ -36,6 +36,7 @@ except KeyboardInterrupt:
     sys.exit(130)
 """
 DRIVE_PATIENT = DRIVE.replace("CONFIG", f"BaseConfig(commands={PATIENT})")
+GENERATE_PATIENT = DRIVE_PATIENT.replace("run.pipeline()[", '{"success": run.generate()}[')
 
 # The child that calls the hook imports the main script again, and must not get beyond the class.
 DRIVE_HOOK = """
@@ -165,9 +166,12 @@ def test_a_killed_driver_leaves_the_run_marked_lost(start_driver, directory, sta
     assert state_of(workspace, record_of(directory)) == "lost"
 
 
+@pytest.mark.parametrize("generated", [False, True])
 def test_a_model_that_was_started_a_moment_before_its_driver_died_is_taken_over_or_ended(
-    start_driver, directory
+    start_driver, directory, generated
 ):
+    if generated:
+        assert start_driver(GENERATE_PATIENT).wait() == 0
     first = start_driver(DRIVE_PATIENT)
     starts = directory / "starts"
     model = int(wait_until(lambda: starts.exists() and starts.read_text().strip()))
@@ -181,16 +185,6 @@ def test_a_model_that_was_started_a_moment_before_its_driver_died_is_taken_over_
     record = record_of(directory)
     assert (record.state, record.attempt) == ("completed", 1 if taken_over else 2)
     assert len(starts.read_text().split()) == 1
-
-
-def test_a_model_that_was_generated_before_and_lost_its_driver_at_once_is_never_started_beside(
-    start_driver, directory
-):
-    generate = DRIVE_PATIENT.replace("run.pipeline()[", '{"success": run.generate()}[')
-    assert start_driver(generate).wait() == 0
-    test_a_model_that_was_started_a_moment_before_its_driver_died_is_taken_over_or_ended(
-        start_driver, directory
-    )
 
 
 def test_a_model_that_outlived_its_driver_is_waited_for_and_its_result_taken(
@@ -640,8 +634,7 @@ Path("facts").write_text(f"{success} {peak}")
 
 def test_an_exit_code_of_a_start_by_hand_is_not_taken_for_the_drivers(start_driver, directory, started):
     """Generated, started by hand to its end, then driven, killed, and driven again."""
-    generate = DRIVE_PATIENT.replace("run.pipeline()[", '{"success": run.generate()}[')
-    assert start_driver(generate).wait() == 0
+    assert start_driver(GENERATE_PATIENT).wait() == 0
     (directory / "go").write_text("0")
     assert subprocess.run(["sh", directory / "run.sh"]).returncode == 0
     assert Workspace(directory).exit_code() == 0

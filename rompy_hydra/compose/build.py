@@ -56,12 +56,6 @@ def build(node: Any, allowed: Sequence[str] = ()) -> Any:
     return made(functools.partial(target, *positional) if positional else target, fields)
 
 
-@functools.lru_cache(maxsize=16)
-def _path(text: Any) -> Any:
-    # All runs of a sweep have the same one.
-    return Path(text) if isinstance(text, str) else text
-
-
 def _nested_targets(node: Any) -> list[tuple[str, Any]]:
     if isinstance(node, dict):
         own = [("", node["_target_"])] if "_target_" in node else []
@@ -127,7 +121,7 @@ class Parts:
         pipeline = self._part("pipeline", self._pipeline)
         model_run = ModelRun(
             run_id=str(config["run_id"]),
-            output_dir=_path(config["output_dir"]),
+            output_dir=Path(str(config["output_dir"])),
             period=period,
             config=model,
         )
@@ -177,7 +171,7 @@ class Parts:
         return False
 
     def _flat(self, node: Mapping[str, Any]) -> Any:
-        fields = {key: value for key, value in node.items() if key != "_target_"}
+        fields = {str(key): value for key, value in node.items() if key != "_target_"}
         return made(located(node["_target_"], self._allowed), fields)
 
     def _object(self, node: Any) -> Any:

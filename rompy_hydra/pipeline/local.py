@@ -122,7 +122,7 @@ def _progress(task: Task) -> Results:
     if record is None:
         return {}
     completed = [name for name in STAGES if record.stages[name].state == COMPLETED]
-    found: Results = {"stages_completed": completed, "staging_dir": str(task.workspace.path)}
+    found: Results = {"stages_completed": completed, "staging_dir": task.workspace.root}
     if record.stages["run"].started:
         found["run_success"] = record.stages["run"].state == COMPLETED
     if task.progress.answers:

@@ -56,9 +56,9 @@ def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Cont
         "hostname": _HOST_NAME if alone else None,
         "user": user,
         "environment": environment,
-        "working_dir": str(job.workspace.path),
+        "working_dir": job.workspace.root,
         "labels": {
-            WORKSPACE_LABEL: str(job.workspace.path),
+            WORKSPACE_LABEL: job.workspace.root,
             SCRIPT_LABEL: script_hash(job.workspace),
             DRIVER_LABEL: driver_label(),
             "rompy_hydra.run_id": job.run_id,
@@ -155,7 +155,7 @@ def _host_config(
 def _volumes(config: DockerConfig, workspace: Workspace) -> list[Volume]:
     """All that is mounted: the run directory, the volumes, and what the run directory links to."""
     # The run directory has the same path inside, so that whatever is written down there is right.
-    wanted = [Volume(str(workspace.path), str(workspace.path)), *config.mounts]
+    wanted = [Volume(workspace.root, workspace.root), *config.mounts]
     places = [Path(volume.container) for volume in config.mounts]
     for target in sorted(_linked(workspace)):
         if not any(place in (target, *target.parents) for place in places):

@@ -144,14 +144,11 @@ class Engine:
         except (RompyHydraError, OSError) as error:
             self._finished(Row(point.label, FAILED, point.parameters, error=str(error)), own=True)
 
-    def _ends(self) -> bool:
-        return self.summary.stopped_early or bool(self.summary.problem) or self._stop.is_set()
-
     def _enough(self) -> bool:
         limit = self._plan.config.max_failures
         with self._change:
             self.summary.stopped_early = limit is not None and self._failures >= limit
-            return self._ends()
+            return self.summary.stopped_early or bool(self.summary.problem) or self._stop.is_set()
 
     def _stopped(self) -> None:
         """No new runs; the running ones are asked to end."""
@@ -201,7 +198,7 @@ class Engine:
     def _one(self, order: _Order) -> None:
         task, label = order.ready.task, order.point.label
         with self._change:
-            self._running[label] = str(task.workspace.path)
+            self._running[label] = task.workspace.root
         row: Row | None = None
         try:
             for number in range(self._plan.config.attempts):

@@ -53,12 +53,18 @@ def test_an_interrupt_ends_the_running_models_and_starts_no_more(sweeps, number)
     assert sweeps.finished() == ["1", "2", "3", "4", "5"]
 
 
-def test_a_second_interrupt_kills_models_that_do_not_want_to_end(sweeps):
+def start_deaf_models(sweeps):
+    """A driver two of whose models run, and do not hear that they are to end."""
     trap = "trap '' TERM; touch deaf; while :; do sleep 0.05; done"
     driver = sweeps.start_sweep(
         f"{X}=1,2,3", WORKERS, f'model.commands=[[sh,-c,"{trap}"]]', "run_backend.kill_grace=600"
     )
     wait_until(lambda: len(list(sweeps.path.glob("*/deaf"))) == 2)
+    return driver
+
+
+def test_a_second_interrupt_kills_models_that_do_not_want_to_end(sweeps):
+    driver = start_deaf_models(sweeps)
     driver.send(signal.SIGINT)
     wait_until(lambda: "once more: at once" in driver.output)
     driver.send(signal.SIGINT)
@@ -79,11 +85,7 @@ def test_an_interrupt_while_the_points_are_looked_at_changes_nothing(sweeps):
 
 
 def test_two_interrupts_at_once_kill_the_models_and_every_record_says_so(sweeps):
-    trap = "trap '' TERM; touch deaf; while :; do sleep 0.05; done"
-    driver = sweeps.start_sweep(
-        f"{X}=1,2,3", WORKERS, f'model.commands=[[sh,-c,"{trap}"]]', "run_backend.kill_grace=600"
-    )
-    wait_until(lambda: len(list(sweeps.path.glob("*/deaf"))) == 2)
+    driver = start_deaf_models(sweeps)
     driver.send(signal.SIGINT)
     driver.send(signal.SIGTERM)
     assert driver.wait() == 130
