@@ -127,7 +127,9 @@ def summary_lines(summary: Summary, config: SweepConfig) -> list[str]:
     if summary.problem:
         lines.append(f"problem    {summary.problem}")
     lines.append(f"results    {config.path / RESULTS}")
-    if summary.failed or summary.not_started:
+    if summary.failed and config.retry in ("lost", "none"):
+        lines.append("next       with sweep.retry=failed the same command tries the failed runs again")
+    elif summary.failed or summary.not_started:
         lines.append("next       run the same command again: only what is missing is done")
     return lines
 

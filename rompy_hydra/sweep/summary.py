@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 
-from rompy_hydra.record import COMPLETED, PENDING
+from rompy_hydra.record import COMPLETED, INTERRUPTED, PENDING
 from rompy_hydra.sweep.forecast import general
 from rompy_hydra.sweep.results import Row
 
@@ -36,9 +36,11 @@ class Summary:
     def add(self, row: Row) -> None:
         """Count a run that ended."""
         self.counts[row.state] = self.counts.get(row.state, 0) + 1
-        if row.seconds is not None:
+        fastest_told = self.slowest[-1][0] if len(self.slowest) == _SLOWEST else -1.0
+        if row.seconds is not None and row.seconds > fastest_told:
             self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, (row.seconds, row.label)])
-        if row.state not in _SOUND:
+        # That a model was ended from here is no failure of its own.
+        if row.state not in (*_SOUND, INTERRUPTED):
             kind = _kind(row)
             count, label, message = self.failures.get(kind, (0, row.label, row.error))
             self.failures[kind] = (count + 1, label, message)
