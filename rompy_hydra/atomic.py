@@ -21,21 +21,48 @@ def is_partial(path: str) -> bool:
 
 def write_atomic(path: str | Path, content: str | bytes, mode: int | None = None) -> None:
     """Write a file so that a reader, or a kill at any moment, sees the old or the new content whole."""
-    data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
+    data = _bytes(content)
+    _put(path, lambda part: _fill(_opened(part, os.O_TRUNC), data, mode))
 
-    def write(part: str) -> None:
-        # By descriptors: this is done several times in every run, and half as quick by way of files.
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            if mode is not None:
-                os.fchmod(descriptor, mode)
-        finally:
-            os.close(descriptor)
 
-    _put(path, write)
+def write_new(path: str, content: str | bytes, mode: int | None = None) -> bool:
+    """Write a file that nobody trusts before this process has said, elsewhere, that it is whole.
+
+    False if there is one already. Without a second name and its change, which take their time where
+    files are made by the thousand.
+    """
+    data = _bytes(content)
+    try:
+        descriptor = _opened(path, os.O_EXCL)
+    except FileExistsError:
+        return False
+    try:
+        _fill(descriptor, data, mode)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        raise
+    return True
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode(errors="surrogateescape") if isinstance(content, str) else content
+
+
+# By descriptors: this is done several times in every run, and half as quick by way of files.
+def _opened(path: str, how: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o666)
+
+
+def _fill(descriptor: int, data: bytes, mode: int | None) -> None:
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        if mode is not None:
+            os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def copy_atomic(source: Path, target: str | Path) -> None:

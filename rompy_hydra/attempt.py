@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from loguru import logger
 
-from rompy_hydra import claim, plugins, process, verbs
+from rompy_hydra import claim, process, verbs
 from rompy_hydra import record as rec
+from rompy_hydra.adoption import adopt_or_end
 from rompy_hydra.errors import (
     GenerateError,
     ModelTimedOut,
-    PluginError,
     PostprocessError,
     RompyHydraError,
     RunError,
-    RunLost,
 )
 from rompy_hydra.provenance import Json, provenance
 from rompy_hydra.record import Clock, RunRecord, StageRecord
 from rompy_hydra.redaction import redacted_override, redacted_parameters
-from rompy_hydra.run.base import BaseRunBackend, Job, Outcome
+from rompy_hydra.run.base import Job, Outcome
 from rompy_hydra.task import Task
 from rompy_hydra.workspace import COMPOSED, write_atomic
 
@@ -30,20 +31,37 @@ _ERRORS: dict[str, type[RompyHydraError]] = {
 
 
 class Attempt:
-    """The work of the driver that owns claim `number`; `reasons` names the stages to do."""
+    """The work of the driver that owns claim `number`; `reasons` names the stages to do.
 
-    def __init__(self, task: Task, old: RunRecord | None, number: int, reasons: dict[str, str]) -> None:
+    `made` says that this driver has just made the run directory, so that nothing is in it.
+    """
+
+    def __init__(
+        self, task: Task, old: RunRecord | None, number: int, reasons: dict[str, str], made: bool
+    ) -> None:
         self.task = task
         self.workspace = task.workspace
         self.reasons = reasons
         self.record = old or RunRecord(task.model_run.run_id)
         self.fresh = old is None
+        self.made = made
         self.record.claim = number
         task.progress.record = self.record
         # The outcome of a model that a dead driver started.
         self.adopted: Outcome | None = None
         # What the backend is to start, as generating left it.
         self.job: Job | None = None
+
+    @property
+    def tells_of_run(self) -> bool:
+        """Whether the record of generating tells as well what is started after it, by its key.
+
+        So it need not be written again when a model starts whose backend reports at once: that
+        writes it, together with what was started, and not at all for a model that is over by then.
+        """
+        backend = self.task.backend.backend if self.task.backend else None
+        both = "generate" in self.reasons and "run" in self.reasons
+        return both and backend is not None and backend.reports_at_once
 
     def do(self) -> RunRecord:
         """The needed stages in order; the record is final when this returns or raises."""
@@ -85,6 +103,17 @@ class Attempt:
             self.record.save(self.workspace)
         self.task.watch(state)
 
+    def report(self, facts: Mapping[str, Json]) -> None:
+        """Write down what the backend has started: at once, so that a driver after this one finds it."""
+        self.know_origin()
+        self.record.backend_facts |= dict(facts)
+        self.task.forget_run_key()
+        self.record.stages["run"].key = self.task.run_key
+        try:
+            self.record.save(self.workspace)
+        except OSError as error:
+            logger.warning("cannot write {}: {}", self.workspace.record, error.strerror)
+
     def know_origin(self) -> None:
         """Put into the record where the run comes from, as soon as that is known."""
         self.record.provenance = provenance(self.task.origin.config_dir)
@@ -104,7 +133,7 @@ class Attempt:
             or stages["run"].state == rec.COMPLETED
         )
         if again:
-            self._adopt_or_end()
+            self.adopted = adopt_or_end(self)
             if "run" in self.reasons and self.adopted is None:
                 self._archive()
             # What comes after a stage that is done again has not been done.
@@ -142,36 +171,6 @@ class Attempt:
         record.metrics, record.exit_code, record.resources = {}, None, {}
         record.backend_facts = {}
 
-    def _adopt_or_end(self) -> None:
-        """Deal with a model that a dead driver left: take its result, wait for it, or end it."""
-        record, task, workspace = self.record, self.task, self.workspace
-        backend = task.backend.backend if task.backend else None
-        # Lost by a driver that died, or by one that lost sight of its model.
-        lost = not record.ended or (record.error or {}).get("type") == RunLost.__name__
-        if (
-            backend is not None
-            and lost
-            and (record.ended or record.stages["run"].state == rec.RUNNING)
-            and "generate" not in self.reasons
-            and record.stages["run"].key == task.run_key
-        ):
-            logger.info("looking for the model that an earlier driver started")
-            task.watch(rec.RUNNING)
-            job = backend.job(task.model_run, workspace, task.stop, reported=record.backend_facts)
-            self.adopted = backend.adopt(job)
-        if self.adopted is not None:
-            record.error = None
-            logger.info("took over the model that an earlier driver started")
-            return
-        if process.end_tree(None, workspace.root, grace=5.0):
-            logger.warning("ended what an earlier driver left running")
-        if lost:
-            old = _backend_named(record.run_backend.get("name"))
-            if backend is not None:
-                backend.clean_up(workspace)
-            if old is not None and not isinstance(backend, old):
-                old().clean_up(workspace)
-
     def _failed(self, stage: str, error: BaseException, seconds: float) -> None:
         """Write down a failure, also on a full disk; the error itself is told by whoever catches it."""
         if isinstance(error, KeyboardInterrupt):
@@ -194,15 +193,6 @@ class Attempt:
         except OSError as disk:
             logger.error("cannot write {}: {}", self.workspace.record, disk.strerror)
         self.task.watch(state)
-
-
-def _backend_named(name: Json) -> type[BaseRunBackend] | None:
-    """The backend that an earlier attempt used, if it is one of this package's kind."""
-    try:
-        found = plugins.load("run", name) if isinstance(name, str) else None
-    except PluginError:
-        return None
-    return found if isinstance(found, type) and issubclass(found, BaseRunBackend) else None
 
 
 def _told(stage: str, error: BaseException) -> BaseException:

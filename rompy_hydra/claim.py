@@ -19,12 +19,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from rompy_hydra.heartbeat import Heartbeat
 from rompy_hydra.workspace import ATTEMPTS, Workspace
 
-_UNUSED = ".unused"
-
-HEARTBEAT_SECONDS = 30.0
 STALE_SECONDS = 300.0
+
+_beat = Heartbeat()
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ def _owner(pid: int) -> Owner:
     started = _started(pid)
     assert started is not None
     return Owner(_host(), pid, round(started, 2))
+
+
+@functools.cache
+def _written(owner: Owner) -> bytes:
+    return json.dumps(vars(owner)).encode()
 
 
 def _started(pid: int) -> float | None:
@@ -104,27 +109,39 @@ def lives_here(owner: Owner) -> bool:
     return started is not None and abs(started - owner.started) < 0.1
 
 
-def latest(workspace: Workspace) -> tuple[int, Owner | None]:
-    """The number of the newest claimed attempt (0: none) and its owner (None: nobody known)."""
+def latest(workspace: Workspace) -> int:
+    """The number of the newest claimed attempt; 0 for none."""
     try:
         names = os.listdir(workspace.at(ATTEMPTS))
     except (FileNotFoundError, NotADirectoryError):
-        return 0, None
-    numbers = [int(n[:-6]) for n in names if n.endswith(".claim") and n[:-6].isdigit()]
-    if not numbers:
-        return 0, None
-    number = max(numbers)
-    if f"{number}{_UNUSED}" in names:
-        return number, None
+        return 0
+    return max((int(n[:-6]) for n in names if n.endswith(".claim") and n[:-6].isdigit()), default=0)
+
+
+def owner_of(workspace: Workspace, number: int) -> Owner | None:
+    """Whose a claimed attempt is; None if nobody is known, or if nothing was done under the claim."""
+    path = claim_path(workspace, number)
     try:
-        facts = json.loads(Path(claim_path(workspace, number)).read_text())
-        return number, Owner(str(facts["host"]), int(facts["pid"]), float(facts["started"]))
+        if os.path.exists(_unused(path)):
+            return None
+        facts = json.loads(Path(path).read_text())
+        return Owner(str(facts["host"]), int(facts["pid"]), float(facts["started"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return number, None
+        return None
+
+
+def holder(workspace: Workspace, number: int) -> Owner | None:
+    """The living driver that works on an attempt; None if there is none."""
+    owner = owner_of(workspace, number)
+    return owner if owner and is_alive(owner, claim_path(workspace, number)) else None
 
 
 def claim_path(workspace: Workspace, number: int) -> str:
     return workspace.at(f"{ATTEMPTS}/{number}.claim")
+
+
+def _unused(claim: str) -> str:
+    return claim.removesuffix(".claim") + ".unused"
 
 
 def directory_of(workspace: Workspace) -> tuple[int, int] | None:
@@ -153,7 +170,7 @@ def claim(workspace: Workspace, number: int, directory: tuple[int, int] | None =
             return False
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666, dir_fd=attempts)
         try:
-            os.write(file, json.dumps(vars(me())).encode())
+            os.write(file, _written(me()))
         finally:
             os.close(file)
         os.link(draft, name, src_dir_fd=attempts, dst_dir_fd=attempts)
@@ -189,7 +206,7 @@ def release(workspace: Workspace, number: int, unused: bool = False) -> None:
     _beat.forget(path)
     if unused:
         with contextlib.suppress(OSError):
-            Path(path).with_suffix(_UNUSED).touch()
+            Path(_unused(path)).touch()
 
 
 def _age(path: Path) -> float:
@@ -205,43 +222,3 @@ def _age(path: Path) -> float:
             return float("inf")
     finally:
         probe.unlink(missing_ok=True)
-
-
-class _Heartbeat:
-    """One daemon thread that touches all claims of this process, so that other hosts see it alive."""
-
-    def __init__(self) -> None:
-        self._paths: set[str] = set()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-
-    def watch(self, path: str) -> None:
-        with self._lock:
-            self._paths.add(path)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
-                self._thread.start()
-
-    def watches(self, path: str) -> bool:
-        with self._lock:
-            return path in self._paths
-
-    def forget(self, path: str) -> None:
-        with self._lock:
-            self._paths.discard(path)
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(HEARTBEAT_SECONDS)
-            with self._lock:
-                paths = list(self._paths)
-            for path in paths:
-                try:
-                    os.utime(path)
-                except FileNotFoundError:
-                    self.forget(path)
-                except OSError:
-                    continue  # a share that is away for a moment: the next beat tries again
-
-
-_beat = _Heartbeat()

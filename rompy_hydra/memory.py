@@ -52,9 +52,7 @@ def state_of(workspace: Workspace, record: RunRecord) -> str:
     """What to say of a run: the state in its record, or `lost` if nobody works on it any more."""
     if record.ended or record.state == rec.PENDING:
         return record.state
-    number, owner = claim.latest(workspace)
-    alive = owner is not None and claim.is_alive(owner, claim.claim_path(workspace, number))
-    return record.state if alive else rec.LOST
+    return record.state if claim.holder(workspace, claim.latest(workspace)) else rec.LOST
 
 
 def existing(task: Task) -> RunRecord | None:

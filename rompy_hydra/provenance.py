@@ -57,6 +57,11 @@ def hash_json(value: Json) -> str:
     return hash_text(canonical_json(value))
 
 
+def hash_list(*parts: Json) -> str:
+    """SHA-256 of values in their order; a dict among them counts with the order of its keys."""
+    return hash_text(json_text(parts))
+
+
 def hash_text(text: str) -> str:
     """SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -113,8 +113,8 @@ class RunRecord:
             version = data["schema_version"]
             if version != SCHEMA_VERSION:
                 raise ValueError(f"schema_version {version!r} is not {SCHEMA_VERSION}")
-            for name, default in vars(cls("")).items():
-                if default is not None and not isinstance(data.get(name, default), type(default)):
+            for name, kind in _kinds().items():
+                if name in data and not isinstance(data[name], kind):
                     raise ValueError(f"{name} is {data[name]!r}")
             data["stages"] = {name: StageRecord(**data["stages"][name]) for name in STAGES}
             for files in ("inputs", "outputs", "products"):
@@ -187,6 +187,12 @@ class RunRecord:
             "started": min((s.started for s in self.stages.values() if s.started), default=None),
             "finished": self.updated,
         }
+
+
+@functools.cache
+def _kinds() -> dict[str, type]:
+    """What kind of value each field has that is never None."""
+    return {name: type(value) for name, value in vars(RunRecord("")).items() if value is not None}
 
 
 def _write_in_place(path: Path, text: str) -> bool:

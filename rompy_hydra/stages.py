@@ -13,14 +13,13 @@ from loguru import logger
 from rompy_hydra import claim
 from rompy_hydra import record as rec
 from rompy_hydra.attempt import Attempt
-from rompy_hydra.claim import Owner
 from rompy_hydra.errors import GenerateError, RompyHydraError, RunError
 from rompy_hydra.memory import existing, needed
 from rompy_hydra.record import RunRecord
 from rompy_hydra.task import Task
 from rompy_hydra.workspace import RECORD
 
-__all__ = ["Busy", "perform", "preflight"]
+__all__ = ["Busy", "check", "perform", "preflight"]
 
 
 class Busy(RunError):
@@ -29,6 +28,12 @@ class Busy(RunError):
 
 def preflight(task: Task) -> None:
     """Find what is wrong with a task without changing anything; ConfigError or GenerateError tells."""
+    check(task)
+    existing(task)
+
+
+def check(task: Task) -> None:
+    """The part of `preflight` that does not look at what is in the run directory."""
     files = {item.path for item in task.inputs}
     backend = task.backend
     config = task.model_run.config
@@ -37,7 +42,6 @@ def preflight(task: Task) -> None:
             backend.backend.check(config, files)
         elif backend.check:
             backend.check(config)
-    existing(task)
 
 
 def perform(task: Task) -> RunRecord:
@@ -62,7 +66,7 @@ def _perform(task: Task) -> RunRecord:
     while True:
         # In this order: who claims or writes after the look makes our claim fail, or our stamp differ.
         directory = claim.directory_of(workspace)
-        number, owner = claim.latest(workspace) if directory else (0, None)
+        number = claim.latest(workspace) if directory else 0
         stamp = _stamp(workspace.at(RECORD)) if directory else None
         if task.seen is not None and number > task.seen:
             raise Busy(f"another driver took {workspace.path} since it was looked at")
@@ -71,12 +75,12 @@ def _perform(task: Task) -> RunRecord:
         done = record is not None and not reasons and not task.overwrite
         # An ended run that needs nothing is nobody's, whoever claimed it since.
         if not (done and record is not None and record.ended):
-            _check_free(task, record, number, owner)
+            _check_free(task, record, number)
         if done and record is not None:
             task.progress.record = record
             return record
         aside = _goes_aside(task, record, reasons)
-        workspace.create()
+        made = workspace.create()
         if not claim.claim(workspace, number + 1, directory):
             continue  # Another driver was first: see what it makes of it.
         unused = True
@@ -88,21 +92,18 @@ def _perform(task: Task) -> RunRecord:
                 logger.info("moved the earlier run aside: {}", workspace.set_aside())
                 continue
             with logger.contextualize(run_id=task.model_run.run_id):
-                return Attempt(task, record, number + 1, reasons).do()
+                return Attempt(task, record, number + 1, reasons, made).do()
         finally:
             claim.release(workspace, number + 1, unused)
 
 
-def _check_free(task: Task, record: RunRecord | None, number: int, owner: Owner | None) -> None:
+def _check_free(task: Task, record: RunRecord | None, number: int) -> None:
     """Busy if another living driver has the run."""
-    workspace = task.workspace
     claimed_later = number > (record.claim if record else 0)
     working = record is not None and not (record.ended or record.state == rec.PENDING)
-    if not (working or claimed_later) or owner is None:
-        return
-    if claim.is_alive(owner, claim.claim_path(workspace, number)):
+    if (working or claimed_later) and (holder := claim.holder(task.workspace, number)):
         raise Busy(
-            f"{workspace.path} is being run by process {owner.pid} on {owner.host}; "
+            f"{task.workspace.path} is being run by process {holder.pid} on {holder.host}; "
             "wait for its end, or end it"
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,10 +18,19 @@ from rompy_hydra.described import described
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.models.base import BaseConfig, Input, RunFacts
 from rompy_hydra.postprocess.base import Results
-from rompy_hydra.provenance import Json, canonical_json, hash_file, hash_json, hash_text
+from rompy_hydra.provenance import (
+    Json,
+    canonical_json,
+    hash_file,
+    hash_json,
+    hash_list,
+    hash_text,
+    json_text,
+)
 from rompy_hydra.record import RunRecord
 from rompy_hydra.redaction import may_hide, redacted_mapping, without_secrets
 from rompy_hydra.run.base import BaseRunBackend
+from rompy_hydra.time_range import TimeRange
 from rompy_hydra.workspace import (
     ATTEMPTS,
     BUILD_LOG,
@@ -170,15 +178,12 @@ class Task:
         return may_hide(self._model_text)
 
     @functools.cached_property
-    def period(self) -> Json:
-        return self.model_run.period.model_dump(mode="json")
-
-    @functools.cached_property
     def identity(self) -> dict[str, str]:
         """Hashes of what makes this run another one than its neighbour."""
         backend = self.backend.identity if self.backend and not self.imperative else ""
         model = canonical_json(without_secrets(self.model)) if self._hides else self._model_text
-        text = f'{{"model":{model},"period":{canonical_json(self.period)}}}'
+        period = _period_text(self.model_run.period)
+        text = f'{{"model":{model},"period":{period}}}'
         return {"model": hash_text(text), "run_backend": backend}
 
     @functools.cached_property
@@ -190,9 +195,7 @@ class Task:
     def generate_key(self) -> str:
         hashes = self.hashes
         files: list[Json] = [[i.path, hashes[i.path], i.link, i.executable] for i in self.inputs]
-        return hash_json(
-            {"identity": self.identity["model"], "run_id": self.model_run.run_id, "files": files}
-        )
+        return hash_list(self.identity["model"], self.model_run.run_id, files)
 
     @functools.cached_property
     def run_key(self) -> str:
@@ -206,13 +209,12 @@ class Task:
             env = backend.backend.environment(self.model_run.config)
             script = [
                 [c if isinstance(c, str) else [*c] for c in commands],
-                without_secrets({"env": {**env}}),
+                without_secrets({"env": dict(sorted(env.items()))}),
             ]
             digest = getattr(backend.backend, "image_key", lambda _image: None)(
                 getattr(self.model_run.config, "image", None)
             )
-        parts: dict[str, Json] = {"generate": self.generate_key, "backend": backend.identity}
-        return hash_json({**parts, "script": script, **({"image": digest} if digest else {})})
+        return hash_list(self.generate_key, backend.identity, script, digest)
 
     def forget_run_key(self) -> None:
         """Let the keys be made anew: an image that had only a name before may have come meanwhile."""
@@ -221,9 +223,8 @@ class Task:
 
     @functools.cached_property
     def postprocess_key(self) -> str:
-        return hash_json(
-            [self.run_key if self.backend else self.generate_key, [p.whole for p in self.processors]]
-        )
+        before = self.run_key if self.backend else self.generate_key
+        return hash_list(before, [p.whole for p in self.processors])
 
     def stored_config(self) -> dict[str, Json]:
         """The resolved configuration, as the record keeps it."""
@@ -231,7 +232,7 @@ class Task:
         data: dict[str, Json] = {
             "run_id": run.run_id,
             "output_dir": str(run.output_dir),
-            "period": self.period,
+            "period": run.period.model_dump(mode="json"),
             "model": redacted_mapping(self.model) if self._hides else self.model,
         }
         if self.backend:
@@ -243,7 +244,13 @@ class Task:
     def config_hash(self) -> str:
         """A hash of what is run, leaving out where it is put."""
         backend = self.backend.whole if self.backend else ""
-        return hash_json([self.identity["model"], backend, [p.whole for p in self.processors]])
+        return hash_list(self.identity["model"], backend, [p.whole for p in self.processors])
+
+
+# The runs of a sweep share their period.
+@functools.lru_cache(maxsize=64)
+def _period_text(period: TimeRange) -> str:
+    return canonical_json(period.model_dump(mode="json"))
 
 
 def with_name(name: str, settings: Mapping[str, Json]) -> dict[str, Json]:
@@ -264,12 +271,9 @@ def config_data(config: object) -> dict[str, Json]:
 
 
 def _is_json(value: object) -> bool:
-    """Whether there is no number in it that JSON does not have."""
-    if isinstance(value, dict):
-        return all(map(_is_json, value.values()))
-    if isinstance(value, list):
-        return all(map(_is_json, value))
-    return not isinstance(value, float) or math.isfinite(value)
+    """Whether there is no number in it that JSON does not have; False may be wrong."""
+    text = json_text(value)
+    return "NaN" not in text and "Infinity" not in text
 
 
 def planned_inputs(model_run: ModelRun, workspace: Workspace | None = None) -> tuple[Input, ...]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,12 +24,12 @@ from rompy_hydra.errors import (
 from rompy_hydra.models import foreign
 from rompy_hydra.models.base import BaseConfig, Input
 from rompy_hydra.postprocess.base import answer
-from rompy_hydra.provenance import Json, look_up
-from rompy_hydra.record import Clock, file_fact
+from rompy_hydra.provenance import look_up
+from rompy_hydra.record import Clock, FileFact, file_fact
 from rompy_hydra.run.base import Outcome, failure, judge
 from rompy_hydra.run.local import LocalRunBackend
-from rompy_hydra.task import ChosenBackend
-from rompy_hydra.workspace import METRICS, Workspace, copy_atomic, link_atomic, write_atomic
+from rompy_hydra.task import ChosenBackend, Task
+from rompy_hydra.workspace import METRICS, Workspace, copy_atomic, link_atomic, write_atomic, write_new
 
 if TYPE_CHECKING:
     from rompy_hydra.attempt import Attempt
@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 def generate(attempt: Attempt) -> None:
     """Write the input files, make the directories, and leave `run.sh`."""
     task, record, workspace = attempt.task, attempt.record, attempt.workspace
-    if attempt.fresh:
+    if attempt.fresh and not attempt.made:
         record.found = list(workspace.names())
+    if attempt.tells_of_run:
+        record.stages["run"].key = task.run_key
     attempt.begin("generate", rec.GENERATING)
     config = task.model_run.config
     # Inputs of before that are none any more, as after a template was renamed.
@@ -59,14 +61,21 @@ def generate(attempt: Attempt) -> None:
         foreign_names = [name for name, stamp in _stamps(workspace).items() if before.get(name) != stamp]
     # A plugin that knows nothing of this package may start the script as well.
     backend = (task.backend and task.backend.backend) or LocalRunBackend()
-    attempt.job = backend.job(task.model_run, workspace)
-    # What was rendered need not be read to be known.
-    record.inputs = [
-        file_fact(workspace, item.path, task.hashes[item.path] if item.content is not None else None)
-        for item in task.inputs
-    ]
+    attempt.job = backend.job(task.model_run, workspace, task.stop, attempt.report)
+    record.inputs = input_facts(task)
     record.inputs += [file_fact(workspace, name) for name in foreign_names]
     logger.info("generated {} input files in {}", len(record.inputs), workspace.path)
+
+
+def input_facts(task: Task) -> list[FileFact]:
+    """The facts of the inputs that generating has left; a model may have deleted some since."""
+    found = []
+    for item in task.inputs:
+        # What was rendered need not be read to be known.
+        known = task.hashes[item.path] if item.content is not None else None
+        with contextlib.suppress(FileNotFoundError):
+            found.append(file_fact(task.workspace, item.path, known))
+    return found
 
 
 def _stamps(workspace: Workspace) -> dict[str, tuple[int, int, int]]:
@@ -80,7 +89,9 @@ def _write(workspace: Workspace, item: Input) -> None:
         if "/" in item.path:
             os.makedirs(os.path.dirname(path), exist_ok=True)
         if item.content is not None:
-            write_atomic(path, item.content, mode=0o755 if item.executable else None)
+            mode = 0o755 if item.executable else None
+            if not write_new(path, item.content, mode):
+                write_atomic(path, item.content, mode)
         else:
             assert item.source is not None
             (link_atomic if item.link else copy_atomic)(item.source, path)
@@ -107,12 +118,7 @@ def run(attempt: Attempt) -> None:
             if not attempt.fresh:
                 workspace.forget_exit_code()
             # With its key, so that a later driver can tell whether the model's result is its own.
-            # A backend that reports at once writes it by that, together with what it started, and not
-            # at all for a model that is over by then. Where the record tells of this attempt already,
-            # a driver that comes after a sudden end of this one knows that it has to look for a model.
-            at_once = chosen.backend is not None and chosen.backend.reports_at_once
-            told = "generate" in attempt.reasons
-            attempt.begin("run", rec.RUNNING, key=task.run_key, save=not (at_once and told))
+            attempt.begin("run", rec.RUNNING, key=task.run_key, save=not attempt.tells_of_run)
         outcome = attempt.adopted or _execute(attempt, chosen)
         record.exit_code = outcome.exit_code
         record.resources = {
@@ -140,24 +146,9 @@ def _execute(attempt: Attempt, chosen: ChosenBackend) -> Outcome:
     task, record, workspace = attempt.task, attempt.record, attempt.workspace
     if chosen.backend is None:
         return _plain(task.model_run, workspace, chosen)
-
-    def report(facts: Mapping[str, Json]) -> None:
-        # At once, so that a driver after this one finds what was started.
-        attempt.know_origin()
-        record.backend_facts |= dict(facts)
-        task.forget_run_key()
-        record.stages["run"].key = task.run_key
-        try:
-            record.save(workspace)
-        except OSError as error:
-            logger.warning("cannot write {}: {}", workspace.record, error.strerror)
-
     if not record.provenance:
         look_up(task.origin.config_dir)  # while the model runs
-    if attempt.job is not None:
-        job = replace(attempt.job, stop=task.stop, report=report)
-    else:
-        job = chosen.backend.job(task.model_run, workspace, task.stop, report)
+    job = attempt.job or chosen.backend.job(task.model_run, workspace, task.stop, attempt.report)
     return chosen.backend.carry_out(job, task.model_run)
 
 

@@ -23,7 +23,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rompy_hydra.atomic import copy_atomic, is_partial, link_atomic, write_atomic
+from rompy_hydra.atomic import copy_atomic, is_partial, link_atomic, write_atomic, write_new
 from rompy_hydra.errors import ConfigError, GenerateError
 from rompy_hydra.redaction import is_secret
 from rompy_hydra.script import EXIT_CODE, SCRIPT, Command, Env, check_env_names, script_text
@@ -55,6 +55,7 @@ __all__ = [
     "link_atomic",
     "script_text",
     "write_atomic",
+    "write_new",
 ]
 
 
@@ -117,19 +118,23 @@ class Workspace:
 
     def write_script(self, text: str) -> None:
         """Leave `run.sh`, unless it is there as it should be."""
+        if write_new(self.at(SCRIPT), text, mode=0o755):
+            return
         # Whatever is there and cannot be read is written anew.
         with contextlib.suppress(OSError), open(self.at(SCRIPT), "rb", buffering=0) as file:
             if file.readall() == text.encode(errors="surrogateescape"):
                 return
         write_atomic(self.at(SCRIPT), text, mode=0o755)
 
-    def create(self) -> None:
-        """Make the directory; GenerateError says why it cannot be made."""
+    def create(self) -> bool:
+        """Make the directory; whether it is a new one. GenerateError says why it cannot be made."""
         try:
             try:
                 os.mkdir(self.root)
+                return True
             except (FileExistsError, FileNotFoundError):
                 os.makedirs(self.root, exist_ok=True)
+                return False
         except OSError as error:
             raise GenerateError(
                 f"cannot make the run directory {self.path}: {error.strerror}. "

@@ -71,9 +71,9 @@ def test_of_many_processes_at_once_exactly_one_gets_the_claim(workspace, tmp_pat
 
 
 def test_nobody_owns_what_nobody_claimed(workspace):
-    assert claim.latest(workspace) == (0, None)
+    assert claim.latest(workspace) == 0
     missing = Workspace(workspace.path / "missing")
-    assert claim.latest(missing) == (0, None)
+    assert claim.latest(missing) == 0
     assert not claim.claim(missing, 1)
     assert not missing.path.exists()
 
@@ -82,7 +82,8 @@ def test_a_claim_names_its_owner_and_the_newest_counts(workspace):
     for number in (1, 2, 10):
         assert claim.claim(workspace, number)
         claim.release(workspace, number)
-    number, owner = claim.latest(workspace)
+    number = claim.latest(workspace)
+    owner = claim.owner_of(workspace, number)
     assert (number, owner) == (10, claim.me())
     assert owner.is_me()
     assert owner.pid == os.getpid()
@@ -104,7 +105,8 @@ def test_this_process_works_on_a_claim_until_it_releases_it(workspace):
 
 
 def test_a_living_owner_is_alive_and_a_killed_one_is_not(workspace, holder):
-    number, owner = claim.latest(workspace)
+    number = claim.latest(workspace)
+    owner = claim.owner_of(workspace, number)
     path = claim.claim_path(workspace, number)
     assert owner.pid == holder.pid
     assert claim.is_alive(owner, path)
@@ -117,7 +119,8 @@ def test_a_living_owner_is_alive_and_a_killed_one_is_not(workspace, holder):
 
 
 def test_a_later_process_with_the_same_id_is_not_the_owner(workspace, holder):
-    number, owner = claim.latest(workspace)
+    number = claim.latest(workspace)
+    owner = claim.owner_of(workspace, number)
     assert not claim.is_alive(
         replace(owner, started=owner.started - 60), claim.claim_path(workspace, number)
     )
@@ -137,7 +140,8 @@ def test_an_owner_elsewhere_is_alive_as_long_as_it_touches_its_claim(workspace):
 
 
 def test_another_boot_of_this_host_is_elsewhere(workspace, holder):
-    number, owner = claim.latest(workspace)
+    number = claim.latest(workspace)
+    owner = claim.owner_of(workspace, number)
     rebooted = replace(owner, host=owner.host.rpartition("/")[0] + "/00000000")
     path = claim.claim_path(workspace, number)
     os.utime(path, (1, 1))
@@ -152,7 +156,8 @@ def test_a_damaged_claim_counts_but_names_nobody(workspace, content):
     workspace.attempts.mkdir()
     Path(claim.claim_path(workspace, 3)).write_text(content)
     (workspace.attempts / "x.claim").touch()
-    assert claim.latest(workspace) == (3, None)
+    assert claim.latest(workspace) == 3
+    assert claim.owner_of(workspace, 3) is None
 
 
 def test_a_claim_that_finds_no_room_leaves_none(small_disk):
@@ -164,7 +169,7 @@ def test_a_claim_that_finds_no_room_leaves_none(small_disk):
             file.write(b"x" * 4096)
     with pytest.raises(OSError, match="No space left"):
         claim.claim(workspace, 1)
-    assert claim.latest(workspace) == (0, None)
+    assert claim.latest(workspace) == 0
     assert list(workspace.attempts.iterdir()) == []
 
 
@@ -183,16 +188,18 @@ def test_a_number_read_in_a_directory_that_was_set_aside_is_worth_nothing_in_its
     assert not claim.claim(workspace, 2, before)
     workspace.create()
     assert not claim.claim(workspace, 2, before)
-    assert claim.latest(workspace) == (0, None)
+    assert claim.latest(workspace) == 0
     assert claim.claim(workspace, 1, claim.directory_of(workspace))
     claim.release(workspace, 1)
 
 
 def test_nobody_waits_for_the_owner_of_a_claim_under_which_nothing_was_done(workspace, holder):
-    assert claim.latest(workspace)[1].pid == holder.pid
+    assert claim.owner_of(workspace, 1).pid == holder.pid
     claim.release(workspace, 1, unused=True)
-    assert claim.latest(workspace) == (1, None)
+    assert claim.latest(workspace) == 1
+    assert claim.owner_of(workspace, 1) is None
     assert not claim.claim(workspace, 1)
     assert claim.claim(workspace, 2)
-    assert claim.latest(workspace) == (2, claim.me())
+    assert claim.latest(workspace) == 2
+    assert claim.owner_of(workspace, 2) == claim.me()
     claim.release(workspace, 2)

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from rompy_hydra.errors import ConfigError, GenerateError
-from rompy_hydra.workspace import Workspace, check_run_id, copy_atomic, link_atomic, write_atomic
+from rompy_hydra.workspace import (
+    Workspace,
+    check_run_id,
+    copy_atomic,
+    link_atomic,
+    write_atomic,
+    write_new,
+)
 from tests.conftest import wait_until
 
 
@@ -210,6 +217,23 @@ def test_a_failed_atomic_write_leaves_the_old_content_and_nothing_beside_it(smal
         write_atomic(target, b"x" * 2**21)
     assert target.read_text() == "old"
     assert list(small_disk.iterdir()) == [target]
+
+
+def test_a_new_file_is_written_only_where_nothing_is(tmp_path):
+    target = tmp_path / "run.sh"
+    assert write_new(str(target), "größe\n", mode=0o755)
+    assert target.stat().st_mode & 0o777 == 0o755
+    assert not write_new(str(target), "other")
+    target.unlink()
+    target.symlink_to(tmp_path / "elsewhere")
+    assert not write_new(str(target), "other")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_new_file_that_cannot_be_written_is_not_left(small_disk):
+    with pytest.raises(OSError, match="No space left"):
+        write_new(str(small_disk / "file"), b"x" * 2**21)
+    assert list(small_disk.iterdir()) == []
 
 
 def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path):

@@ -30,8 +30,6 @@ def render_directory(directory: Path, context: Mapping[str, object]) -> Iterator
     A trailing `.j2` is dropped from a name. Permission to execute is kept. GenerateError names
     the file and the line of what cannot be rendered.
     """
-    if not directory.is_dir():
-        raise GenerateError(f"the template directory {directory} does not exist (model.template)")
     # Paths as texts: this is done for every point of a sweep, twice.
     root = os.path.join(directory, "")
     for path in _files(root):
@@ -51,6 +49,9 @@ def _files(directory: str) -> Iterator[str]:
         with os.scandir(directory) as entries:
             for entry in entries:
                 (folders if entry.is_dir() else names).append(entry.name)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        where = directory.rstrip("/")
+        raise GenerateError(f"the template directory {where} does not exist (model.template)") from error
     except OSError as error:
         raise GenerateError(
             f"cannot read the template directory {error.filename}: {error.strerror}"

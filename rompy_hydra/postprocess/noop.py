@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -35,9 +36,9 @@ class NoopPostprocessor(BasePostprocessor):
     def _check(self, model_run: HasOutputs, workspace: Workspace) -> Results:
         if self.output_dir is not None:
             workspace = Workspace(self.output_dir)
-        directory = workspace.path
-        facts: Results = {"run_id": model_run.run_id, "output_dir": str(directory)}
-        if self.validate_outputs and not directory.exists():
+        directory = workspace.root
+        facts: Results = {"run_id": model_run.run_id, "output_dir": directory}
+        if self.validate_outputs and not os.path.exists(directory):
             return {
                 "success": False,
                 "message": f"Output directory not found: {directory}",

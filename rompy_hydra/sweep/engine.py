@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from rompy_hydra.sweep.points import Point
 from rompy_hydra.sweep.results import Results, Row
 from rompy_hydra.sweep.summary import Summary
 from rompy_hydra.sweep.trying import row_of_try
+from rompy_hydra.sweep.turn import Turn
 from rompy_hydra.task import Progress, Task
 
 _LOOK_AGAIN_SECONDS = 0.5
@@ -50,6 +52,7 @@ class Engine:
         # Whoever is free composes the next run: one at a time, since Hydra's configuration is global.
         self._composing = threading.Lock()
         self._orders = self._all_orders()
+        self._turns = threading.Lock()
         # Guards all that follows, and tells when something of it changed.
         self._change = threading.Condition()
         self._workers = 0
@@ -165,8 +168,8 @@ class Engine:
         try:
             while (order := self._next()) is not None:
                 try:
-                    with self._failing(order.point):
-                        self._one(order)
+                    with self._failing(order.point), Turn(self._turns) as turn:
+                        self._one(order, turn)
                 finally:
                     with self._change:
                         self._under_way -= 1
@@ -195,14 +198,14 @@ class Engine:
             self.summary.problem = self.summary.problem or text
             self._change.notify_all()
 
-    def _one(self, order: _Order) -> None:
+    def _one(self, order: _Order, turn: Turn) -> None:
         task, label = order.ready.task, order.point.label
         with self._change:
             self._running[label] = task.workspace.root
         row: Row | None = None
         try:
             for number in range(self._plan.config.attempts):
-                row = self._attempt(order, replace(task, progress=Progress()) if number else task)
+                row = self._attempt(order, replace(task, progress=Progress()) if number else task, turn)
                 if row is None or row.state not in _FAILURES or self._stop.is_set():
                     break
         finally:
@@ -214,15 +217,18 @@ class Engine:
         else:
             self._finished(row, own=True)
 
-    def _attempt(self, order: _Order, task: Task) -> Row | None:
+    def _attempt(self, order: _Order, task: Task, turn: Turn) -> Row | None:
         """One try; None if another driver has the run."""
-        label = order.point.label
         task.stop = self._stop
         task.seen = order.seen if task is order.ready.task else None
         task.again = self._plan.config.retry == "all"
-        if self._watcher.live:
-            task.watch = lambda state: self._show(lambda: self._watcher.state(label, state))
+        task.watch = functools.partial(self._at_border, order.point.label, turn)
         return row_of_try(order.point, task, order.ready.carry_out)
+
+    def _at_border(self, label: str, turn: Turn, state: str) -> None:
+        turn.at(state)
+        if self._watcher.live:
+            self._show(lambda: self._watcher.state(label, state))
 
     def _finished(self, row: Row, own: bool = False) -> None:
         self._results.add(row)

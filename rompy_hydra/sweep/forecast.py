@@ -11,7 +11,7 @@ from rompy_hydra import claim
 from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError
 from rompy_hydra.memory import existing, needed
 from rompy_hydra.record import COMPLETED, FAILED, LOST, PENDING, TIMED_OUT, RunRecord
-from rompy_hydra.stages import preflight
+from rompy_hydra.stages import check
 from rompy_hydra.sweep.config import Retry
 from rompy_hydra.sweep.label import named
 from rompy_hydra.sweep.points import Grid, Point
@@ -118,7 +118,7 @@ def look(
     for point in grid:
         try:
             task = task_of(point)
-            preflight(task)
+            check(task)
             verdict = judged(task, retry, since)
         except (RompyHydraError, OSError) as error:
             forecast.fail(point, error)
@@ -133,12 +133,12 @@ def judged(task: Task, retry: Retry, since: str = "") -> Verdict:
 
     What failed after `since`, when this driver began, is not tried again by it, whatever the policy.
     """
-    number, owner = claim.latest(task.workspace)
+    number = claim.latest(task.workspace)
     record = existing(task)
     if record is None:
         return Verdict(RUN, "not done yet", claim=number)
     label = task.model_run.run_id
-    state = _state(task, record, number, owner)
+    state = _state(task, record, number)
     if state == "running":
         return Verdict(ELSEWHERE, "another driver works on it", claim=number)
     reasons = needed(task, record)
@@ -156,10 +156,10 @@ def judged(task: Task, retry: Retry, since: str = "") -> Verdict:
     return Verdict(LEAVE, f"{state} before", row_of(label, record, state), number)
 
 
-def _state(task: Task, record: RunRecord, number: int, owner: claim.Owner | None) -> str:
+def _state(task: Task, record: RunRecord, number: int) -> str:
     """A record's state; `running` if a living driver works on it, `lost` if its driver died."""
     may_run = not record.ended or number > record.claim
-    if may_run and owner and claim.is_alive(owner, claim.claim_path(task.workspace, number)):
+    if may_run and claim.holder(task.workspace, number):
         return "running"
     if record.ended or record.state == PENDING:
         return record.state

@@ -112,7 +112,7 @@ class Results:
 
     def refresh(self) -> None:
         """Write the table if the last time is long enough ago, measured by what writing it costs."""
-        if time.monotonic() - self._written > max(2.0, 50 * self._cost):
+        if time.monotonic() - self._written > max(2.0, 100 * self._cost):
             try:
                 self._write()
             except OSError as error:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,17 +125,21 @@ class Sweeps:
 
     def runs(self) -> dict[str, Path]:
         """The directories of the runs by their `x`."""
-        return {
-            str(json.loads(record.read_bytes())["parameters"]["model.parameters.x"]): record.parent
-            for record in self.path.glob("*/run.json")
-        }
+        return {x: directory for x, (directory, _) in self._records().items()}
 
-    def record(self, x: object) -> dict[str, object]:
-        found: dict[str, object] = json.loads((self.runs()[str(x)] / "run.json").read_bytes())
-        return found
+    def record(self, x: object) -> dict[str, Any]:
+        return self._records()[str(x)][1]
 
     def states(self) -> dict[str, object]:
-        return {x: self.record(x)["state"] for x in sorted(self.runs(), key=int)}
+        return {x: record["state"] for x, (_, record) in self._records().items()}
+
+    def _records(self) -> dict[str, tuple[Path, dict[str, Any]]]:
+        """The directories of the runs and what their records say, sorted by their `x`."""
+        found = {}
+        for path in self.path.glob("*/run.json"):
+            record = json.loads(path.read_bytes())
+            found[str(record["parameters"]["model.parameters.x"])] = path.parent, record
+        return dict(sorted(found.items(), key=lambda each: int(each[0])))
 
     def table(self, name: str = "probe") -> list[dict[str, str]]:
         with (self.path.with_name(name) / "results.csv").open(newline="") as file:

@@ -18,14 +18,16 @@ LONG = pytest.mark.slow
 
 def completed(sweeps):
     """The directories of completed runs, with all that is in them."""
+    runs = sweeps.runs()
     done = [x for x, state in sweeps.states().items() if state == "completed"]
-    return {x: sweeps.snapshot(sweeps.runs()[x]) for x in done}
+    return {x: sweeps.snapshot(runs[x]) for x in done}
 
 
 def check_kept(sweeps, earlier):
     """Every result of before is there byte for byte."""
+    runs = sweeps.runs()
     for x, before in earlier.items():
-        assert sweeps.snapshot(sweeps.runs()[x]) == before, f"the completed run {x} was touched"
+        assert sweeps.snapshot(runs[x]) == before, f"the completed run {x} was touched"
 
 
 def kill_until_complete(sweeps, points, kills, dice, drivers=1, extra=()):

@@ -64,7 +64,6 @@ def test_sweeper_params_make_a_sweep_by_configuration(sweeps):
 
 
 def test_the_joblib_launcher_runs_a_sweep(sweeps):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     sweeps.fail(2)
     out = sweeps.sweep(f"{X}=1,2,3", "hydra/launcher=joblib", code=1)
     assert by_x(sweeps) == {1: "completed", 2: "failed", 3: "completed"}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
+
+from tests.conftest import wait_until
 
 X = "model.parameters.x"
 
@@ -82,10 +85,40 @@ def test_what_is_tried_again_is_up_to_the_user(sweeps, retry, summary, again):
     before = sweeps.started()
     out = sweeps.sweep(f"{X}=1,2,3,4", f"sweep.retry={retry}", code=1 if "left" in summary else 0)
     assert f"4 points: {summary} in" in out
+    assert ("with sweep.retry=failed" in out) == ("left" in summary)
     assert sweeps.started() == sorted(before + again, key=int)
     states = {row["model.parameters.x"]: row["state"] for row in sweeps.table()}
     left = {"lost": {"2": "failed"}, "none": {"2": "failed", "3": "lost"}}.get(retry, {})
     assert states == {"1": "completed", "2": "completed", "3": "completed", "4": "completed"} | left
+
+
+@pytest.fixture
+def model_without_driver(sweeps):
+    """A run whose model has killed its driver, before anybody wrote down that it had been started."""
+    template = sweeps.directory.parent / "template" / "probe.sh"
+    pid = "grep -o '\"pid\":[0-9]*' run.json | head -1 | cut -d: -f2"
+    template.write_text(f"{template.read_text()}kill -9 $({pid})\n")
+    assert sweeps.start_sweep(f"{X}=1").wait() == -signal.SIGKILL
+    wait_until(lambda: (sweeps.runs()["1"] / "exit_code").read_text() == "0\n")
+    assert sweeps.states()["1"] in ("generating", "running")
+
+
+@pytest.mark.usefixtures("model_without_driver")
+def test_only_generating_is_done_again_where_no_more_is_asked_for(sweeps):
+    assert "1 points: 1 pending" in sweeps.sweep(f"{X}=1", "pipeline.stages=[generate]")
+    assert sweeps.started() == ["1"]
+
+
+@pytest.mark.usefixtures("model_without_driver")
+def test_a_model_whose_start_was_not_written_down_is_not_run_again(sweeps):
+    assert "1 points: 1 completed" in sweeps.sweep(f"{X}=1")
+    assert sweeps.started() == sweeps.finished() == ["1"]
+    record = sweeps.record(1)
+    assert record["attempt"] == 1
+    assert record["backend_facts"]["adopted"]
+    assert [fact["path"] for fact in record["inputs"]] == ["probe.sh"]
+    assert record["stages"]["generate"]["state"] == "completed"
+    assert "1 done before" in sweeps.sweep(f"{X}=1")
 
 
 def test_a_changed_template_runs_all_again_and_keeps_the_old_runs_aside(sweeps):

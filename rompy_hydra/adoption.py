@@ -1,0 +1,79 @@
+"""What a driver that died left of a run: its model is taken over, or ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from rompy_hydra import plugins, process, verbs
+from rompy_hydra import record as rec
+from rompy_hydra.errors import PluginError, RunLost
+from rompy_hydra.models.base import BaseConfig
+from rompy_hydra.provenance import Json
+from rompy_hydra.run.base import BaseRunBackend, Outcome
+
+if TYPE_CHECKING:
+    from rompy_hydra.attempt import Attempt
+
+
+def adopt_or_end(attempt: Attempt) -> Outcome | None:
+    """Deal with a model that a dead driver left: take its result, wait for it, or else end it."""
+    record, task, workspace = attempt.record, attempt.task, attempt.workspace
+    backend = task.backend.backend if task.backend else None
+    # Lost by a driver that died, or by one that lost sight of its model.
+    lost = not record.ended or (record.error or {}).get("type") == RunLost.__name__
+    adopted = None
+    if (
+        backend is not None
+        and lost
+        and _may_have_started(attempt)
+        and record.stages["run"].key == task.run_key
+    ):
+        logger.info("looking for the model that an earlier driver started")
+        task.watch(rec.RUNNING)
+        job = backend.job(task.model_run, workspace, task.stop, reported=record.backend_facts)
+        adopted = backend.adopt(job)
+    if adopted is not None:
+        record.error = None
+        if "generate" in attempt.reasons:
+            _was_generated(attempt)
+        logger.info("took over the model that an earlier driver started")
+        return adopted
+    if process.end_tree(None, workspace.root, grace=5.0):
+        logger.warning("ended what an earlier driver left running")
+    if lost:
+        old = _backend_named(record.run_backend.get("name"))
+        if backend is not None:
+            backend.clean_up(workspace)
+        if old is not None and not isinstance(backend, old):
+            old().clean_up(workspace)
+    return None
+
+
+def _may_have_started(attempt: Attempt) -> bool:
+    """Whether the model of a lost attempt may have been started, with the inputs of this task."""
+    record = attempt.record
+    if "generate" not in attempt.reasons:
+        return record.ended or record.stages["run"].state == rec.RUNNING
+    # Its start was not written down. The key, which tells of the inputs too, is compared in any case.
+    whole = isinstance(attempt.task.model_run.config, BaseConfig)
+    return whole and record.state == rec.GENERATING and attempt.tells_of_run
+
+
+def _was_generated(attempt: Attempt) -> None:
+    """Bring the record to where it is when a model starts; how long generating took is not known."""
+    record, task = attempt.record, attempt.task
+    done = record.stages["generate"]
+    done.state, done.key, done.why = rec.COMPLETED, task.generate_key, attempt.reasons.pop("generate")
+    record.inputs = verbs.input_facts(task)
+    attempt.begin("run", rec.RUNNING, key=task.run_key, save=False)
+
+
+def _backend_named(name: Json) -> type[BaseRunBackend] | None:
+    """The backend that an earlier attempt used, if it is one of this package's kind."""
+    try:
+        found = plugins.load("run", name) if isinstance(name, str) else None
+    except PluginError:
+        return None
+    return found if isinstance(found, type) and issubclass(found, BaseRunBackend) else None
