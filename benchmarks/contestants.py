@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -56,7 +57,7 @@ class Contestant:
     one_second_runs: int = 20
     own: bool = False
 
-    @property
+    @functools.cached_property
     def python(self) -> Path:
         """The interpreter of its environment, made on first use."""
         if not self.packages and not self.own:
@@ -64,12 +65,14 @@ class Contestant:
         directory = ENVIRONMENTS / self.name.replace(" ", "-").replace("/", "-")
         python = directory / "bin" / "python"
         marker = directory / ".installed"
+        wanted = [str(ROOT)] if self.own else list(self.packages)
+        install = [str(python), "-m", "pip", "install", "--quiet"]
         if not marker.exists():
             subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
-            wanted = [str(ROOT)] if self.own else list(self.packages)
-            install = [str(python), "-m", "pip", "install", "--quiet", *wanted]
-            subprocess.run(install, check=True)
+            subprocess.run([*install, *wanted], check=True)
             marker.touch()
+        elif self.own:  # as it is now, and not as it was the last time
+            subprocess.run([*install, "--force-reinstall", "--no-deps", *wanted], check=True)
         return python
 
 
