@@ -40,8 +40,8 @@ class DockerRunBackend(BaseRunBackend):
     def __init__(self, config: BackendConfig | None = None, **fields: object) -> None:
         super().__init__(config, **fields)
         self._pulled: set[str] = set()
-        # Image keys by the model's image, and when they were made: the points of a sweep share them.
-        self._keys: dict[str | None, tuple[float, str | None]] = {}
+        # The key of what is built, and when it was made: the points of a sweep share it.
+        self._built: tuple[float, str | None] | None = None
 
     def commands(self, model_config: object) -> tuple[Command, ...]:
         config = self.config
@@ -53,11 +53,13 @@ class DockerRunBackend(BaseRunBackend):
 
     def image_key(self, image: str | None) -> str | None:
         """What stands for the image in the memory of a run; asking for it needs no network."""
+        if self.config.dockerfile is None:
+            # The engine keeps its answers, and forgets them when an image comes, whoever asked for it.
+            return docker_image.key(self.config, image)
         now = time.monotonic()
-        found = self._keys.get(image)
-        if found is None or now - found[0] > KNOWN_SECONDS:
-            found = self._keys[image] = (now, docker_image.key(self.config, image))
-        return found[1]
+        if self._built is None or now - self._built[0] > KNOWN_SECONDS:
+            self._built = (now, docker_image.key(self.config, image))
+        return self._built[1]
 
     def preflight(self, commands: tuple[Command, ...], files: set[str], image: str | None) -> None:
         try:
@@ -117,7 +119,6 @@ class DockerRunBackend(BaseRunBackend):
         if problems := self._unfit_settings(here):
             raise RunError("\n".join(problems))
         image = docker_image.ready(here, self.config, job, self._pulled)
-        self._keys.clear()  # it may have come just now
         job.workspace.forget_exit_code()
         facts: dict[str, Json] = {
             "image": image.name,
