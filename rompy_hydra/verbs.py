@@ -42,6 +42,9 @@ def generate(attempt: Attempt) -> None:
     if attempt.fresh and not attempt.made:
         record.found = list(workspace.names())
     if attempt.tells_of_run:
+        # From here on a later driver takes an exit code for that of this attempt's model.
+        if not attempt.made:
+            workspace.forget_exit_code()
         record.stages["run"].key = task.run_key
     attempt.begin("generate", rec.GENERATING)
     config = task.model_run.config

@@ -653,6 +653,20 @@ def test_an_exit_code_of_a_start_by_hand_is_not_taken_for_the_drivers(start_driv
     assert record_of(directory).attempts[0]["state"] == "lost"
 
 
+def test_an_exit_code_of_a_start_by_hand_is_gone_before_inputs_are_made_anew(small_disk, tmp_path):
+    staged = tmp_path / "grid.nc"
+    staged.write_bytes(b"small")
+    run = small_model(small_disk, "true", files=[str(staged)])
+    run.generate()
+    subprocess.run(["sh", run.workspace.script], check=True)
+    assert run.workspace.exit_code() == 0
+    staged.write_bytes(b"x" * 2**21)
+    assert run.run() is False
+    record = RunRecord.load(run.workspace)
+    assert (record.state, record.error["stage"]) == ("failed", "generate")
+    assert run.workspace.exit_code() is None
+
+
 def test_secrets_are_in_no_file_and_no_line_of_any_log_but_reach_the_model(start_driver, tmp_path):
     driver = start_driver("""
 logger.remove()
