@@ -163,7 +163,12 @@ def _interval(override: Override) -> tuple[float, float, bool]:
 
 def assignment(key: str, value: Json) -> Assignment:
     """An override of a value that does not come from Hydra's grammar."""
-    return Assignment(key, value, f"{key}={_text(_quoted(value))}")
+    return Assignment(key, value, f"{key}={text_of(value)}")
+
+
+def text_of(value: Json) -> str:
+    """A value as it can be typed."""
+    return _text(_quoted(value))
 
 
 def _typed(key: str, text: str) -> Assignment:

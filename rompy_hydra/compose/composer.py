@@ -36,7 +36,7 @@ from rompy_hydra.compose.targets import trusted
 from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.provenance import Json
 from rompy_hydra.sweep.label import label, named
-from rompy_hydra.sweep.points import Assignment
+from rompy_hydra.sweep.points import DEFAULT_LABEL, Assignment
 
 CONFIG_NAME = "config"
 TASK_NAME = "rompy_hydra"
@@ -167,18 +167,27 @@ def parser() -> argparse.ArgumentParser:
 @functools.cache
 def register_resolvers() -> None:
     OmegaConf.register_new_resolver("run_label", _run_label, replace=True)
+    OmegaConf.register_new_resolver("point_label", _point_label, replace=True)
     OmegaConf.register_new_resolver("sweep_name", _base_name, replace=True)
 
 
 def _run_label() -> str:
     """The default name of a run: its experiment or model, and what the command line changed."""
-    facts = HydraConfig.get()
-    base = "experiment" if facts.runtime.choices.get("experiment") else "model"
-    # As they were typed: iterating over the list would resolve interpolations in them.
-    task = OmegaConf.to_container(facts.overrides.task)
-    assert isinstance(task, list)
-    rest = label_of([str(line) for line in task], without={base})
+    base = "experiment" if HydraConfig.get().runtime.choices.get("experiment") else "model"
+    rest = label_of(_typed(), without={base})
     return f"{_base_name()},{rest}" if rest else _base_name()
+
+
+def _point_label() -> str:
+    """The name of a point of a sweep, as `sweep.points.Point` makes it, for launchers of others."""
+    return label_of(_typed()) or DEFAULT_LABEL
+
+
+def _typed() -> list[str]:
+    """The overrides as they were typed: iterating over the list would resolve interpolations in them."""
+    task = OmegaConf.to_container(HydraConfig.get().overrides.task)
+    assert isinstance(task, list)
+    return [str(line) for line in task]
 
 
 def _base_name() -> str:

@@ -11,6 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from rompy_hydra.compose import axes
+from rompy_hydra.compose.axes import text_of
 from rompy_hydra.compose.build import Built, build
 from rompy_hydra.compose.composer import Composed, Composer, parse
 from rompy_hydra.compose.points import PointComposer
@@ -106,7 +107,8 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     if isinstance(sweeper.launcher, RompyLauncher):
         shared = [*sweeper.config.hydra.overrides.hydra, *own]
         return drive(request, config, grid, shared, sweeper.launcher.workers, arguments)
-    points = [[*own, *point.overrides] for point in grid]
+    # Each job is composed alone, and would name the sweep after its own model.
+    points = [[*own, f"sweep.name={text_of(config.name)}", *point.overrides] for point in grid]
     if not points:
         raise ConfigError(_NO_POINTS)
     return [sweeper.launcher.launch(points, initial_job_idx=0)]

@@ -28,7 +28,7 @@ Refusal: TypeAlias = tuple[Assignment, Exception]
 _GIVEN = {"run_id", "output_dir", "sweep", "hydra"}
 _SIGNS = {"": OverrideType.CHANGE, "+": OverrideType.ADD, "++": OverrideType.FORCE_ADD}
 # What an interpolation says that depends on Hydra's part of the configuration.
-_ASKS_HYDRA = re.compile("hydra|run_label|sweep")
+_ASKS_HYDRA = re.compile("hydra|run_label|point_label|sweep")
 
 
 class Template:

@@ -12,6 +12,9 @@ from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.provenance import Json
 from rompy_hydra.sweep.label import joined, named, shown
 
+# The name of a point that nothing tells from the composition as it is.
+DEFAULT_LABEL = "default"
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -40,7 +43,7 @@ class Point:
     @cached_property
     def label(self) -> str:
         """The name of the run's directory."""
-        return joined(a.shown for a in self.assignments if a.shown) or "default"
+        return joined(a.shown for a in self.assignments if a.shown) or DEFAULT_LABEL
 
     @property
     def overrides(self) -> list[str]:

@@ -43,6 +43,23 @@ def test_the_launcher_makes_the_same_runs_for_hydras_sweeper_as_for_its_own(swee
     assert "2 points: 2 done before" in sweeps.sweep(*command, BASIC_SWEEPER)
 
 
+@pytest.mark.parametrize("launcher", [BASIC_LAUNCHER, "hydra/launcher=joblib"])
+def test_a_sweep_that_another_launcher_began_is_gone_on_with(sweeps, launcher):
+    sweeps.fail(2)
+    command = (f"{X}=1,2", "model.parameters.text='a, b',c", "~model.success")
+    sweeps.sweep(*command, launcher, code=1)
+    before = sweeps.started()
+    sweeps.mend(2)
+    assert "4 points: 2 completed, 2 done before" in sweeps.sweep(*command)
+    assert sorted(sweeps.started()) == sorted([*before, "2", "2"])
+
+
+def test_another_launcher_calls_a_sweep_over_models_as_this_one_does(sweeps):
+    command = ("-m", "model=beach,probe", "processor=noop")
+    sweeps.run(*command, BASIC_LAUNCHER)
+    assert "sweeps/models: 2 points, 2 done before" in sweeps.run(*command)
+
+
 def test_batches_of_hydras_sweeper_have_one_summary(sweeps):
     sweeps.fail(1)
     out = sweeps.sweep(f"{X}=range(0,5)", BASIC_SWEEPER, "hydra.sweeper.max_batch_size=2", code=1)
