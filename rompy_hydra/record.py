@@ -12,11 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-from pydantic_core import from_json
-
 from rompy_hydra.errors import RompyHydraError
 from rompy_hydra.file_fact import FileFact, file_fact
-from rompy_hydra.provenance import Json, json_text
+from rompy_hydra.provenance import Json, json_text, read_json
 from rompy_hydra.workspace import RECORD, Workspace, write_atomic
 
 __all__ = ["Clock", "DamagedRecord", "FileFact", "RunRecord", "StageRecord", "error_facts", "file_fact"]
@@ -109,7 +107,7 @@ class RunRecord:
                 "run_id or output_dir"
             ) from error
         try:
-            data = from_json(text)
+            data = read_json(text)
             version = data["schema_version"]
             if version != SCHEMA_VERSION:
                 raise ValueError(f"schema_version {version!r} is not {SCHEMA_VERSION}")
@@ -137,7 +135,7 @@ class RunRecord:
         self.created = self.created or self.updated
         # Seldom read before it is final: quick to write is what counts until then.
         final = self.ended or self.state == PENDING
-        text = self.to_json() if final else json_text(self._data()) + "\n"
+        text = self.to_json() if final else json_text(self._data(), strict=True) + "\n"
         # While it runs, room is kept for what may have to be said on a full disk.
         room = "" if final else " " * _ROOM + "\n"
         try:
@@ -163,7 +161,7 @@ class RunRecord:
 
     def to_json(self) -> str:
         """The record as people read it."""
-        return json_text(self._data(), indent=2) + "\n"
+        return json_text(self._data(), indent=2, strict=True) + "\n"
 
     @property
     def ended(self) -> bool:
