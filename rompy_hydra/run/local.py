@@ -83,8 +83,12 @@ class LocalRunBackend(BaseRunBackend):
         begin = time.monotonic()
         mark = job.workspace.root
         known = job.reported.get("pid")
-        pid = process.find_leader(mark, known if isinstance(known, int) else None)
+        pid = None
+        if job.workspace.exit_code() is None:
+            pid = process.find_leader(mark, known if isinstance(known, int) else None)
         if pid is None:
+            # Nobody was there at the end of `run.sh` to see that nothing outlives it.
+            process.end_tree(None, mark, self.config.kill_grace)
             return super().adopt(job)
         ended = process.wait_for(
             pid, mark, timeout=job.timeout, grace=self.config.kill_grace, stop=job.stop
