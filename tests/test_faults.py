@@ -217,6 +217,27 @@ def test_a_model_that_ended_while_nobody_watched_is_not_started_again(start_driv
     assert started() == [model]
 
 
+def test_what_a_model_left_running_while_nobody_watched_is_ended_with_it(start_driver, tmp_path):
+    driver = start_driver("""
+commands = ["sh -c 'sleep 1000 & echo $! > late'; while [ ! -e go ]; do sleep 0.02; done"]
+ModelRun(run_id="shoal", output_dir="runs", config=BaseConfig(commands=commands)).run()
+""")
+    directory = tmp_path / "runs" / "shoal"
+    wait_until(lambda: (directory / "late").exists() and (directory / "late").read_text().strip())
+    late = int((directory / "late").read_text())
+    driver.kill()
+    (directory / "go").touch()
+    wait_until(lambda: Workspace(directory).exit_code() == 0)
+    assert not is_gone(late)
+    second = start_driver("""
+commands = ["sh -c 'sleep 1000 & echo $! > late'; while [ ! -e go ]; do sleep 0.02; done"]
+say(ModelRun(run_id="shoal", output_dir="runs", config=BaseConfig(commands=commands)).run())
+""")
+    assert second.wait() == 0, second.output
+    assert is_gone(late)
+    assert record_of(directory).backend_facts["adopted"] is True
+
+
 def test_a_model_that_failed_while_nobody_watched_has_failed(start_driver, directory, started):
     driver = start_driver(DRIVE_PATIENT)
     started()
@@ -602,6 +623,14 @@ def test_links_pipes_and_sockets_among_the_outputs_do_no_harm(tmp_path):
         record = RunRecord.load(run.workspace)
         assert record.attempt == attempt
         assert [fact.path for fact in record.outputs] == ["results/a.nc"]
+
+
+def test_the_command_to_rerun_by_hand_can_be_pasted_into_a_shell(tmp_path):
+    run = small_model(tmp_path / "it's a place", "exit 3")
+    assert run.run() is False
+    message = RunRecord.load(run.workspace).error["message"]
+    (line,) = [line for line in message.splitlines() if line.startswith("Rerun by hand: ")]
+    assert subprocess.run(line.removeprefix("Rerun by hand: "), shell=True).returncode == 3
 
 
 def test_a_model_that_prints_binary_garbage_does_no_harm(tmp_path, capfd):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -77,7 +78,7 @@ def failure(
     else:
         text += " run.log is empty."
     if workspace.script.exists():
-        text += f"\nRerun by hand: sh {workspace.script}"
+        text += f"\nRerun by hand: sh {shlex.quote(str(workspace.script))}"
     error = kind(text)
     error.checks = checks or []  # type: ignore[attr-defined]
     error.log = lines  # type: ignore[attr-defined]
