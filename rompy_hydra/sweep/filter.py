@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.provenance import Json
@@ -17,20 +18,31 @@ def _power(base: float, exponent: float) -> float:
     return float(base**exponent)
 
 
-def _product(left: float, right: float) -> float:
-    if isinstance(left, str | list) or isinstance(right, str | list):
-        raise TypeError("only numbers can be multiplied")
-    return left * right
+def _rounded(number: float, digits: int = 0) -> float:
+    if abs(digits) > 1000:
+        raise OverflowError("these are too many digits")
+    return round(number, digits) if digits else round(number)
+
+
+def _of_numbers(function: Callable[..., float]) -> Callable[..., float]:
+    """Python multiplies and divides texts as well, up to any length."""
+
+    def checked(*values: object) -> float:
+        if not all(isinstance(value, int | float) for value in values):
+            raise TypeError("only numbers can be multiplied, divided and rounded")
+        return function(*values)
+
+    return checked
 
 
 _OPERATORS: dict[type[ast.AST], Callable[..., object]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
-    ast.Mult: _product,
+    ast.Mult: _of_numbers(operator.mul),
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: _power,
+    ast.Mod: _of_numbers(operator.mod),
+    ast.Pow: _of_numbers(_power),
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
     ast.Not: operator.not_,
@@ -43,14 +55,19 @@ _OPERATORS: dict[type[ast.AST], Callable[..., object]] = {
     ast.In: lambda item, container: item in container,
     ast.NotIn: lambda item, container: item not in container,
 }
-_FUNCTIONS: dict[str, Callable[..., object]] = {"abs": abs, "min": min, "max": max, "round": round}
+_FUNCTIONS: dict[str, Callable[..., object]] = {
+    "abs": abs,
+    "min": min,
+    "max": max,
+    "round": _of_numbers(_rounded),
+}
 
 
 def compiled(expression: str) -> Callable[[Mapping[str, Json]], bool]:
     """A test of a point's values from an expression such as `friction * wave_height < 0.05`.
 
-    A name is a swept key, whole or its last part. ConfigError tells what cannot be understood, and
-    a name that no point has.
+    A name is a swept key, whole or its last part. ConfigError tells what cannot be understood, a
+    name that no point has, and a last part that several keys have.
     """
     try:
         tree = ast.parse(expression, mode="eval").body
@@ -59,25 +76,44 @@ def compiled(expression: str) -> Callable[[Mapping[str, Json]], bool]:
         raise ConfigError(f"sweep.filter: '{expression}' is no expression: {reason}") from error
 
     def test(values: Mapping[str, Json]) -> bool:
-        names = {key.rsplit(".", 1)[-1]: value for key, value in values.items()} | dict(values)
         try:
-            return bool(_value(tree, names))
+            return bool(_value(tree, _names(values)))
         except ConfigError:
             raise
-        except (TypeError, ZeroDivisionError, ValueError, OverflowError) as error:
+        except (TypeError, ArithmeticError, ValueError, RecursionError) as error:
             raise ConfigError(f"sweep.filter: '{expression}' with {dict(values)}: {error}") from error
 
     return test
 
 
-def _value(node: ast.AST, names: Mapping[str, Json]) -> object:
-    if isinstance(node, ast.Constant):
+@dataclass(frozen=True)
+class _Several:
+    """What stands in place of a value for a name that several keys have."""
+
+    keys: list[str]
+
+
+def _names(values: Mapping[str, Json]) -> dict[str, Json | _Several]:
+    last: dict[str, list[str]] = {}
+    for key in values:
+        last.setdefault(key.rsplit(".", 1)[-1], []).append(key)
+    names: dict[str, Json | _Several] = {
+        name: values[keys[0]] if len(keys) == 1 else _Several(keys) for name, keys in last.items()
+    }
+    return names | dict(values)
+
+
+def _value(node: ast.AST, names: Mapping[str, Json | _Several]) -> object:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
         return node.value
     if isinstance(node, ast.Name | ast.Attribute):
         name = _dotted(node)
         if name not in names:
             raise ConfigError(f"sweep.filter: '{name}' is not swept. {closest(name, names)}")
-        return names[name]
+        value = names[name]
+        if isinstance(value, _Several):
+            raise ConfigError(f"sweep.filter: '{name}' may be {' or '.join(value.keys)}: write it whole")
+        return value
     if isinstance(node, ast.BinOp):
         return _known(node.op)(_value(node.left, names), _value(node.right, names))
     if isinstance(node, ast.UnaryOp):

@@ -44,8 +44,21 @@ def test_an_expression_keeps_or_leaves_out_a_point(expression, kept):
         ("9 ** 9 ** 9", "too large"),
         ("'a' * 10 ** 9", "only numbers can be multiplied"),
         ("0 ** -1", "negative power"),
+        ("'%99999999999d' % 1 == ''", "only numbers can be multiplied"),
+        ("b'a' * 10 ** 9 == b''", "is not understood"),
+        ("round(7, -1000000000) == 0", "too many digits"),
+        ("+".join(["1"] * 1500), "recursion"),
     ],
 )
 def test_what_is_no_arithmetic_is_refused(expression, message):
     with pytest.raises(ConfigError, match=message):
         compiled(expression)(POINT)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_last_part_that_several_keys_have_is_no_name(order):
+    keys = ["model.parameters.depth", "model.parameters.other.depth"]
+    point = dict(zip(keys[::order], (10, 20), strict=True)) | {"model.friction": 1}
+    assert compiled("friction == 1 and model.parameters.depth > 5")(point)
+    with pytest.raises(ConfigError, match=r"'depth' may be .*model\.parameters\.depth.*: write it whole"):
+        compiled("depth > 5")(point)
