@@ -15,7 +15,8 @@ NOT_STORED = "<not stored>"
 _SECRETS = ("passw", "secret", "token", "credential", "private", "api_?key", "access_?key", "auth")
 _SECRET = re.compile("|".join(_SECRETS), re.I)
 _ENVIRONMENTS = {"env", "env_vars", "build_args"}
-
+_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+_NUMBERS = re.compile(f"{_NUMBER}(,{_NUMBER})*")
 
 # In canonical JSON: an environment, or a list of them, that is not empty; a text with the name of a
 # secret; a name with characters that are written as others.
@@ -67,7 +68,7 @@ def redacted_mapping(mapping: Mapping[str, Json]) -> dict[str, Json]:
 def redacted_parameters(parameters: Mapping[str, Json]) -> dict[str, Json]:
     """Values by dotted key as they may be stored."""
     return {
-        key: NOT_STORED if is_hidden(key) else redacted(value, key.rpartition(".")[2])
+        key: redacted(value, key.rpartition(".")[2]) if may_be_told(key, value) else NOT_STORED
         for key, value in parameters.items()
     }
 
@@ -77,9 +78,11 @@ def redacted_override(override: str) -> str:
 
     >>> redacted_override("run_backend.env_vars.API_KEY=xyz")
     'run_backend.env_vars.API_KEY=<not stored>'
+    >>> redacted_override("run_backend.env_vars.OMP_NUM_THREADS=4")
+    'run_backend.env_vars.OMP_NUM_THREADS=4'
     """
     key, sign, value = override.partition("=")
-    hidden = is_hidden(key)
+    hidden = is_hidden(key) and not (_NUMBERS.fullmatch(value) and may_be_told(key, 0))
     # A whole mapping in one override: what it holds is only told by its text.
     nested = value.lstrip().startswith("{") and (
         is_secret(value) or re.search(r"\b(env|env_vars)\b", value)
@@ -94,6 +97,14 @@ def is_hidden(key: str) -> bool:
     (True, False)
     """
     return is_secret(key) or not _ENVIRONMENTS.isdisjoint(key.lstrip("+~").split("."))
+
+
+def may_be_told(key: str, value: object) -> bool:
+    """Whether a value that was given for a dotted key may stand in names, records and tables.
+
+    Of an environment a number may, such as of threads: whoever gives it compares runs by it.
+    """
+    return not is_hidden(key) or (isinstance(value, int | float | None) and not is_secret(key))
 
 
 def without_secrets(value: Json, name: str = "") -> Json:

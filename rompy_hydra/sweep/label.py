@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from rompy_hydra.redaction import is_secret
+from rompy_hydra.redaction import is_secret, may_be_told
 
 # What says where and how, and not what: it is no part of a run's name.
 NOT_IN_LABELS = {"pipeline", "site", "overwrite", "output_dir", "run_id", "log_level"}
@@ -32,7 +32,10 @@ def label(overrides: Iterable[tuple[str, object]]) -> str:
 
 def shown(key: str, value: object) -> tuple[str, str] | None:
     """An override as a label shows it: its key, and its value as a text; None if it is no part of it."""
-    return (key.lstrip("+"), _text(value)) if named(key) else None
+    if not named(key):
+        return None
+    text = _text(value) if may_be_told(key, value) else f"~{_hash(str(value))}"
+    return key.lstrip("+"), text
 
 
 def joined(overrides: Iterable[tuple[str, str]]) -> str:

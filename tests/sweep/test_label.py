@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,14 @@ def test_what_says_where_and_how_is_no_part_of_a_label():
 def test_a_secret_is_in_no_label():
     assert label([("+model.env.API_TOKEN", "hush"), ("model.friction", 1)]) == "friction=1"
     assert not named("run_backend.env_vars.PASSWORD")
+
+
+def test_of_an_environment_a_label_shows_numbers_and_tells_texts_apart_by_a_hash():
+    key = "+run_backend.env_vars.OMP_NUM_THREADS"
+    assert label([(key, 4)]) == "OMP_NUM_THREADS=4"
+    texts = {label([(key, text)]) for text in ("close", "spread")}
+    assert len(texts) == 2
+    assert all(re.fullmatch("OMP_NUM_THREADS=~[0-9a-f]{10}", text) for text in texts)
 
 
 def test_keys_with_the_same_last_part_are_told_apart():
