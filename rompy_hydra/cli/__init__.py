@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
+import os
 import re
 import signal
 import sys
@@ -24,6 +26,9 @@ _COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path that is no text is printed as the bytes that it is.
+        sys.stdout.reconfigure(errors="surrogateescape")
     # What is imported and composed stays to the end: to look for garbage among it, now and once more
     # at the end of the process, takes a fifth of the time of a short run.
     gc.disable()
@@ -32,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         gc.freeze()
         gc.enable()
+        _end_output()
 
 
 def _done(arguments: list[str], is_process: bool) -> int:
@@ -62,6 +68,14 @@ def _done(arguments: list[str], is_process: bool) -> int:
         # The reader of our output has gone (`| head`); nothing more can be said to it.
         sys.stderr.close()
         return 1
+
+
+def _end_output() -> None:
+    """See to it that output nobody takes any more is not tried again at the end of the process."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from rompy_hydra.cli.report import say
 from rompy_hydra.record import COMPLETED
 from rompy_hydra.sweep.forecast import LEAVE, SKIP, Forecast
 from rompy_hydra.sweep.plan import Plan, Watcher
@@ -33,17 +34,17 @@ class PlainWatcher:
         self._total = forecast.size - forecast.count(SKIP, LEAVE)
         skipped = forecast.count(SKIP)
         before = f", {skipped} done before" if skipped else ""
-        print_line(f"sweep      {plan.config.path}: {forecast.size} points{before}, {plan.workers} at once")
+        say([f"sweep      {plan.config.path}: {forecast.size} points{before}, {plan.workers} at once"])
 
     def state(self, label: str, state: str) -> None:
         """A log tells only what is finished."""
 
     def finished(self, row: Row) -> None:
         self._done += 1
-        print_line(f"{finished_line(row)}  [{self._done}/{self._total}]")
+        say([f"{finished_line(row)}  [{self._done}/{self._total}]"])
 
     def tell(self, line: str) -> None:
-        print_line(line)
+        say([line])
 
     def end(self) -> None:
         """Nothing is left open."""
@@ -128,9 +129,3 @@ def clock(seconds: float | None) -> str:
     whole = int(seconds or 0)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
-
-
-def print_line(line: str) -> None:
-    """A line that a log has at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

@@ -16,9 +16,13 @@ _SHOWN_METRICS = 12
 
 
 def say(lines: list[str]) -> None:
-    """Print lines at once, also into a pipe."""
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    """Print lines at once, also into a pipe.
+
+    Whoever reads them may go away, and a log's disk may be full: a run goes on all the same.
+    """
+    with contextlib.suppress(OSError):
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
 
 
 def opening(task: Task) -> list[str]:

@@ -75,7 +75,7 @@ class Engine:
 
     def _run(self, interrupts: Interrupts) -> None:
         try:
-            self._watcher.begin(self._plan, self._forecast)
+            self._show(lambda: self._watcher.begin(self._plan, self._forecast))
             with self._change:  # the first ones may end before the last one starts
                 for number in range(self._plan.workers):
                     worker = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
@@ -253,7 +253,8 @@ def run_sweep(plan: Plan, forecast: Forecast, watcher: Watcher, results: Results
     try:
         summary = engine.run()
     finally:
-        watcher.end()
+        with contextlib.suppress(OSError, ValueError):
+            watcher.end()
     try:
         results.complete()
     except SweepError as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rompy_hydra import claim
 from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError
 from rompy_hydra.memory import existing, needed
-from rompy_hydra.record import COMPLETED, FAILED, LOST, PENDING, TIMED_OUT, RunRecord
+from rompy_hydra.record import COMPLETED, FAILED, LOST, PENDING, TIMED_OUT, RunRecord, now
 from rompy_hydra.stages import check
 from rompy_hydra.sweep.config import Retry
 from rompy_hydra.sweep.label import named
@@ -148,8 +148,9 @@ def judged(task: Task, retry: Retry, since: str = "") -> Verdict:
         return Verdict(AGAIN, next(iter(reasons.values()), "all are asked for"), claim=number)
     if state == PENDING:
         return Verdict(RUN, "not finished yet", claim=number)
-    if state in (FAILED, TIMED_OUT) and since and record.updated > since:
+    if state in (FAILED, TIMED_OUT) and since and since < record.updated <= now():
         # It failed under another driver while this one was starting; a later command tries it again.
+        # What a clock that is ahead has written says nothing of that.
         return Verdict(LEAVE, f"{state} just now", row_of(label, record, state), number)
     if retry in ("failed", "all") or (retry == "lost" and state not in (FAILED, TIMED_OUT)):
         return Verdict(RETRY, f"{state} before", claim=number)

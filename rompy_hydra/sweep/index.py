@@ -18,6 +18,7 @@ from rompy_hydra.workspace import write_atomic
 
 SWEEP = "sweep.json"
 SCHEMA_VERSION = 1
+_LOCK = ".sweep.lock"
 
 
 def make_directory(directory: Path) -> None:
@@ -87,7 +88,8 @@ def locked(directory: Path) -> Iterator[None]:
 
     Where the file system knows no such locks it is done without: the files are whole in any case.
     """
-    handle = os.open(directory, os.O_RDONLY)
+    # A file, and open for writing: of anything else NFS makes no lock.
+    handle = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import math
 import os
 import re
 import tempfile
@@ -16,11 +18,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from loguru import logger
-from pydantic_core import from_json
 
 from rompy_hydra.errors import SweepError
 from rompy_hydra.memory import state_of
-from rompy_hydra.provenance import Json, json_text
+from rompy_hydra.provenance import Json, json_text, read_json
 from rompy_hydra.record import DamagedRecord, RunRecord
 from rompy_hydra.sweep.index import locked
 from rompy_hydra.sweep.label import named
@@ -72,9 +73,11 @@ class Results:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._spool: IO[bytes] = tempfile.TemporaryFile("w+b")  # noqa: SIM115
+        # Without a buffer, so that a full disk is told by the write that meets it.
+        self._spool: IO[bytes] = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115
         self._end = 0
-        self._offsets: dict[str, int] = {}
+        # Where the newest row of each label lies: its first byte, and how many there are.
+        self._places: dict[str, tuple[int, int]] = {}
         # Labels whose rows are of other commands, and may change while this one works.
         self._of_others: set[str] = set()
         self._parameters: dict[str, None] = {}
@@ -88,27 +91,43 @@ class Results:
             (self._of_others.add if of_others else self._of_others.discard)(row.label)
             self._parameters.update(dict.fromkeys(row.parameters))
             self._metrics.update(dict.fromkeys(row.metrics))
-            line = f"{json_text(vars(row))}\n".encode()
-            self._offsets[row.label] = self._end
-            self._end += self._spool.write(line)
+            data = json_text(vars(row)).encode()
+            self._keep(data)
+            self._places[row.label] = (self._end, len(data))
+            self._end += len(data)
+
+    def _keep(self, data: bytes) -> None:
+        """Put a row at the end of the spool; into memory from then on where there is no room on disk."""
+        self._spool.seek(self._end)
+        try:
+            if self._spool.write(data) == len(data):
+                return
+        except OSError as error:
+            logger.debug("rows are kept in memory: {}", error.strerror)
+        self._spool.seek(0)
+        kept = io.BytesIO(self._spool.read(self._end))
+        self.close()
+        kept.seek(self._end)
+        kept.write(data)
+        self._spool = kept
 
     def close(self) -> None:
-        self._spool.close()
+        # What a temporary file cannot write any more is not missed.
+        with contextlib.suppress(OSError):
+            self._spool.close()
 
     def add_earlier(self, known: Container[str] = ()) -> None:
         """Add the runs of other commands: those in the directory that are neither here nor `known`."""
-        own = self._offsets.keys() - self._of_others
+        own = self._places.keys() - self._of_others
         for row in earlier_rows(self._directory, [own, known]):
             self.add(row, of_others=True)
 
     def rows(self) -> Iterator[Row]:
         """The rows, sorted by label."""
-        try:
-            for label in sorted(self._offsets, key=natural):
-                self._spool.seek(self._offsets[label])
-                yield Row(**from_json(self._spool.readline()))
-        finally:
-            self._spool.seek(self._end)
+        for label in sorted(self._places, key=natural):
+            begin, length = self._places[label]
+            self._spool.seek(begin)
+            yield Row(**read_json(self._spool.read(length)))
 
     def refresh(self) -> None:
         """Write the table if the last time is long enough ago, measured by what writing it costs."""
@@ -165,6 +184,8 @@ def _cell(value: Json) -> str | int | float:
         return str(value).lower()
     if isinstance(value, dict | list):
         return json.dumps(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)  # as the record has it
     return value
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -117,3 +120,44 @@ def test_failures_are_told_by_their_kind_with_one_example_each(sweeps, seconds):
     assert "sh " in out
     assert "run.sh" in out
     assert "next       run the same command again" in out
+
+
+def test_numbers_of_an_environment_are_columns_as_other_swept_values(sweeps):
+    key = "run_backend.env_vars.OMP_NUM_THREADS"
+    sweeps.sweep(f"{X}=1", f"+{key}=1,2")
+    assert sorted(row[key] for row in sweeps.table()) == ["1", "2"]
+    assert "2 done before" in sweeps.sweep(f"{X}=1", f"+{key}=1,2")
+    assert sorted(row[key] for row in sweeps.table()) == ["1", "2"]
+
+
+def test_numbers_that_are_no_json_are_texts_in_the_record_and_the_same_in_the_table_again(sweeps):
+    command = (f"{X}=1,2", "model.parameters.seconds=0", "+model.parameters.depth=nan,inf,-inf")
+    sweeps.sweep(*command)
+    column = [row["model.parameters.depth"] for row in sweeps.table()]
+    assert sorted(column) == sorted(["NaN", "Infinity", "-Infinity"] * 2)
+    for record in sweeps.path.glob("*/run.json"):
+        json.loads(record.read_bytes(), parse_constant=pytest.fail)
+    assert "6 done before" in sweeps.sweep(*command)
+    assert [row["model.parameters.depth"] for row in sweeps.table()] == column
+
+
+def test_a_temporary_directory_that_is_full_does_not_stop_a_sweep(sweeps, small_disk, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(small_disk))
+    with (small_disk / "ballast").open("wb", buffering=0) as file:
+        with pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(bytes(4096))
+        file.truncate(file.tell() // 4096 * 4096 - 4096)  # room for some rows, and not for all
+    sweeps.sweep(f"{X}=range(0,30)")
+    assert [row["state"] for row in sweeps.table()] == ["completed"] * 30
+    assert [row[X] for row in sweeps.table()] == [str(x) for x in range(30)]
+    assert "30 done before" in sweeps.sweep(f"{X}=range(0,30)")
+
+
+@pytest.mark.parametrize("output", ["> /dev/full", "| true"])
+def test_a_sweep_goes_on_when_nobody_takes_its_output(sweeps, output):
+    program = [sys.executable, "-m", "rompy_hydra", f"--config-dir={sweeps.configs}"]
+    line = f"set -o pipefail; {shlex.join([*program, *sweeps.command(f'{X}=1,2,3')])} {output}"
+    done = subprocess.run(["bash", "-c", line], cwd=sweeps.directory, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [row["state"] for row in sweeps.table()] == ["completed"] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import pytest
@@ -119,6 +120,36 @@ def test_a_model_whose_start_was_not_written_down_is_not_run_again(sweeps):
     assert [fact["path"] for fact in record["inputs"]] == ["probe.sh"]
     assert record["stages"]["generate"]["state"] == "completed"
     assert "1 done before" in sweeps.sweep(f"{X}=1")
+
+
+def test_a_failure_from_a_clock_that_is_ahead_is_tried_again(sweeps):
+    sweeps.fail(1)
+    sweeps.sweep(f"{X}=1", code=1)
+    path = sweeps.runs()["1"] / "run.json"
+    record = json.loads(path.read_bytes())
+    path.write_text(json.dumps(record | {"updated": f"9{record['updated'][1:]}"}))
+    sweeps.mend(1)
+    assert "1 points: 1 completed" in sweeps.sweep(f"{X}=1")
+
+
+def test_a_file_whose_name_is_no_text_is_an_output_as_any_other(sweeps):
+    template = sweeps.directory.parent / "template" / "probe.sh"
+    template.write_text(template.read_text() + "touch \"$(printf 'r\\351sultat.txt')\"\n")
+    assert "2 points: 2 completed" in sweeps.sweep(f"{X}=1,2")
+    assert (sweeps.runs()["1"] / os.fsdecode(b"r\xe9sultat.txt")).exists()
+    assert "2 points: 2 done before" in sweeps.sweep(f"{X}=1,2")
+
+
+def test_a_sweep_below_a_directory_whose_name_is_no_text(sweeps):
+    place = sweeps.directory / os.fsdecode(b"mod\xe8les")
+    place.mkdir()
+    sweeps.directory, sweeps.path = place, place / "sweeps" / "probe"
+    sweeps.fail(2)
+    out = sweeps.sweep(f"{X}=1,2", code=1)
+    assert "2 points: 1 completed, 1 failed" in out
+    sweeps.mend(2)
+    assert "2 points: 1 completed, 1 done before" in sweeps.sweep(f"{X}=1,2")
+    assert [row["state"] for row in sweeps.table()] == ["completed"] * 2
 
 
 def test_a_changed_template_runs_all_again_and_keeps_the_old_runs_aside(sweeps):
