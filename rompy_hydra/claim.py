@@ -18,13 +18,16 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rompy_hydra.heartbeat import Heartbeat
 from rompy_hydra.workspace import ATTEMPTS, Workspace
 
 STALE_SECONDS = 300.0
+# PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: that of a machine outside of containers.
+_FIRST_NAMESPACE = 0xEFFFFFFC
 
-_beat = Heartbeat()
+_beat = Heartbeat(lambda: [sys.executable, "-m", "rompy_hydra.vigil", json.dumps(vars(me()))])
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,16 @@ def began() -> float:
 
 @functools.cache
 def _host() -> str:
-    # Containers and cloned machines share host names; the boot's id tells them apart.
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-    except OSError:
-        boot = ""
-    return f"{socket.gethostname()}/{boot}" if boot else socket.gethostname()
+    # Cloned machines share their host name, and containers may; the boot's id tells machines apart.
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
+    # Containers of one machine share its boot, too, and do not see each other's processes.
+    with contextlib.suppress(OSError):
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+        if namespace != _FIRST_NAMESPACE:
+            parts.append(str(namespace))
+    return "/".join(parts)
 
 
 def is_alive(owner: Owner, claim: str) -> bool:
@@ -144,16 +151,33 @@ def _unused(claim: str) -> str:
     return claim.removesuffix(".claim") + ".unused"
 
 
-def directory_of(workspace: Workspace) -> tuple[int, int] | None:
-    """What tells a run directory from a later one of the same name; None where there is none."""
+class Seen(NamedTuple):
+    """A look at a run directory: which one it was (0: none), and the number of its newest claim."""
+
+    directory: int
+    number: int
+
+    def is_outdated(self, now: Seen) -> bool:
+        """Whether another driver has come since: it has claimed, or put the directory aside."""
+        moved = self.directory != 0 and now.directory != self.directory
+        return moved or now.number > self.number
+
+
+def look(workspace: Workspace) -> Seen:
+    """What is there now."""
+    directory = directory_of(workspace)
+    return Seen(directory, latest(workspace) if directory else 0)
+
+
+def directory_of(workspace: Workspace) -> int:
+    """What tells a run directory from a later one of its name, its inode; 0 where there is none."""
     try:
-        facts = os.stat(workspace.at(""))
+        return os.stat(workspace.at("")).st_ino
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    return facts.st_dev, facts.st_ino
+        return 0
 
 
-def claim(workspace: Workspace, number: int, directory: tuple[int, int] | None = None) -> bool:
+def claim(workspace: Workspace, number: int, directory: int = 0) -> bool:
     """Try to own attempt `number`; False if another driver was first.
 
     Also False if the run directory is gone, or is not `directory` any more: a number that was read
@@ -166,7 +190,7 @@ def claim(workspace: Workspace, number: int, directory: tuple[int, int] | None =
     draft, name = f".{os.getpid()}-{threading.get_ident()}.part", f"{number}.claim"
     try:
         above = os.stat("..", dir_fd=attempts)
-        if directory not in (None, (above.st_dev, above.st_ino)):
+        if directory not in (0, above.st_ino):
             return False
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666, dir_fd=attempts)
         try:

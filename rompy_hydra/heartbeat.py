@@ -2,45 +2,87 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
+from collections.abc import Callable
 
 HEARTBEAT_SECONDS = 30.0
+# What lasts no longer than this ends before anybody elsewhere could take it for dead.
+_SHORT_SECONDS = 2.0
 
 
 class Heartbeat:
-    """One daemon thread that touches all claims of this process, so that other hosts see it alive."""
+    """One daemon thread that touches all claims of this process, so that other hosts see it alive.
 
-    def __init__(self) -> None:
-        self._paths: set[str] = set()
+    `heir` is the command of a process that goes on with it if this one dies and leaves models behind
+    (`vigil`). It is started as soon as something lasts for seconds, and told of this process's end by
+    that of its standard input.
+    """
+
+    def __init__(self, heir: Callable[[], list[str]]) -> None:
+        self._heir = heir
+        self._has_heir = False
+        self._since: dict[str, float] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def watch(self, path: str) -> None:
         with self._lock:
-            self._paths.add(path)
+            self._since[path] = time.monotonic()
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
                 self._thread.start()
 
     def watches(self, path: str) -> bool:
         with self._lock:
-            return path in self._paths
+            return path in self._since
 
     def forget(self, path: str) -> None:
         with self._lock:
-            self._paths.discard(path)
+            self._since.pop(path, None)
 
     def _run(self) -> None:
+        beat = time.monotonic()
         while True:
-            time.sleep(HEARTBEAT_SECONDS)
+            time.sleep(HEARTBEAT_SECONDS if self._has_heir else _SHORT_SECONDS)
+            now = time.monotonic()
             with self._lock:
-                paths = list(self._paths)
-            for path in paths:
-                try:
-                    os.utime(path)
-                except FileNotFoundError:
-                    self.forget(path)
-                except OSError:
-                    continue  # a share that is away for a moment: the next beat tries again
+                since = dict(self._since)
+            if not self._has_heir and any(now - begin >= _SHORT_SECONDS for begin in since.values()):
+                self._has_heir = True
+                # Without it all goes on as long as this process lives.
+                with contextlib.suppress(OSError, NotImplementedError):
+                    _start_beside(self._heir())
+            if now - beat >= HEARTBEAT_SECONDS:
+                beat = now
+                self._touch(since)
+
+    def _touch(self, paths: dict[str, float]) -> None:
+        for path in paths:
+            try:
+                os.utime(path)
+            except FileNotFoundError:
+                self.forget(path)
+            except OSError:
+                continue  # a share that is away for a moment: the next beat tries again
+
+
+def _start_beside(argv: list[str]) -> None:
+    """Start a program in a session of its own, whose standard input ends with this process."""
+    reader, writer = os.pipe()
+    quiet = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0), (os.POSIX_SPAWN_DUP2, 1, 2)
+    try:
+        os.posix_spawn(
+            argv[0],
+            argv,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0), *quiet],
+            setsid=True,
+        )
+    except BaseException:
+        os.close(writer)
+        raise
+    finally:
+        os.close(reader)

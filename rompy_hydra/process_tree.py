@@ -108,6 +108,20 @@ def marked(mark: str, session: int | None = None) -> list[psutil.Process]:
     return [process for process in found if _alive(process)]
 
 
+def marks() -> set[str]:
+    """The marks of all runs of which a process lives on this machine, whoever started it."""
+    import psutil
+
+    found = set()
+    name = f"\0{RUN_MARK}=".encode()
+    for pid in psutil.pids():
+        with contextlib.suppress(psutil.Error, OSError):
+            _, there, rest = _environment(pid).partition(name)
+            if there and _alive(psutil.Process(pid)):
+                found.add(os.fsdecode(rest.partition(b"\0")[0]))
+    return found
+
+
 def _has_heirs(pid: int, mark: str) -> bool:
     """Whether a process that ended, but was not waited for yet, has left any process of its run.
 

@@ -63,12 +63,12 @@ def perform(task: Task) -> RunRecord:
 
 def _perform(task: Task) -> RunRecord:
     workspace = task.workspace
+    seen = task.seen
     while True:
         # In this order: who claims or writes after the look makes our claim fail, or our stamp differ.
-        directory = claim.directory_of(workspace)
-        number = claim.latest(workspace) if directory else 0
+        directory, number = now = claim.look(workspace)
         stamp = _stamp(workspace.at(RECORD)) if directory else None
-        if task.seen is not None and number > task.seen:
+        if seen is not None and seen.is_outdated(now):
             raise Busy(f"another driver took {workspace.path} since it was looked at")
         record = existing(task) if directory else None
         reasons = needed(task, record)
@@ -90,6 +90,7 @@ def _perform(task: Task) -> RunRecord:
             unused = False
             if aside:
                 logger.info("moved the earlier run aside: {}", workspace.set_aside())
+                seen = seen and claim.Seen(0, 0)
                 continue
             with logger.contextualize(run_id=task.model_run.run_id):
                 return Attempt(task, record, number + 1, reasons, made).do()

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from rompy_hydra import process
 from rompy_hydra import record as rec
+from rompy_hydra.claim import Seen
 from rompy_hydra.described import described
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.models.base import BaseConfig, Input, RunFacts
@@ -137,8 +138,8 @@ class Task:
     imperative: bool = False
     # Do all stages again, also those that are done and unchanged.
     again: bool = False
-    # The newest claim when somebody decided to do this task: a newer one is another driver's.
-    seen: int | None = None
+    # What was there when somebody decided to do this task: what came later is another driver's.
+    seen: Seen | None = None
     stop: process.StopSignal | None = None
     # Told at the border of each stage, for those who watch.
     watch: Callable[[str], None] = lambda _state: None

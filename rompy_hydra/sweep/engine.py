@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from loguru import logger
 
 from rompy_hydra import process
+from rompy_hydra.claim import Seen
 from rompy_hydra.errors import RompyHydraError, SweepError
 from rompy_hydra.record import FAILED, TIMED_OUT
 from rompy_hydra.sweep.forecast import ELSEWHERE, LEAVE, SKIP, Forecast, judged
@@ -30,11 +31,11 @@ _FAILURES = (FAILED, TIMED_OUT)
 
 @dataclass(frozen=True)
 class _Order:
-    """A run for a worker, and the newest claim on it when it was judged."""
+    """A run for a worker, and what was there of it when it was judged."""
 
     point: Point
     ready: Ready
-    seen: int
+    seen: Seen
 
 
 class Engine:
@@ -107,7 +108,7 @@ class Engine:
                     self._elsewhere.append(point)
             elif decision not in (SKIP, LEAVE):
                 with self._failing(point):
-                    yield _Order(point, self._plan.build(point), self._forecast.claims[index])
+                    yield _Order(point, self._plan.build(point), self._forecast.seen(index))
 
     def _of_others(self) -> list[Point] | None:
         """Runs that another driver has or had, after a while; None when nothing is left to do."""
@@ -133,7 +134,7 @@ class Engine:
                 elif verdict.row is not None:
                     self._finished(verdict.row)
                 else:
-                    yield _Order(point, ready, verdict.claim)
+                    yield _Order(point, ready, verdict.seen)
         with self._change:
             self._elsewhere += still
         if still:

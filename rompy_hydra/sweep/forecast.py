@@ -27,6 +27,9 @@ ELSEWHERE = "elsewhere"  # another living driver has it
 _CODES = (RUN, RETRY, AGAIN, SKIP, LEAVE, ELSEWHERE)
 
 
+_NOTHING = claim.Seen(0, 0)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What would happen to one point, and why."""
@@ -34,8 +37,8 @@ class Verdict:
     decision: str
     why: str
     row: Row | None = None
-    # The number of the newest claim that was seen: a later one means that another driver came.
-    claim: int = 0
+    # What was there: if that has changed when the run begins, another driver has come.
+    seen: claim.Seen = _NOTHING
 
 
 @dataclass
@@ -44,6 +47,7 @@ class Forecast:
 
     decisions: bytearray = field(default_factory=bytearray)
     claims: array[int] = field(default_factory=lambda: array("L"))
+    directories: array[int] = field(default_factory=lambda: array("Q"))
     # By place, kind of reason and hint: the label of the first point, its problem, how many have it.
     problems: dict[tuple[str, str, str], tuple[str, Problem, int]] = field(default_factory=dict)
     # Whether two points have one name: their names' hashes, since names alone would fill the memory.
@@ -59,9 +63,16 @@ class Forecast:
     def count(self, *decisions: str) -> int:
         return sum(self.decisions.count(_CODES.index(each)) for each in decisions)
 
+    def seen(self, index: int) -> claim.Seen:
+        return claim.Seen(self.directories[index], self.claims[index])
+
+    def _saw(self, seen: claim.Seen) -> None:
+        self.directories.append(seen.directory)
+        self.claims.append(seen.number)
+
     def add(self, point: Point, verdict: Verdict) -> None:
         self.decisions.append(_CODES.index(verdict.decision))
-        self.claims.append(verdict.claim)
+        self._saw(verdict.seen)
         key = hash(point.label)
         if key in self._seen:
             self._problem(point.label, _same_label(point))
@@ -69,7 +80,7 @@ class Forecast:
 
     def fail(self, point: Point, error: Exception) -> None:
         self.decisions.append(_CODES.index(RUN))
-        self.claims.append(0)
+        self._saw(_NOTHING)
         for problem in error.problems if isinstance(error, InvalidConfig) else [_whole(error)]:
             self._problem(point.label, problem)
 
@@ -133,28 +144,28 @@ def judged(task: Task, retry: Retry, since: str = "") -> Verdict:
 
     What failed after `since`, when this driver began, is not tried again by it, whatever the policy.
     """
-    number = claim.latest(task.workspace)
+    seen = claim.look(task.workspace)
     record = existing(task)
     if record is None:
-        return Verdict(RUN, "not done yet", claim=number)
+        return Verdict(RUN, "not done yet", seen=seen)
     label = task.model_run.run_id
-    state = _state(task, record, number)
+    state = _state(task, record, seen.number)
     if state == "running":
-        return Verdict(ELSEWHERE, "another driver works on it", claim=number)
+        return Verdict(ELSEWHERE, "another driver works on it", seen=seen)
     reasons = needed(task, record)
     if record.state == COMPLETED or (record.state == PENDING and not reasons):
         if not reasons and retry != "all":
-            return Verdict(SKIP, "done and unchanged", row_of(label, record), number)
-        return Verdict(AGAIN, next(iter(reasons.values()), "all are asked for"), claim=number)
+            return Verdict(SKIP, "done and unchanged", row_of(label, record), seen)
+        return Verdict(AGAIN, next(iter(reasons.values()), "all are asked for"), seen=seen)
     if state == PENDING:
-        return Verdict(RUN, "not finished yet", claim=number)
+        return Verdict(RUN, "not finished yet", seen=seen)
     if state in (FAILED, TIMED_OUT) and since and since < record.updated <= now():
         # It failed under another driver while this one was starting; a later command tries it again.
         # What a clock that is ahead has written says nothing of that.
-        return Verdict(LEAVE, f"{state} just now", row_of(label, record, state), number)
+        return Verdict(LEAVE, f"{state} just now", row_of(label, record, state), seen)
     if retry in ("failed", "all") or (retry == "lost" and state not in (FAILED, TIMED_OUT)):
-        return Verdict(RETRY, f"{state} before", claim=number)
-    return Verdict(LEAVE, f"{state} before", row_of(label, record, state), number)
+        return Verdict(RETRY, f"{state} before", seen=seen)
+    return Verdict(LEAVE, f"{state} before", row_of(label, record, state), seen)
 
 
 def _state(task: Task, record: RunRecord, number: int) -> str:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 
-from tests.conftest import wait_until
+import psutil
+import pytest
+
+from tests.conftest import LIMIT, wait_until
 
 X = "model.parameters.x"
 WORKERS = "hydra.launcher.workers=2"
@@ -83,3 +89,86 @@ def test_a_driver_that_waits_for_another_one_can_be_interrupted(sweeps):
     sweeps.release()
     assert first.wait() == 0
     complete(sweeps, 2)
+
+
+def test_two_drivers_that_do_all_again_with_new_inputs_do_each_point_once(sweeps):
+    sweeps.sweep(f"{X}=range(0,12)")
+    template = sweeps.directory.parent / "template" / "probe.sh"
+    template.write_text(template.read_text() + "echo more > more.txt\n")
+    command = (f"{X}=range(0,12)", "sweep.retry=all", "hydra.launcher.workers=1")
+    sweeps.hold()
+    drivers = [sweeps.start_sweep(*command) for _ in range(2)]
+    sweeps.wait_for_models(12 + 2)  # both have looked at all points by then
+    sweeps.release()
+    for driver in drivers:
+        assert driver.wait() == 0, driver.output
+    assert sweeps.started() == sorted([str(x) for x in range(12)] * 2, key=int)
+    assert len(list(sweeps.path.glob("*.old-*"))) == 12
+
+
+@pytest.fixture
+def elsewhere(sweeps):
+    """Start a sweep in a place that sees no other process, as another machine or a container does."""
+    if os.getuid() != 0:
+        pytest.skip("a process namespace needs root")
+    alone = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    program = [sys.executable, "-m", "rompy_hydra", f"--config-dir={sweeps.configs}"]
+    begun = []
+
+    def start(*arguments):
+        output = sweeps.outside / f"elsewhere-{len(begun)}"
+        with output.open("w") as file:
+            command = [*alone, *program, *sweeps.command(*arguments)]
+            begun.append(subprocess.Popen(command, cwd=sweeps.directory, stdout=file, stderr=file))
+        return begun[-1], output
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.wait(LIMIT)
+
+
+def test_a_driver_in_a_container_of_the_same_machine_leaves_running_ones_alone(sweeps, elsewhere):
+    sweeps.hold()
+    first = sweeps.start_sweep(f"{X}=0,1", WORKERS)
+    sweeps.wait_for_models(2)
+    second, output = elsewhere(f"{X}=0,1", WORKERS)
+    wait_until(lambda: "2 points" in output.read_text())
+    sweeps.release()
+    assert first.wait() == 0
+    assert second.wait(LIMIT) == 0
+    assert "2 points: 2 completed" in output.read_text()
+    complete(sweeps, 2)
+
+
+def test_models_that_outlive_their_driver_are_not_started_once_more_elsewhere(sweeps, elsewhere):
+    sweeps.hold()
+    first = sweeps.start_sweep(f"{X}=0,1", WORKERS)
+    sweeps.wait_for_models(2)
+    wait_until(lambda: vigils(first.pid))
+    first.kill()
+    claims = [directory / "attempts" / "1.claim" for directory in sweeps.runs().values()]
+    for claim in claims:
+        os.utime(claim, (1, 1))
+    wait_until(lambda: all(claim.stat().st_mtime > 1 for claim in claims))
+
+    dry, output = elsewhere(f"{X}=0,1", "--dry-run")
+    assert dry.wait(LIMIT) == 0
+    assert "2 run by another driver" in output.read_text()
+
+    second, output = elsewhere(f"{X}=0,1", WORKERS)
+    sweeps.release()
+    assert second.wait(LIMIT) == 0
+    assert "2 points: 2 completed" in output.read_text()
+    complete(sweeps, 2)
+    wait_until(lambda: not vigils(first.pid))
+
+
+def vigils(pid):
+    """The processes that would keep the claims of a driver."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "rompy_hydra.vigil" in words and f'"pid": {pid},' in words[-1]:
+            found.append(process)
+    return found
