@@ -26,7 +26,7 @@ from contestants import CONTESTANTS, ROOT, Contestant, environment
 
 OURS = CONTESTANTS[0]
 # Short sweeps are mostly start-up, of which the noise is as large as all the rest.
-_SMALL_ROUNDS = 4
+_SMALL_ROUNDS = 12
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def compared(root: Path, command: str, rounds: int, runs: dict[str, int]) -> dic
 def scaling(root: Path, rounds: int, large: int) -> list[tuple[str, float, str]]:
     """The cost of a run in small and large sweeps, memory, and the time to find a sweep complete."""
     start, small_cost, large_cost, memory, again = [], [], [], [], []
-    for number in range(rounds):
+    for _ in range(rounds):
         for _ in range(_SMALL_ROUNDS):
             start.append(measured(OURS, workplace(root, OURS, "true"), 1, "true").seconds)
             found = measured(OURS, workplace(root, OURS, "true"), 100, "true")
@@ -87,10 +87,9 @@ def scaling(root: Path, rounds: int, large: int) -> list[tuple[str, float, str]]
         directory = workplace(root, OURS, "true")
         measured(OURS, directory, 1000, "true")
         again.append(measured(OURS, directory, 1000, "true").seconds)
-        if number < 3:
-            found = measured(OURS, workplace(root, OURS, "true"), large, "true")
-            large_cost.append((found.seconds - statistics.median(start)) / (large - 1))
-            memory.append(found.memory)
+        found = measured(OURS, workplace(root, OURS, "true"), large, "true")
+        large_cost.append((found.seconds - statistics.median(start)) / (large - 1))
+        memory.append(found.memory)
     small, much = statistics.median(small_cost), statistics.median(large_cost)
     return [
         ("one run, start to end", statistics.median(start), "s"),
