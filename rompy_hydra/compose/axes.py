@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
-from rompy_hydra.compose.composer import json_value, parse
+from rompy_hydra.compose.parsed import json_value, parse
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.provenance import Json
 from rompy_hydra.sweep.cases import read_cases

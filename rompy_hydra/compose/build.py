@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from rompy_hydra.choose import chosen_backend, chosen_processor
-from rompy_hydra.compose.composer import Composed, assignments, config_dir
+from rompy_hydra.compose.composer import Composed, config_dir
+from rompy_hydra.compose.parsed import assignments
 from rompy_hydra.compose.targets import allowed as allowed_by
 from rompy_hydra.compose.targets import located
 from rompy_hydra.compose.validate import SPECIAL, has_missing, problems

@@ -1,7 +1,7 @@
-"""Hydra's composition: the one module that touches its private parts.
+"""Hydra's composition: with `template`, the one place that touches its private parts.
 
-Tried with hydra-core 1.3.8. What is private here: `ConfigLoaderImpl`, `Hydra.create_main_hydra2`
-and the argument parser.
+Tried with hydra-core 1.3.8. What is private here: `Hydra.create_main_hydra2` and the argument
+parser; in `template` `ConfigLoaderImpl`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +20,19 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import ConfigCompositionException, HydraException
+from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml.error import MarkedYAMLError
 
 from rompy_hydra.compose.entry_points import extend
+from rompy_hydra.compose.explained import Explained
 from rompy_hydra.compose.hydra_part import check_hydra_part
+from rompy_hydra.compose.parsed import first_line, label_of, parse
 from rompy_hydra.compose.targets import KEY as TARGETS
 from rompy_hydra.compose.targets import trusted
-from rompy_hydra.errors import ConfigError, closest
-from rompy_hydra.provenance import Json
-from rompy_hydra.sweep.label import label, named
-from rompy_hydra.sweep.points import DEFAULT_LABEL, Assignment
+from rompy_hydra.errors import ConfigError
+from rompy_hydra.sweep.points import DEFAULT_LABEL
 
 CONFIG_NAME = "config"
 TASK_NAME = "rompy_hydra"
@@ -69,7 +65,7 @@ class Composed:
             value = self.config[key]
             return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         except OmegaConfBaseException as error:
-            raise ConfigError(f"{error.full_key or key}: {_first_line(error)}") from error
+            raise ConfigError(f"{error.full_key or key}: {first_line(error)}") from error
 
     def without_hydra(self) -> dict[str, Any]:
         """The composed configuration as plain data, interpolations as they are."""
@@ -112,9 +108,9 @@ class Composer:
         assert isinstance(task, list)
         return Composed(config, tuple(str(line) for line in task))
 
-    def explained(self, overrides: Sequence[str]) -> _Explained:
+    def explained(self, overrides: Sequence[str]) -> Explained:
         """A context in which Hydra's errors become this package's, with the closest valid name."""
-        return _Explained(self, overrides)
+        return Explained(self.hydra, self.config_name, overrides)
 
 
 class _Checked(Hydra):
@@ -194,135 +190,3 @@ def _base_name() -> str:
     """The experiment's name, or else the model's."""
     choices = HydraConfig.get().runtime.choices
     return str(choices.get("experiment") or choices["model"]).replace("/", "_")
-
-
-def assignments(overrides: Sequence[str]) -> list[Assignment]:
-    """Overrides as they were typed, with their values; deletions and groups of lists left out."""
-    return [
-        Assignment(each.get_key_element(), plain_value(each), str(each.input_line))
-        for each in parse(list(overrides))
-        if not each.is_delete() and not each.is_sweep_override()
-    ]
-
-
-def label_of(overrides: Sequence[str], without: set[str] | None = None) -> str:
-    """The label of overrides as they were typed."""
-    parsed = parse(list(overrides))
-    return label(
-        (override_key(each), plain_value(each))
-        for each in parsed
-        if override_key(each) not in (without or set()) and named(override_key(each))
-    )
-
-
-def override_key(override: Override) -> str:
-    """`+group@package` or `key.sub`, as it tells overrides apart."""
-    sign = "~" if override.is_delete() else ""
-    return sign + override.get_key_element().lstrip("+~")
-
-
-def plain_value(override: Override) -> Json:
-    """The value of an override that is no sweep, as Python has it."""
-    return json_value(override.value())
-
-
-def json_value(value: Any) -> Json:
-    """A value of Hydra's grammar as plain data."""
-    if isinstance(value, dict):
-        return {str(key): json_value(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [json_value(item) for item in value]
-    found: Json = value
-    return found
-
-
-def parse(overrides: list[str]) -> list[Override]:
-    """Parsed overrides; ConfigError for one that is none."""
-    override_parser = OverridesParser.create()
-    found = []
-    for line in overrides:
-        try:
-            found.append(override_parser.parse_override(line))
-        except HydraException as error:
-            raise ConfigError(
-                f"'{line}' is no override: write key=value, +key=value to add, ~key to remove; quote "
-                f"values with blanks or commas as in key='\"a, b\"' ({_first_line(error)})"
-            ) from error
-    return found
-
-
-class _Explained:
-    """Turns Hydra's composition errors into messages with the closest valid name."""
-
-    def __init__(self, composer: Composer, overrides: Sequence[str]) -> None:
-        self._composer = composer
-        self._overrides = overrides
-
-    def __enter__(self) -> None:
-        parse(list(self._overrides))
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, HydraException | OmegaConfBaseException):
-            raise ConfigError(self._explain(error)) from error
-        if isinstance(error, MarkedYAMLError):
-            mark = error.problem_mark
-            where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
-            raise ConfigError(f"{where}is no valid YAML: {error.problem}") from error
-
-    def _explain(self, error: BaseException) -> str:
-        text = _whole_text(error)
-        if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
-            group, _, option = found[1].rpartition("/")
-            options = self._composer.hydra.config_loader.get_group_options(group) if group else []
-            if group and options:
-                return f"{group}={option}: there is no such option. {closest(option, options)}"
-            return f"there is no configuration '{found[1]}' on the search path"
-        if found := re.search(r"Could not override '([^']+)'", text):
-            return self._unknown(found[1], f"Add a key that is not there yet with +{found[1]}=...")
-        if found := re.search(r"No match in the defaults list.*'([^']+)'|Override (\S+) looks", text):
-            return self._unknown((found[1] or found[2]).split("=")[0], "")
-        return _first_line(error) if len(text) > 400 else text
-
-    def _unknown(self, key: str, way_out: str) -> str:
-        parent, _, last = key.rpartition(".")
-        wrong = [line for line in self._overrides if line.split("=")[0].lstrip("+~") == key]
-        base = [line for line in self._overrides if _is_group(line) and line not in wrong]
-        names: list[str] = []
-        try:
-            config = self._composer.hydra.compose_config(
-                config_name=self._composer.config_name,
-                overrides=base,
-                run_mode=RunMode.RUN,
-                with_log_configuration=False,
-            )
-            HydraConfig.instance().set_config(config)
-            while parent and not isinstance(OmegaConf.select(config, parent), DictConfig):
-                parent, _, last = parent.rpartition(".")
-            node = OmegaConf.select(config, parent) if parent else config
-            names = [str(name) for name in node if name != "hydra"]
-        except (HydraException, OmegaConfBaseException):
-            names = []  # another override is wrong as well; this one is told without a suggestion
-        if last in names:
-            return f"{key}: a key inside the value is new. {way_out.replace('=...', '.NAME=VALUE')}"
-        where = f"{parent} has no key '{last}'" if parent else f"there is no key or group '{last}'"
-        hint = closest(last, names)
-        return f"{key}: {where}. {hint}" + (f" {way_out}" if way_out else "")
-
-
-def _is_group(line: str) -> bool:
-    key = line.split("=")[0].lstrip("+~")
-    return "." not in key
-
-
-def _whole_text(error: BaseException) -> str:
-    parts = []
-    current: BaseException | None = error
-    while current is not None:
-        if str(current) and str(current) not in parts:
-            parts.append(str(current))
-        current = current.__cause__
-    return "\n".join(parts) or type(error).__name__
-
-
-def _first_line(error: BaseException) -> str:
-    return (_whole_text(error).splitlines() or [""])[0]

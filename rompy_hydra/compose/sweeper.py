@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from rompy_hydra.compose import axes
 from rompy_hydra.compose.axes import text_of
 from rompy_hydra.compose.build import Built, build
-from rompy_hydra.compose.composer import Composed, Composer, parse
+from rompy_hydra.compose.composer import Composed, Composer
+from rompy_hydra.compose.parsed import parse
 from rompy_hydra.compose.points import PointComposer
 from rompy_hydra.errors import ConfigError, InvalidConfig
 from rompy_hydra.provenance import Json, versions

@@ -16,7 +16,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from rompy_hydra.compose.build import origin_of
-from rompy_hydra.compose.composer import Composed, parse
+from rompy_hydra.compose.composer import Composed
+from rompy_hydra.compose.parsed import parse
 from rompy_hydra.compose.short_way import interpolations, passes_interpolation, sign_and_path
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.sweep.points import Assignment

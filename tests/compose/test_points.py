@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from rompy_hydra.compose import axes
-from rompy_hydra.compose.composer import Composer, parse, parser
+from rompy_hydra.compose.composer import Composer, parser
+from rompy_hydra.compose.parsed import parse
 from rompy_hydra.compose.points import PointComposer
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.sweep.config import SweepConfig
