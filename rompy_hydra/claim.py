@@ -163,6 +163,10 @@ class Seen(NamedTuple):
         return moved or now.number > self.number
 
 
+# A look at what is not there.
+NOTHING = Seen(0, 0)
+
+
 def look(workspace: Workspace) -> Seen:
     """What is there now."""
     directory = directory_of(workspace)

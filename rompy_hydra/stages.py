@@ -90,7 +90,7 @@ def _perform(task: Task) -> RunRecord:
             unused = False
             if aside:
                 logger.info("moved the earlier run aside: {}", workspace.set_aside())
-                seen = seen and claim.Seen(0, 0)
+                seen = seen and claim.NOTHING
                 continue
             with logger.contextualize(run_id=task.model_run.run_id):
                 return Attempt(task, record, number + 1, reasons, made).do()

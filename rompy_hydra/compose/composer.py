@@ -104,9 +104,7 @@ class Composer:
                 with_log_configuration=False,
             )
         HydraConfig.instance().set_config(config)
-        task = OmegaConf.to_container(config.hydra.overrides.task)
-        assert isinstance(task, list)
-        return Composed(config, tuple(str(line) for line in task))
+        return Composed(config, tuple(_typed()))
 
     def explained(self, overrides: Sequence[str]) -> Explained:
         """A context in which Hydra's errors become this package's, with the closest valid name."""

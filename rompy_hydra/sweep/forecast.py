@@ -27,9 +27,6 @@ ELSEWHERE = "elsewhere"  # another living driver has it
 _CODES = (RUN, RETRY, AGAIN, SKIP, LEAVE, ELSEWHERE)
 
 
-_NOTHING = claim.Seen(0, 0)
-
-
 @dataclass(frozen=True)
 class Verdict:
     """What would happen to one point, and why."""
@@ -38,7 +35,7 @@ class Verdict:
     why: str
     row: Row | None = None
     # What was there: if that has changed when the run begins, another driver has come.
-    seen: claim.Seen = _NOTHING
+    seen: claim.Seen = claim.NOTHING
 
 
 @dataclass
@@ -80,7 +77,7 @@ class Forecast:
 
     def fail(self, point: Point, error: Exception) -> None:
         self.decisions.append(_CODES.index(RUN))
-        self._saw(_NOTHING)
+        self._saw(claim.NOTHING)
         for problem in error.problems if isinstance(error, InvalidConfig) else [_whole(error)]:
             self._problem(point.label, problem)
 
