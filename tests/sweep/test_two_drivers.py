@@ -27,7 +27,8 @@ def test_two_drivers_share_a_sweep_and_both_know_the_whole_result(sweeps):
         assert driver.wait() == 0
     complete(sweeps, 40)
     for driver in drivers:
-        assert "40 points: " in driver.output.splitlines()[-3] + driver.output.splitlines()[-4]
+        # One that looks when the other is done already has no slowest runs to tell of.
+        assert [line for line in driver.output.splitlines()[-4:] if "40 points: " in line]
         assert "not started" not in driver.output
 
 
