@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from rompy_hydra import process
+from rompy_hydra.resource_use import PeakMemory
 from tests.conftest import LIMIT, living, wait_until
 
 
@@ -278,11 +281,26 @@ def test_a_second_interrupt_does_not_wait_for_the_grace_period(start_driver, tmp
 
 
 def test_the_peak_memory_and_the_time_of_the_processor_are_told(run):
-    code = "x = bytearray(300_000_000)\nfor i in range(4_000_000): pass"
+    # The kernel tells the memory exactly of models that are larger than their driver, these tests.
+    size = 2 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    code = f"x = bytearray({size})\nfor i in range(4_000_000): pass"
     finished = run("sh", "-c", '"$@"; true', "sh", *python(code))
-    assert finished.peak_memory_bytes > 300_000_000
+    assert size < finished.peak_memory_bytes < size + 100_000_000
     assert finished.cpu_seconds > 0.01
     assert finished.seconds >= finished.cpu_seconds / 2
+
+
+def test_the_memory_of_a_model_smaller_than_its_driver_is_seen_by_a_look():
+    code = "x = bytearray(30_000_000); print('filled', flush=True); input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        ["sh", "-c", '"$@"; true', "sh", *python(code)], stdin=pipe, stdout=pipe
+    ) as model:
+        assert model.stdout.readline() == b"filled\n"
+        memory = PeakMemory()
+        memory.look(model.pid)
+        model.communicate(b"\n")
+    assert 30_000_000 < memory.peak(0) < 100_000_000
 
 
 def test_a_small_model_is_not_told_the_size_of_its_driver(run, tmp_path):
