@@ -27,7 +27,7 @@ STALE_SECONDS = 300.0
 # PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: that of a machine outside of containers.
 _FIRST_NAMESPACE = 0xEFFFFFFC
 
-_beat = Heartbeat(lambda: [sys.executable, "-m", "rompy_hydra.vigil", json.dumps(vars(me()))])
+_beat = Heartbeat(lambda: [sys.executable, "-m", "rompy_hydra.vigil", _written(me()).decode()])
 
 
 @dataclass(frozen=True)
