@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel
 
 from rompy_hydra import plugins
+from rompy_hydra.chosen import ChosenBackend, ChosenProcessor
 from rompy_hydra.described import described
 from rompy_hydra.errors import ConfigError, PluginError
 from rompy_hydra.foreign_backend import ForeignBackend
@@ -17,7 +18,6 @@ from rompy_hydra.provenance import Json
 from rompy_hydra.record import plain
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend
 from rompy_hydra.shapes import accepted, instantiated, made
-from rompy_hydra.task import ChosenBackend, ChosenProcessor
 
 if TYPE_CHECKING:
     from rompy_hydra.model_run import ModelRun

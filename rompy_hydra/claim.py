@@ -27,8 +27,6 @@ STALE_SECONDS = 300.0
 # PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: that of a machine outside of containers.
 _FIRST_NAMESPACE = 0xEFFFFFFC
 
-_beat = Heartbeat(lambda: [sys.executable, "-m", "rompy_hydra.vigil", _written(me()).decode()])
-
 
 @dataclass(frozen=True)
 class Owner:
@@ -61,6 +59,9 @@ def _owner(pid: int) -> Owner:
 @functools.cache
 def _written(owner: Owner) -> bytes:
     return json.dumps(vars(owner)).encode()
+
+
+_beat = Heartbeat(lambda: [sys.executable, "-m", "rompy_hydra.vigil", _written(me()).decode()])
 
 
 def _started(pid: int) -> float | None:

@@ -14,6 +14,7 @@ from loguru import logger
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 
 from rompy_hydra.choose import chosen_backend, chosen_processors
+from rompy_hydra.chosen import ChosenBackend
 from rompy_hydra.errors import (
     ConfigError,
     ModelTimedOut,
@@ -26,7 +27,7 @@ from rompy_hydra.postprocess.base import Results, answer
 from rompy_hydra.record import RunRecord
 from rompy_hydra.run.base import RunLike
 from rompy_hydra.stages import perform
-from rompy_hydra.task import ChosenBackend, Task
+from rompy_hydra.task import Task
 from rompy_hydra.time_range import TimeRange
 from rompy_hydra.workspace import Workspace, check_run_id
 

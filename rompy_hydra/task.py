@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,93 +12,20 @@ from pydantic import BaseModel
 
 from rompy_hydra import process
 from rompy_hydra import record as rec
+from rompy_hydra.chosen import ChosenBackend, ChosenProcessor
 from rompy_hydra.claim import Seen
 from rompy_hydra.described import described
-from rompy_hydra.errors import GenerateError
-from rompy_hydra.models.base import BaseConfig, Input, RunFacts
+from rompy_hydra.models.base import BaseConfig, Input
+from rompy_hydra.planned import content_hash, planned_inputs
 from rompy_hydra.postprocess.base import Results
-from rompy_hydra.provenance import (
-    Json,
-    canonical_json,
-    hash_file,
-    hash_json,
-    hash_list,
-    hash_text,
-    json_text,
-)
+from rompy_hydra.provenance import Json, canonical_json, hash_list, hash_text, json_text
 from rompy_hydra.record import RunRecord
 from rompy_hydra.redaction import may_hide, redacted_mapping, without_secrets
-from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.time_range import TimeRange
-from rompy_hydra.workspace import (
-    ATTEMPTS,
-    BUILD_LOG,
-    COMPOSED,
-    EXIT_CODE,
-    LOG,
-    METRICS,
-    RECORD,
-    SCRIPT,
-    Workspace,
-)
+from rompy_hydra.workspace import Workspace
 
 if TYPE_CHECKING:
     from rompy_hydra.model_run import ModelRun
-
-_RESERVED = {RECORD, SCRIPT, LOG, EXIT_CODE, METRICS, COMPOSED, ATTEMPTS, BUILD_LOG}
-
-
-class _Chosen:
-    """What a chosen backend and a chosen postprocessor share: a name, and settings as plain data."""
-
-    name: str
-    settings: Mapping[str, Json]
-
-    @functools.cached_property
-    def whole(self) -> str:
-        """A hash of all settings."""
-        return hash_json(with_name(self.name, self.settings))
-
-    @functools.cached_property
-    def stored(self) -> dict[str, Json]:
-        """What a record keeps of it."""
-        return redacted_mapping(with_name(self.name, self.settings))
-
-
-@dataclass(frozen=True)
-class ChosenBackend(_Chosen):
-    """A run backend and its settings as plain data.
-
-    `backend` is one of this package's kind; for a plugin in the reference's shape it is None, and
-    `call` calls it with a model run and a workspace.
-    """
-
-    name: str
-    settings: Mapping[str, Json] = field(default_factory=dict)
-    backend: BaseRunBackend | None = None
-    call: Callable[[ModelRun, Path], object] | None = None
-    # What tells such a plugin's ConfigError, for a model configuration, before anything starts.
-    check: Callable[[object], None] | None = None
-
-    @functools.cached_property
-    def identity(self) -> str:
-        """A hash of the settings that decide about the result."""
-        transient: frozenset[str] = frozenset()
-        if self.backend is not None:
-            transient = type(self.backend.config).transient
-        kept = {k: without_secrets(v, k) for k, v in self.settings.items() if k not in transient}
-        return hash_json(with_name(self.name, kept))
-
-
-@dataclass(frozen=True)
-class ChosenProcessor(_Chosen):
-    """A postprocessor, bound to its arguments, and its settings as plain data."""
-
-    name: str
-    process: Callable[[ModelRun], object]
-    settings: Mapping[str, Json] = field(default_factory=dict)
-    # Whether it takes no longer than to write down that it begins.
-    instant: bool = False
 
 
 @dataclass(frozen=True)
@@ -254,11 +179,6 @@ def _period_text(period: TimeRange) -> str:
     return canonical_json(period.model_dump(mode="json"))
 
 
-def with_name(name: str, settings: Mapping[str, Json]) -> dict[str, Json]:
-    """A plugin's name beside its settings, of which one may be called `name` as well."""
-    return {"name": name} | {"settings.name" if k == "name" else k: v for k, v in settings.items()}
-
-
 def config_data(config: object) -> dict[str, Json]:
     """A model configuration of any kind as plain data."""
     kind = type(config)
@@ -275,37 +195,3 @@ def _is_json(value: object) -> bool:
     """Whether there is no number in it that JSON does not have; False may be wrong."""
     text = json_text(value)
     return "NaN" not in text and "Infinity" not in text
-
-
-def planned_inputs(model_run: ModelRun, workspace: Workspace | None = None) -> tuple[Input, ...]:
-    """The input files of a run, rendered in memory and checked; GenerateError if there is a fault."""
-    config = model_run.config
-    if not isinstance(config, BaseConfig):
-        return ()
-    workspace = workspace or model_run.workspace
-    facts = RunFacts(model_run.run_id, model_run.period, workspace.root)
-    # One spelling of a path, so that it is found again among the files of the directory.
-    inputs = tuple(
-        i if i.path == (path := os.path.normpath(i.path)) else replace(i, path=path)
-        for i in config.inputs(facts)
-    )
-    seen: set[str] = set()
-    for item in inputs:
-        try:
-            workspace.inside(item.path)
-        except ValueError as error:
-            raise GenerateError(f"{error} (a file of the model's template)") from error
-        if item.path.split("/")[0] in _RESERVED:
-            raise GenerateError(f"the input '{item.path}' has the name of a file of the engine; rename it")
-        if item.path in seen:
-            raise GenerateError(f"two inputs have the same path '{item.path}'; rename one of them")
-        seen.add(item.path)
-    return inputs
-
-
-def content_hash(item: Input) -> str:
-    """SHA-256 of what an input will be."""
-    if item.content is not None:
-        return hashlib.sha256(item.content).hexdigest()
-    assert item.source is not None
-    return hash_file(item.source)

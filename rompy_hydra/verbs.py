@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from rompy_hydra import record as rec
+from rompy_hydra.chosen import ChosenBackend
 from rompy_hydra.errors import (
     ConfigError,
     GenerateError,
@@ -28,7 +29,7 @@ from rompy_hydra.provenance import look_up
 from rompy_hydra.record import Clock, FileFact, file_fact
 from rompy_hydra.run.base import Outcome, failure, judge
 from rompy_hydra.run.local import LocalRunBackend
-from rompy_hydra.task import ChosenBackend, Task
+from rompy_hydra.task import Task
 from rompy_hydra.workspace import METRICS, Workspace, copy_atomic, link_atomic, write_atomic, write_new
 
 if TYPE_CHECKING:

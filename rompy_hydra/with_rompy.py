@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from rompy_hydra.choose import WRAPPED, chosen_backend, chosen_processor
+from rompy_hydra.chosen import ChosenBackend, ChosenProcessor
 from rompy_hydra.errors import PluginError
 from rompy_hydra.postprocess.base import BasePostprocessor, answer
-from rompy_hydra.task import ChosenBackend, ChosenProcessor
 
 
 def as_rompy(part: object) -> Any:
