@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 
 from rompy_hydra.cli import report, sweep
@@ -15,6 +16,8 @@ def main(argv: Sequence[str]) -> int:
         report.say([f"{__doc__}", "", "Everything else is as in `rompy-hydra --help`."])
         return 0
     with app.opened(arguments) as composer:
+        gc.freeze()
+        gc.enable()  # a mistake in each of many points makes many errors
         if arguments.multirun:
             return sweep.run(composer, arguments.overrides, check_only=True)
         built = app.prepared(composer, arguments.overrides)

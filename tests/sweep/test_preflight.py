@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 X = "model.parameters.x"
@@ -27,6 +30,14 @@ def test_a_key_that_is_wrong_in_all_points_is_told_once_with_the_closest_one(swe
     out = sweeps.run("-m", "processor=noop", "model.frictoin=range(0,500)", code=2)
     assert "1 problem in 500 points" in out
     assert out.count("Did you mean 'friction'?") == 1
+
+
+def test_a_mistake_in_every_one_of_many_points_does_not_fill_the_memory(tmp_path):
+    limited = ["sh", "-c", 'ulimit -d 150000; exec "$@"', "sh", sys.executable, "-m", "rompy_hydra"]
+    wrong = [*limited, "check", "-m", "model.frictoin=range(0,2500)"]
+    answer = subprocess.run(wrong, capture_output=True, text=True, cwd=tmp_path)
+    assert answer.returncode == 2, answer.stderr
+    assert "1 problem in 2500 points" in answer.stderr
 
 
 def test_an_unknown_column_is_told_with_the_closest_key_before_anything_is_written(sweeps):
