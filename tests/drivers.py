@@ -30,14 +30,12 @@ def say(text):
 """
 
 _NURSERY = """
-import importlib, json, os, runpy, signal, sys
+import importlib, json, os, runpy, sys
 from rompy_hydra import LocalPipelineBackend, ModelRun, NoopPostprocessor, SuccessChecks, TemplateModel
 import rompy_hydra.run.local
 for name in sys.argv[1:]:
     importlib.import_module(name)
 
-# Whoever starts the tests in the background leaves SIGINT ignored, and a driver must hear it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 for line in sys.stdin:
     order = json.loads(line)
     if "wait" in order:
