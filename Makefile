@@ -2,6 +2,8 @@
 VENV ?= .venv
 PYTHON ?= python3
 PY := $(VENV)/bin/python
+# Most tests wait for processes of their own, so that two at once take little more than one.
+PARALLEL ?= -n 2 --no-loadscope-reorder
 
 # Programs are started by the hundred in tests and benchmarks: compiled once, they start in half the time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -24,7 +26,7 @@ demo: $(VENV)/.demo
 	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) -m rompy_hydra experiment=salish_tsunami
 
 test: $(VENV)/.dev
-	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) -m pytest $(PYTEST_ARGS)
+	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 # The long campaigns: many kills, large grids.
 chaos: $(VENV)/.dev

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -30,11 +30,27 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # The longest first, so that no worker waits for another one at the end.
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("rompy", "docker")])
     if config.getoption("--run-slow"):
         return
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="a long campaign: make chaos, or --run-slow"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Which tests one worker does: those of a file, which share what is dear, and all of the engine."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            if nodeid.startswith("tests/rompy/"):
+                return nodeid
+            return "docker" if nodeid.startswith("tests/run/") else nodeid.partition("::")[0]
+
+    return Scheduling(config, log)
 
 
 def wait_until(condition: Callable[[], T], timeout: float = LIMIT) -> T:
