@@ -95,14 +95,20 @@ class PointComposer:
     def _belongs_to_the_template(self, kinds: tuple[tuple[str, bool, bool], ...]) -> list[bool]:
         """Hydra applies groups first and the others in their order.
 
-        So a value that all points have goes before the others only where its place does not matter.
+        So a value that all points have goes before the others only where its place does not matter:
+        apart from them, and, if it is a new key, not before new ones whose order would change.
         """
         group = [self._is_group(key) and not is_dict for key, _, is_dict in kinds]
         paths = [_path(key) for (key, _, _), is_group in zip(kinds, group, strict=True) if not is_group]
-        return [
-            is_group or (fixed and _is_apart(_path(key), paths))
-            for (key, fixed, _), is_group in zip(kinds, group, strict=True)
-        ]
+        first: list[bool] = []
+        has_new = False
+        for (key, fixed, _), is_group in zip(kinds, group, strict=True):
+            is_new = key.startswith("+")
+            first.append(
+                is_group or (fixed and not (is_new and has_new) and _is_apart(_path(key), paths))
+            )
+            has_new = has_new or (is_new and not first[-1])
+        return first
 
     def _is_group(self, key: str) -> bool:
         # An override of a package, or one that looks like a group and is none, is for Hydra to judge.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
 from rompy_hydra.compose import axes
@@ -210,11 +210,16 @@ def _products(axes_of_lines):
 
 
 # Examples are small as they are, and composing is too slow for a search of smaller ones.
-common = {"deadline": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.generate]}
+common = {"deadline": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.explicit, Phase.generate]}
+
+
+# Of two new keys the first one given stays the first, also if only the second one is in all points.
+NEW_KEYS = [("+model.b", ["+model.b=1", "+model.b=2"]), ("++model.a", ["++model.a=3"])]
 
 
 @settings(max_examples=30, derandomize=True, **common)
 @given(command=commands)
+@example(command=NEW_KEYS)
 def test_a_point_is_composed_as_hydra_composes_it(composer, command):
     check(composer, command)
 
