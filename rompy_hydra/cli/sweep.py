@@ -67,7 +67,7 @@ def run(
         if request.summary.interrupted:
             return INTERRUPTED_EXIT_CODE
         return 1 if request.summary.failed or request.summary.problem else 0
-    if request.forecast is not None and request.config is not None:
+    if request.only_looks and request.forecast is not None and request.config is not None:
         say([*(table(listed) if listed else []), forecast_line(request.forecast, request.config)])
         return 0
     return _stock_answer(request)
@@ -80,8 +80,10 @@ def _stock_answer(request: Request) -> int:
         try:
             job.return_value  # noqa: B018 - raises what the job raised
         except Exception as error:  # noqa: BLE001 - any failure of any job is told
-            failed.append(str(error).splitlines()[0])
-    say([f"{len(request.answers)} runs, {len(failed)} failed", *(f"  {line}" for line in failed)])
+            first, *rest = str(error).splitlines() or [type(error).__name__]
+            failed.append(f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first)
+    place = f" in {request.config.path}" if request.config is not None else ""
+    say([f"{len(request.answers)} runs, {len(failed)} failed{place}", *(f"  {line}" for line in failed)])
     return 1 if failed else 0
 
 

@@ -108,11 +108,12 @@ def carry_out(built: Built) -> dict[str, Any]:
 def multirun(request: Request, overrides: Sequence[str]) -> None:
     """A sweep with the sweeper and the launcher that the configuration chooses; see `request`."""
     composer = request.composer
+    composer.hydra.accept = request.accept
     with composer.explained(overrides):
         returned = composer.hydra.multirun(
             composer.config_name, request, list(overrides), with_log_configuration=False
         )
-    if request.summary is None and request.forecast is None:
+    if request.summary is None and not request.only_looks:
         request.answers = [job for batch in returned or [] for job in batch]
 
 

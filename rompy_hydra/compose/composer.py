@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,8 @@ class _Checked(Hydra):
     """Hydra, composing only what it may instantiate afterwards."""
 
     trusted: tuple[str, ...] = ()
+    # Told once of the configuration of a sweep, before its sweeper is made.
+    accept: Callable[[DictConfig], None] | None = None
 
     def compose_config(self, *args: Any, **kwargs: Any) -> DictConfig:
         try:
@@ -125,6 +127,10 @@ class _Checked(Hydra):
         HydraConfig.instance().set_config(config)  # for interpolations that need it
         OmegaConf.set_readonly(config.hydra, None)
         check_hydra_part(config, self.trusted)
+        if kwargs.get("run_mode") is RunMode.MULTIRUN and self.accept is not None:
+            # Not kept: a launcher may send this object to other processes.
+            accept, self.accept = self.accept, None
+            accept(config)
         return config
 
 

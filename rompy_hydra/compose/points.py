@@ -104,9 +104,7 @@ class PointComposer:
         has_new = False
         for (key, fixed, _), is_group in zip(kinds, group, strict=True):
             is_new = key.startswith("+")
-            first.append(
-                is_group or (fixed and not (is_new and has_new) and _is_apart(_path(key), paths))
-            )
+            first.append(is_group or (fixed and not (is_new and has_new) and _is_apart(_path(key), paths)))
             has_new = has_new or (is_new and not first[-1])
         return first
 

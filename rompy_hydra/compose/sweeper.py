@@ -23,7 +23,7 @@ from rompy_hydra.redaction import redacted_override
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.engine import run_sweep
 from rompy_hydra.sweep.forecast import RUN, Forecast, Verdict, look
-from rompy_hydra.sweep.index import make_directory, write_sweep_file
+from rompy_hydra.sweep.index import check_directory, make_directory, write_sweep_file
 from rompy_hydra.sweep.plan import Plan, Ready, Watcher
 from rompy_hydra.sweep.points import Grid, Point
 from rompy_hydra.sweep.results import Results
@@ -66,6 +66,23 @@ class Request:
     config: SweepConfig | None = None
     answers: list[Any] = field(default_factory=list)
 
+    @property
+    def only_looks(self) -> bool:
+        """Whether nothing is to be run."""
+        return self.check_only or self.dry_run or (self.config is not None and self.config.dry_run)
+
+    def accept(self, config: DictConfig) -> None:
+        """ConfigError if the chosen sweeper would write or run what is only to be looked at."""
+        from hydra_plugins.rompy_hydra import RompySweeper
+
+        chosen = config.hydra.sweeper.get("_target_")
+        own = f"{RompySweeper.__module__}.{RompySweeper.__qualname__}"
+        if chosen != own and (self.only_looks or config.sweep.get("dry_run") is True):
+            raise ConfigError(
+                f"{chosen} cannot look at its points without running them: leave out hydra/sweeper=..., or "
+                "look at each point with `rompy-hydra check`"
+            )
+
     def __call__(self, config: DictConfig) -> Any:
         """One job of one of Hydra's own launchers."""
         return self.run_point(config)
@@ -101,17 +118,20 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     assert isinstance(params, dict)
     config = settings(sweeper.config)
     grid = axes.grid(of_runs, params, config, sweeper.hydra_context.config_loader)  # type: ignore[arg-type]
-    config = _named(config, grid, sweeper.config)
     _refuse_huge(grid, config, request)
+    config = _named(config, grid, sweeper.config)
     from hydra_plugins.rompy_hydra import RompyLauncher
 
+    shared = [*sweeper.config.hydra.overrides.hydra, *own]
     if isinstance(sweeper.launcher, RompyLauncher):
-        shared = [*sweeper.config.hydra.overrides.hydra, *own]
         return drive(request, config, grid, shared, sweeper.launcher.workers, arguments)
+    # Hydra's own launchers run every point that they are given.
+    plan = _plan(request, config.model_copy(update={"retry": "all"}), grid, shared, None, arguments)
+    _foreseen(request, plan, request.told)
+    if request.only_looks:
+        return None
     # Each job is composed alone, and would name the sweep after its own model.
     points = [[*own, f"sweep.name={text_of(config.name)}", *point.overrides] for point in grid]
-    if not points:
-        raise ConfigError(_NO_POINTS)
     return [sweeper.launcher.launch(points, initial_job_idx=0)]
 
 
@@ -144,14 +164,7 @@ def drive(
     arguments: Sequence[str],
 ) -> Summary | None:
     """Look at all points, then run what is missing; SweepInvalid if a point is wrong."""
-    request.config = config
-    points = PointComposer(request.composer, config, shared)
-
-    def ready(point: Point) -> Ready:
-        built = points.build(point)
-        return Ready(built.task, lambda task: request.carry_out(Built(task, built.pipeline, built.config)))
-
-    plan = Plan(config, grid, ready, _workers(workers), {"overrides": _stored(arguments)})
+    plan = _plan(request, config, grid, shared, workers, arguments)
     results = Results(config.path)
     listed: dict[str, list[str]] = {}
 
@@ -162,13 +175,8 @@ def drive(
         request.told(point, verdict)
 
     try:
-        forecast = look(grid, config.retry, plan.task, told, request.since)
-        request.forecast = forecast
-        if forecast.problems:
-            raise SweepInvalid(forecast)
-        if not forecast.size:
-            raise ConfigError(_NO_POINTS)
-        if request.check_only or request.dry_run or config.dry_run:
+        forecast = _foreseen(request, plan, told)
+        if request.only_looks:
             return None
         make_directory(config.path)
         write_sweep_file(config.path, config.name, _command(plan, forecast), listed)
@@ -178,6 +186,36 @@ def drive(
         return request.summary
     finally:
         results.close()
+
+
+def _plan(
+    request: Request,
+    config: SweepConfig,
+    grid: Grid,
+    shared: Sequence[str],
+    workers: int | None,
+    arguments: Sequence[str],
+) -> Plan:
+    request.config = config
+    points = PointComposer(request.composer, config, shared)
+
+    def ready(point: Point) -> Ready:
+        built = points.build(point)
+        return Ready(built.task, lambda task: request.carry_out(Built(task, built.pipeline, built.config)))
+
+    return Plan(config, grid, ready, _workers(workers), {"overrides": _stored(arguments)})
+
+
+def _foreseen(request: Request, plan: Plan, told: Callable[[Point, Verdict], None]) -> Forecast:
+    """What a look at all points found; SweepInvalid or ConfigError if they cannot be run."""
+    forecast = look(plan.grid, plan.config.retry, plan.task, told, request.since)
+    request.forecast = forecast
+    if forecast.problems:
+        raise SweepInvalid(forecast)
+    if not forecast.size:
+        raise ConfigError(_NO_POINTS)
+    check_directory(plan.config.path)
+    return forecast
 
 
 def _named(config: SweepConfig, grid: Grid, composed: DictConfig) -> SweepConfig:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
-from rompy_hydra.errors import SweepError
+from rompy_hydra.errors import ConfigError, SweepError
 from rompy_hydra.provenance import Json
 from rompy_hydra.record import now
 from rompy_hydra.redaction import redacted_override
@@ -19,6 +19,20 @@ from rompy_hydra.workspace import write_atomic
 SWEEP = "sweep.json"
 SCHEMA_VERSION = 1
 _LOCK = ".sweep.lock"
+
+
+def check_directory(directory: Path) -> None:
+    """ConfigError if a sweep's directory is not there and cannot be made, or cannot be written to."""
+    there = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise ConfigError(
+            f"sweep.directory: {there} is no directory. Choose another with sweep.directory=DIR"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"sweep.directory: {there} cannot be written to. Mend its permissions, or choose another place "
+            "with sweep.directory=DIR"
+        )
 
 
 def make_directory(directory: Path) -> None:
@@ -89,7 +103,11 @@ def locked(directory: Path) -> Iterator[None]:
     Where the file system knows no such locks it is done without: the files are whole in any case.
     """
     # A file, and open for writing: of anything else NFS makes no lock.
-    handle = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    path = directory / _LOCK
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise _refused(path, "open", error) from error
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)

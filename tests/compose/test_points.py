@@ -210,7 +210,11 @@ def _products(axes_of_lines):
 
 
 # Examples are small as they are, and composing is too slow for a search of smaller ones.
-common = {"deadline": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.explicit, Phase.generate]}
+common = {
+    "deadline": None,
+    "suppress_health_check": list(HealthCheck),
+    "phases": [Phase.explicit, Phase.generate],
+}
 
 
 # Of two new keys the first one given stays the first, also if only the second one is in all points.

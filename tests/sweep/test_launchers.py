@@ -37,6 +37,24 @@ def test_hydras_own_plugins_go_on_after_a_failure_and_tell_it(sweeps, chosen):
     assert "Fatal: no water at 2" in "".join(path.read_text() for path in sweeps.path.glob("*/run.log"))
 
 
+@pytest.mark.parametrize("look", [("--dry-run",), ("sweep.dry_run=true",)])
+def test_looking_runs_nothing_whatever_launcher_is_chosen(sweeps, look):
+    before = sweeps.snapshot()
+    assert "2 points in sweeps/probe: 2 to run" in sweeps.sweep(f"{X}=1,2", BASIC_LAUNCHER, *look)
+    out = sweeps.sweep(f"{X}=1,2", BASIC_SWEEPER, BASIC_LAUNCHER, *look, code=2)
+    assert "cannot look at its points without running them" in out
+    assert sweeps.snapshot() == before
+    assert sweeps.started() == []
+
+
+def test_points_are_looked_at_before_another_launcher_runs_the_first(sweeps):
+    before = sweeps.snapshot()
+    for command in (("-m",), ("check", "-m")):
+        out = sweeps.run(*command, "model.friction=0.05,1.9", BASIC_LAUNCHER, code=2)
+        assert "1 problem in 2 points; nothing was changed" in out
+    assert sweeps.snapshot() == before
+
+
 def test_the_launcher_makes_the_same_runs_for_hydras_sweeper_as_for_its_own(sweeps):
     command = (f"{X}=1,2", "+model.parameters.depth=3", "~model.success")
     assert "2 points: 2 completed" in sweeps.sweep(*command)

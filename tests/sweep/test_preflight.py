@@ -102,6 +102,13 @@ def test_flags_may_stand_anywhere_among_the_overrides(sweeps):
     assert "2 points in sweeps/probe: 2 to run" in sweeps.run(*command)
 
 
+@pytest.mark.parametrize("command", [("-m",), ("-m", "--dry-run"), ("check", "-m")])
+def test_a_place_where_no_directory_can_be_made_is_told_before_anything_starts(sweeps, command):
+    (sweeps.directory / "sweeps").touch()
+    out = sweeps.run(*command, "model.friction=0.1,0.2", code=2)
+    assert f"{sweeps.directory}/sweeps is no directory. Choose another with sweep.directory=DIR" in out
+
+
 def test_points_that_a_filter_leaves_out_are_not_run(sweeps):
     sweeps.sweep(f"{X}=range(1,7)", "sweep.filter=x % 2 == 0 and x < 6")
     assert sweeps.started() == ["2", "4"]

@@ -95,8 +95,8 @@ def test_lost_tables_are_made_again_by_the_next_command(sweeps):
 
 
 def test_a_sweep_directory_that_cannot_be_written_is_told(sweeps, read_only_directory):
-    out = sweeps.sweep(f"{X}=1,2", f"sweep.directory='{read_only_directory}'", code=1)
-    assert "cannot make the sweep's directory" in out
+    out = sweeps.sweep(f"{X}=1,2", f"sweep.directory='{read_only_directory}'", code=2)
+    assert f"{read_only_directory} cannot be written to" in out
     assert "choose another place with sweep.directory=DIR" in out
     assert sweeps.started() == []
 
