@@ -42,6 +42,11 @@ class Terminal:
             self._bytes += found
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self._bytes.decode(errors="replace"))
 
+    @property
+    def raw(self) -> str:
+        """The same, with escape sequences, as far as `screen` has looked."""
+        return self._bytes.decode(errors="replace")
+
     def shows(self, text: str) -> None:
         """Wait until a text was shown."""
         wait_until(lambda: text in self.screen)

@@ -62,6 +62,9 @@ def run(
     except SweepInvalid as error:
         sys.stderr.write("\n".join(problem_table(error.forecast)) + "\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        if request.summary is None:
+            raise
     if request.summary is not None and request.config is not None:
         say(summary_lines(request.summary, request.config))
         if request.summary.interrupted:

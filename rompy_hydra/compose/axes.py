@@ -94,8 +94,11 @@ def _design(sweep: SweepConfig, intervals: Mapping[str, tuple[float, float, bool
     design, count = sweep.design, sweep.samples
     assert design is not None and count is not None
 
+    # The order in which the keys were typed decides nothing.
+    ordered = dict(sorted(intervals.items(), key=lambda each: each[0].lstrip("+")))
+
     def make() -> Iterator[tuple[Assignment, ...]]:
-        for row in samples(design, intervals, count, sweep.seed):
+        for row in samples(design, ordered, count, sweep.seed):
             yield tuple(assignment(key, value) for key, value in row.items())
 
     return Lazy(count, make)

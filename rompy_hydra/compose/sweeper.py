@@ -146,6 +146,8 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobRet
     drive(request, _named(config, grid, launcher.config), grid, shared, launcher.workers, [])
     if earlier is not None and request.summary is not None:
         request.summary = request.summary.after(earlier)
+    if request.summary is not None and request.summary.interrupted:
+        raise KeyboardInterrupt  # no more batches
     returned = []
     for line in job_overrides:
         answer = JobReturn()

@@ -26,7 +26,7 @@ class SweepConfig(BaseModel):
     # A space-filling design over keys given as interval(low,high).
     design: Literal["latin_hypercube", "sobol"] | None = None
     samples: int | None = Field(default=None, gt=0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     # Which earlier runs are done again: failed and lost ones, lost ones only, none, or all.
     retry: Retry = "failed"
     # How often one command tries a run that fails.

@@ -67,12 +67,24 @@ class Engine:
         begin = time.monotonic()
         try:
             with Interrupts(self._stopped, self._kill) as interrupts:
-                self._run(interrupts)
+                try:
+                    self._run(interrupts)
+                finally:
+                    self.summary.seconds = time.monotonic() - begin
+                    self._end()
         finally:
             self._stop.close()
             self._over.close()
-        self.summary.seconds = time.monotonic() - begin
         return self.summary
+
+    def _end(self) -> None:
+        """Leave the terminal as it was and the table complete, also while a key is held down."""
+        with contextlib.suppress(OSError, ValueError):
+            self._watcher.end()
+        try:
+            self._results.complete()
+        except SweepError as error:
+            self.summary.problem = self.summary.problem or str(error)
 
     def _run(self, interrupts: Interrupts) -> None:
         try:
@@ -251,15 +263,4 @@ def run_sweep(plan: Plan, forecast: Forecast, watcher: Watcher, results: Results
     engine = Engine(plan, forecast, watcher, results)
     engine.summary.skipped = forecast.count(SKIP)
     engine.summary.left = forecast.count(LEAVE)
-    try:
-        summary = engine.run()
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            watcher.end()
-    try:
-        results.complete()
-    except SweepError as error:
-        summary.problem = summary.problem or str(error)
-    except KeyboardInterrupt:
-        summary.interrupted = True
-    return summary
+    return engine.run()

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
@@ -13,11 +14,15 @@ from typing import Self
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE
 from rompy_hydra.process import StopSignal
 
+# How long the answer to the second one is waited for before another one ends all.
+_PATIENCE_SECONDS = 3.0
+
 
 class Interrupts:
-    """The first one calls `stop`, the second `kill`, and the third ends this process.
+    """The first one calls `stop`, the second `kill`, and one that comes seconds later ends this process.
 
-    None raises anything: it could come into the middle of whatever answers the one before. Signals
+    A key that is held down sends many: those soon after the second change nothing, so that all is
+    ended, and written down, in order. None raises anything: it could come into the middle of whatever answers the one before. Signals
     that nobody listens to, as under nohup, stay so.
     """
 
@@ -25,6 +30,7 @@ class Interrupts:
         self._stop = stop
         self._kill = kill
         self._count = 0
+        self._killed: float | None = None
         self._before: dict[int, Callable[[int, FrameType | None], object]] = {}
         self._reader, self._writer = os.pipe()
         self._wakes = -1
@@ -44,7 +50,8 @@ class Interrupts:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         for number, before in self._before.items():
-            signal.signal(number, before)
+            # Who was told twice is about to end, and has still to say how.
+            signal.signal(number, before if self._killed is None else signal.SIG_IGN)
         if threading.current_thread() is threading.main_thread():
             signal.set_wakeup_fd(self._wakes)
         os.close(self._reader)
@@ -69,5 +76,14 @@ class Interrupts:
             self._stop()
         elif self._count == 2:
             self._kill()
-        else:
+            self._killed = time.monotonic()
+        elif self._killed is not None and time.monotonic() - self._killed > _PATIENCE_SECONDS:
+            _show_cursor()
             os._exit(INTERRUPTED_EXIT_CODE)
+
+
+def _show_cursor() -> None:
+    """Bring back what a live display has hidden, and would have shown again at its end."""
+    for descriptor in (1, 2):
+        if os.isatty(descriptor):
+            os.write(descriptor, b"\x1b[?25h")

@@ -72,3 +72,14 @@ def test_an_interrupt_on_a_terminal_is_answered_at_once(sweeps):
     terminal.shows("what runs is ended; once more: at once")
     assert terminal.wait() == 130
     assert "2 interrupted, 2 not started" in terminal.screen
+
+
+def test_a_terminal_has_its_cursor_again_after_an_interrupt_key_that_was_held_down(sweeps):
+    sweeps.hold()
+    terminal = sweeps.on_terminal(*sweeps.command(f"{X}=range(0,4)", "hydra.launcher.workers=2"))
+    sweeps.wait_for_models(2)
+    for _ in range(10):
+        terminal.type("\x03")
+    assert terminal.wait() == 130
+    assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l")
+    assert "2 interrupted, 2 not started" in terminal.screen

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.conftest import wait_until
+from tests.conftest import is_gone, wait_until
 
 X = "model.parameters.x"
 WORKERS = "hydra.launcher.workers=2"
@@ -92,6 +92,16 @@ def test_two_interrupts_at_once_kill_the_models_and_every_record_says_so(sweeps)
     assert driver.wait() == 130
     assert below(sweeps) == []
     assert set(sweeps.states().values()) == {"interrupted"}
+
+
+def test_a_key_that_is_held_down_ends_all_and_every_record_says_so(sweeps):
+    driver = start_deaf_models(sweeps)
+    wait_until(lambda: driver.send(signal.SIGINT) or is_gone(driver.pid))
+    assert driver.wait() == 130
+    assert below(sweeps) == []
+    assert set(sweeps.states().values()) == {"interrupted"}
+    assert len(sweeps.table()) == 2
+    assert "2 interrupted" in driver.output
 
 
 def test_the_runs_of_a_killed_driver_are_taken_over_and_not_started_twice(sweeps):
