@@ -16,7 +16,7 @@ class PeakMemory:
 
     The kernel's own figure (`ru_maxrss`) counts from before exec, so it is never below the size of
     this driver. Larger models are told exactly by it; smaller ones by looking at their high-water
-    marks from time to time, and ones that are too quick for a look are not told at all.
+    marks from time to time, and ones that are too quick for two looks are not told at all.
     """
 
     # This process's own high-water mark, when it was last looked at: it only grows.
@@ -24,9 +24,11 @@ class PeakMemory:
 
     def __init__(self) -> None:
         self._sampled = 0
+        self._looks = 0
 
     def look(self, pid: int) -> None:
         """Look at a process and its descendants."""
+        self._looks += 1
         for process in [pid, *_children(pid)]:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 status = Path(f"/proc/{process}/status").read_text()
@@ -39,7 +41,10 @@ class PeakMemory:
         # The child began with this process's memory, its highest mark included.
         if kernel > PeakMemory._own * 1.05:
             PeakMemory._own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
-        return kernel if kernel > PeakMemory._own * 1.05 else self._sampled or None
+        if kernel > PeakMemory._own * 1.05:
+            return kernel
+        # A single look may have come while the model's program was still being loaded.
+        return self._sampled if self._sampled and self._looks > 1 else None
 
 
 def _children(pid: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,8 @@ from rompy_hydra.sweep.points import Assignment, Axis, Grid, Lazy, zipped
 
 # Up to here the values of a range are counted one by one.
 _COUNTED = 1_000_000
+# Decimal numbers, as the grammar and Python read them alike.
+_NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,30})?", re.ASCII)
 # Texts that Hydra's grammar reads as themselves.
 _WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_-]*", re.IGNORECASE)
 
@@ -107,6 +110,11 @@ def _design(sweep: SweepConfig, intervals: Mapping[str, tuple[float, float, bool
 def _cases(sweep: SweepConfig, given: set[str]) -> Axis:
     assert sweep.cases is not None
     cases = read_cases(sweep.cases, assignment, _typed)
+    own = [a.key for a in cases[0] if a.key.lstrip("+").split(".")[0] in ("sweep", "hydra")]
+    if own:
+        raise ConfigError(
+            f"sweep.cases: {sweep.cases}: '{own[0]}' is a setting of the sweep: it has one value"
+        )
     elsewhere = {key.lstrip("+~") for key in given}
     both = sorted(a.key for a in cases[0] if a.key.lstrip("+") in elsewhere)
     if both:
@@ -123,9 +131,14 @@ def _axis(override: Override) -> Axis:
         # Values are converted here once, so that no point needs the parser again.
         for value in override.sweep_iterator():
             plain = json_value(Override._convert_value(value))
-            yield (Assignment(key, plain, f"{key}={_text(value)}"),)
+            if isinstance(plain, float) and is_range:
+                # Steps add up to 0.30000000000000004, where 0.3 is meant, and typed the next time.
+                yield (assignment(key, float(f"{plain:.{sys.float_info.dig}g}")),)
+            else:
+                yield (Assignment(key, plain, f"{key}={_text(value)}"),)
 
     values = override.value()
+    is_range = isinstance(values, RangeSweep)
     if isinstance(values, RangeSweep) and not values.shuffle:
         return Lazy(_length(override, values), make)
     if isinstance(values, ChoiceSweep) and not values.shuffle:
@@ -176,6 +189,9 @@ def text_of(value: Json) -> str:
 
 def _typed(key: str, text: str) -> Assignment:
     """A cell of a table: what Hydra's grammar reads in it, or else the text itself."""
+    if _NUMBER.fullmatch(text):  # most cells: a hundred times as quick as the parser
+        number = float(text) if "." in text else int(text)
+        return Assignment(key, number, f"{key}={number}")
     try:
         parsed = OverridesParser.create().parse_override(f"{key}={text}")
         if not parsed.is_sweep_override():

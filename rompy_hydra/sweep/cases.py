@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -90,11 +90,22 @@ def _check_keys(path: Path, keys: Sequence[object]) -> None:
             raise ConfigError(f"sweep.cases: {path} has the column '{key}' twice")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML's own loader would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        keys = [key.value for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1} has the key '{twice}' twice")
+        return super().construct_mapping(node, deep)
+
+
 def _yaml_rows(path: Path) -> list[Row]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        data = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"sweep.cases: {path} is no YAML: {error}") from error
+        raise ConfigError(f"sweep.cases: {path} is no sound YAML: {error}") from error
     if data is None:
         return []
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):

@@ -22,8 +22,8 @@ class Interrupts:
     """The first one calls `stop`, the second `kill`, and one that comes seconds later ends this process.
 
     A key that is held down sends many: those soon after the second change nothing, so that all is
-    ended, and written down, in order. None raises anything: it could come into the middle of whatever answers the one before. Signals
-    that nobody listens to, as under nohup, stay so.
+    ended, and written down, in order. None raises anything: it could come into the middle of
+    whatever answers the one before. Signals that nobody listens to, as under nohup, stay so.
     """
 
     def __init__(self, stop: Callable[[], None], kill: Callable[[], None]) -> None:

@@ -83,6 +83,7 @@ def test_cases_go_with_a_grid(cases):
         ("a,b\n", "has no cases"),
         ("a,a\n1,2\n", "has the column 'a' twice"),
         ("model.friction;model.depth\n1;2\n", "is no configuration key.*separated by commas"),
+        ("sweep.name,a\nx,1\ny,2\n", "'sweep.name' is a setting of the sweep: it has one value"),
         ("~a\n1\n", "'~a' is no configuration key"),
         ('a\n"open\n', "line 2: unexpected end of data"),
         (b"a\n\xff\n", "cannot read .*cases.csv: 'utf-8' codec"),
@@ -105,7 +106,8 @@ def test_a_faulty_table_is_refused_with_its_line(cases, text, message):
         ("- {a: 1}\n- {a: 1}", "item 2 repeats item 1"),
         ("- {1: 1}", "'1' is no configuration key"),
         ("- {a: !!binary aGVsbG8=}", "a value of the kind bytes"),
-        ("- {a: [", "is no YAML"),
+        ("- {a: [", "is no sound YAML"),
+        ("- {b: 1}\n- {a: 1, a: 2}", "line 2 has the key 'a' twice"),
         ("- {}", "needs a first line|no configuration key"),
     ],
 )

@@ -22,7 +22,7 @@ def test_the_last_axis_of_a_grid_varies_first():
     ("override", "values"),
     [
         ("a=range(1,4)", ["1", "2", "3"]),
-        ("a=range(0.1,0.4,0.1)", ["0.1", "0.2", "0.30000000000000004", "0.4"]),
+        ("a=range(0.1,0.4,0.1)", ["0.1", "0.2", "0.3", "0.4"]),
         ("a=range(0.0,1.0,0.25)", ["0.0", "0.25", "0.5", "0.75"]),
         ("a=range(3,0,-1)", ["3", "2", "1"]),
         ("a=choice(x,y)", ["x", "y"]),
@@ -133,6 +133,24 @@ def test_a_design_is_the_same_for_a_seed_and_lies_within_its_bounds(design):
         assert point["model.depth"] in range(1, 10)
 
 
+@pytest.mark.parametrize("design", ["latin_hypercube", "sobol"])
+def test_a_design_does_not_depend_on_the_order_of_its_keys(design):
+    pytest.importorskip("scipy")
+    keys = ["+model.parameters.x=interval(0,1)", "model.friction=interval(0.01,0.05)"]
+    assert labels(*keys, design=design, samples=4) == labels(*reversed(keys), design=design, samples=4)
+
+
+def test_a_huge_design_is_counted_and_not_made():
+    arguments = ["a=interval(0,1)"]
+    settings = SweepConfig(name="test", design="sobol", samples=2**40)
+    assert axes.grid(arguments, {}, settings, None).size == 2**40
+
+
+def test_a_value_of_a_range_is_the_one_that_is_typed():
+    grid = axes.grid(["a=range(0.1,0.9,0.1)"], {}, SweepConfig(name="test"), None)
+    assert [point.parameters["a"] for point in grid][:4] == [0.1, 0.2, 0.3, 0.4]
+
+
 def test_a_latin_hypercube_has_one_point_in_each_slice():
     pytest.importorskip("scipy")
     settings = SweepConfig(name="test", design="latin_hypercube", samples=10)
@@ -162,7 +180,13 @@ def test_a_design_that_makes_no_sense_is_refused(arguments, settings, message):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"design": "sobol"}, {"samples": 4}, {"design": "random", "samples": 4}]
+    "settings",
+    [
+        {"design": "sobol"},
+        {"samples": 4},
+        {"design": "random", "samples": 4},
+        {"design": "sobol", "samples": 4, "seed": -1},
+    ],
 )
 def test_a_design_and_its_samples_go_together(settings):
     with pytest.raises(ValueError, match=r"sweep.samples|goes with a design|Input should be"):
