@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rompy_hydra.compose.build import Built, build_run
 from rompy_hydra.compose.composer import Composed, Composer, parser
 from rompy_hydra.compose.overrides import in_hydras_terms
+from rompy_hydra.compose.parsed import parse
 from rompy_hydra.compose.yaml_text import yaml_text
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
 from rompy_hydra.pipeline.local import LocalPipelineBackend
@@ -81,6 +82,9 @@ def delegate(composer: Composer, arguments: argparse.Namespace) -> int:
 
 def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
     """One run, composed, checked, built and preflighted; nothing on disk is changed."""
+    for override in parse(list(overrides)):
+        if override.key_or_group.startswith("sweep."):
+            raise ConfigError(f"'{override.input_line}' is a setting of a sweep: add -m")
     composed = composer.compose(overrides)
     built = build_run(composed, composer.trusted)
     try:

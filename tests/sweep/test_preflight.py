@@ -89,6 +89,14 @@ def test_a_dry_run_lists_the_points_and_what_would_happen_to_them(sweeps, flag):
     assert sweeps.snapshot() == before
 
 
+@pytest.mark.parametrize("command", [(), ("check",)])
+def test_a_setting_of_a_sweep_without_one_is_told(sweeps, command):
+    before = sweeps.snapshot()
+    out = sweeps.run(*command, "sweep.cases=storms.csv", code=2)
+    assert "'sweep.cases=storms.csv' is a setting of a sweep: add -m" in out
+    assert sweeps.snapshot() == before
+
+
 def test_check_looks_at_a_sweep_and_changes_nothing(sweeps):
     before = sweeps.snapshot()
     found = sweeps.run("check", *sweeps.command(f"{X}=1,2"))
