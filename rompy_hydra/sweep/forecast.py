@@ -111,7 +111,7 @@ def _whole(error: Exception) -> Problem:
 
 def general(reason: str) -> str:
     """A reason without what differs from point to point, so that equal problems meet."""
-    return re.sub(r"/\S+|\d+(\.\d+)?", "#", reason)
+    return re.sub(r"/\S+|0x[0-9a-f]+|-?\d+(\.\d+)?(e[-+]?\d+)?", "#", reason, flags=re.IGNORECASE)
 
 
 def look(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 
-from rompy_hydra.record import COMPLETED, INTERRUPTED, PENDING
+from rompy_hydra.record import COMPLETED, INTERRUPTED, PENDING, TIMED_OUT
 from rompy_hydra.sweep.forecast import general
 from rompy_hydra.sweep.results import Row
 
 _SLOWEST = 3
+# Models that all die with other words must not fill the memory; of what comes later only the first
+# line counts.
+_MOST_KINDS = 200
 # A run that was asked to stop after a stage stays pending.
 _SOUND = (COMPLETED, PENDING)
 
@@ -42,6 +45,8 @@ class Summary:
         # That a model was ended from here is no failure of its own.
         if row.state not in (*_SOUND, INTERRUPTED):
             kind = _kind(row)
+            if kind not in self.failures and len(self.failures) >= _MOST_KINDS:
+                kind = _kind(row, with_log=False)
             count, label, message = self.failures.get(kind, (0, row.label, row.error))
             self.failures[kind] = (count + 1, label, message)
 
@@ -76,7 +81,11 @@ class Summary:
         return self.total - self.skipped - self.left - sum(self.counts.values())
 
 
-def _kind(row: Row) -> str:
-    """A failure's kind: its message's first line without what differs from run to run."""
-    first = row.error.splitlines()[0] if row.error else row.state
-    return f"{row.state}: {general(first.replace(row.label, '#'))}"
+def _kind(row: Row, *, with_log: bool = True) -> str:
+    """A failure's kind: its message's first line and its log's last one, without what differs by run."""
+    first, *more = row.error.splitlines() or [row.state]
+    # How far a run came until its time was up is no cause.
+    with_log = with_log and row.state != TIMED_OUT
+    log = [line for line in more if line.startswith("  ") and line.strip()] if with_log else []
+    told = "\n".join([first, *log[-1:]])
+    return f"{row.state}: {general(told.replace(row.label, '#'))}"

@@ -40,6 +40,25 @@ def test_failures_are_grouped_by_their_kind_with_one_example_each(sweeps):
     assert "run_backend.timeout" in out.split("failed     ")[1]
 
 
+def test_failures_with_one_exit_code_and_different_causes_are_told_apart(sweeps):
+    template = sweeps.directory.parent / "template" / "probe.sh"
+    template.write_text(
+        "test {{ model.x }} -gt 2 && { echo 'no wind file /data/{{ model.x }}.nc'; exit 1; }\n"
+        "echo 'CFL violated at step {{ model.x }}, dt = 1.{{ model.x }}e-0{{ model.x }}'\nexit 1\n"
+    )
+    out = sweeps.sweep(f"{X}=1,2,3,4,5", code=1)
+    assert out.count("failed     3 like model=probe,x=") == 1
+    assert out.count("failed     2 like model=probe,x=") == 1
+    assert out.count("CFL violated") == out.count("no wind file") == 1
+
+
+def test_how_far_runs_came_until_their_time_was_up_makes_no_groups(sweeps):
+    template = sweeps.directory.parent / "template" / "probe.sh"
+    template.write_text("echo 'field {{ \"abc\"[model.x] }}'\nsleep 60\n")
+    out = sweeps.sweep(f"{X}=0,1,2", "run_backend.timeout=0.5", code=1)
+    assert out.count("failed     3 like model=probe,x=") == 1
+
+
 def test_a_terminal_shows_what_runs_what_failed_and_what_is_left(sweeps):
     sweeps.fail(1)
     sweeps.sweep(f"{X}=0")
