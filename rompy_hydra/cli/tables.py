@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rompy_hydra.errors import NO_VALUE, shortened
-from rompy_hydra.sweep.forecast import Forecast
+from rompy_hydra.sweep.forecast import SHOWN_VALUES, Forecast
 
 _SHOWN_PROBLEMS = 20
 # A longer cell pushes the rest of its own row only.
@@ -29,9 +28,10 @@ def problem_table(forecast: Forecast) -> list[str]:
     """All problems of all points; the same one once, with the number of points that have it."""
     found = list(forecast.problems.values())
     rows = [["points", "example", "key", "value", "reason", "what to do"]]
-    for label, problem, count in found[:_SHOWN_PROBLEMS]:
-        value = "" if problem.value is NO_VALUE else shortened(problem.value)
-        cells = [str(count), label, problem.path, value, problem.reason, problem.hint]
+    for each in found[:_SHOWN_PROBLEMS]:
+        problem = each.problem
+        values = ", ".join([*each.values[:SHOWN_VALUES], *(["..."] if each.values[SHOWN_VALUES:] else [])])
+        cells = [str(each.count), each.label, problem.path, values, problem.reason, problem.hint]
         rows.append([" ".join(cell.split()) for cell in cells])
     shown = [n for n in range(len(rows[0])) if any(row[n] for row in rows[1:])]
     lines = [_headline(len(found), forecast.size)]

@@ -43,7 +43,7 @@ class SweepInvalid(InvalidConfig):
 
     def __init__(self, forecast: Forecast) -> None:
         self.forecast = forecast
-        super().__init__([problem for _, problem, _ in forecast.problems.values()])
+        super().__init__([found.problem for found in forecast.problems.values()])
 
 
 @dataclass

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rompy_hydra import claim
-from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError
+from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError, shortened
 from rompy_hydra.memory import existing, needed
 from rompy_hydra.record import COMPLETED, FAILED, LOST, PENDING, TIMED_OUT, RunRecord, now
 from rompy_hydra.stages import check
@@ -24,6 +24,8 @@ AGAIN = "again"  # done, but something changed, or everything is asked for
 SKIP = "skip"  # done and unchanged
 LEAVE = "leave"  # failed before, and not to be tried again
 ELSEWHERE = "elsewhere"  # another living driver has it
+# Distinct wrong values of a key that are told.
+SHOWN_VALUES = 3
 _CODES = (RUN, RETRY, AGAIN, SKIP, LEAVE, ELSEWHERE)
 
 
@@ -39,14 +41,32 @@ class Verdict:
 
 
 @dataclass
+class Found:
+    """A problem that points have: the first one's label and problem, how many, some of their values."""
+
+    label: str
+    problem: Problem
+    count: int = 0
+    # As they are shown, with one more than that to tell that there are more.
+    values: list[str] = field(default_factory=list)
+
+    def add(self, value: object) -> None:
+        self.count += 1
+        if value is not NO_VALUE and len(self.values) <= SHOWN_VALUES:
+            told = shortened(value)
+            if told not in self.values:
+                self.values.append(told)
+
+
+@dataclass
 class Forecast:
     """What a look at all points found, in few bytes a point."""
 
     decisions: bytearray = field(default_factory=bytearray)
     claims: array[int] = field(default_factory=lambda: array("L"))
     directories: array[int] = field(default_factory=lambda: array("Q"))
-    # By place, kind of reason and hint: the label of the first point, its problem, how many have it.
-    problems: dict[tuple[str, str, str], tuple[str, Problem, int]] = field(default_factory=dict)
+    # By place, kind of reason and hint.
+    problems: dict[tuple[str, str, str], Found] = field(default_factory=dict)
     # Whether two points have one name: their names' hashes, since names alone would fill the memory.
     _seen: dict[int, None] = field(default_factory=dict)
 
@@ -83,8 +103,7 @@ class Forecast:
 
     def _problem(self, label: str, problem: Problem) -> None:
         key = (problem.path, general(problem.reason.replace(label, "#")), problem.hint)
-        first, example, count = self.problems.get(key, (label, problem, 0))
-        self.problems[key] = (first, example, count + 1)
+        self.problems.setdefault(key, Found(label, problem)).add(problem.value)
 
 
 def _same_label(point: Point) -> Problem:

@@ -32,6 +32,21 @@ def test_a_key_that_is_wrong_in_all_points_is_told_once_with_the_closest_one(swe
     assert out.count("Did you mean 'friction'?") == 1
 
 
+@pytest.mark.parametrize(
+    ("override", "row"),
+    [
+        ("model.friction=1.9,2", "friction=1.9,processor=noop  model.friction  1.9, 2  input"),
+        ("period=default,nope", "period=default,processor=noop  period  'default', 'nope'  there"),
+        ("model.friction=2,3,4", "friction=2,processor=noop  model.friction  2, 3, 4  input"),
+        ("model.friction=range(2,900)", "friction=2,processor=noop  model.friction  2, 3, 4, ...  input"),
+    ],
+)
+def test_several_wrong_values_of_a_key_are_shown_together(sweeps, override, row):
+    out = sweeps.run("-m", "processor=noop", override, code=2)
+    assert "1 problem in " in out
+    assert row in out
+
+
 def test_a_mistake_in_every_one_of_many_points_does_not_fill_the_memory(tmp_path):
     limited = ["sh", "-c", 'ulimit -d 150000; exec "$@"', "sh", sys.executable, "-m", "rompy_hydra"]
     wrong = [*limited, "check", "-m", "model.frictoin=range(0,2500)"]
