@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -56,7 +57,7 @@ class Explained:
     def _unknown(self, key: str, way_out: str) -> str:
         parent, _, last = key.rpartition(".")
         wrong = [line for line in self._overrides if line.split("=")[0].lstrip("+~") == key]
-        base = [line for line in self._overrides if _is_group(line) and line not in wrong]
+        base = [each for line in self._overrides if line not in wrong for each in _of_a_group(line)]
         names: list[str] = []
         try:
             config = self._hydra.compose_config(
@@ -75,10 +76,14 @@ class Explained:
         if last in names:
             return f"{key}: a key inside the value is new. {way_out.replace('=...', '.NAME=VALUE')}"
         where = f"{parent} has no key '{last}'" if parent else f"there is no key or group '{last}'"
-        hint = closest(last, names)
-        return f"{key}: {where}. {hint}" + (f" {way_out}" if way_out else "")
+        return " ".join(part for part in (f"{key}: {where}.", closest(last, names), way_out) if part)
 
 
-def _is_group(line: str) -> bool:
-    key = line.split("=")[0].lstrip("+~")
-    return "." not in key
+def _of_a_group(line: str) -> list[str]:
+    """An override if it may choose a group's option, with the first one where it is swept; else nothing."""
+    [override] = parse([line])
+    if "." in override.key_or_group or override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+        return []
+    if override.is_discrete_sweep():
+        return [f"{override.get_key_element()}={next(override.sweep_string_iterator())}"]
+    return [] if override.is_sweep_override() else [line]

@@ -132,6 +132,17 @@ def test_a_place_where_no_directory_can_be_made_is_told_before_anything_starts(s
     assert f"{sweeps.directory}/sweeps is no directory. Choose another with sweep.directory=DIR" in out
 
 
+@pytest.mark.parametrize(
+    ("override", "suggestion"),
+    [("hydra.launcher.wrkers=2", "'workers'"), ("sweep.nam=2", "'name'"), ("period.strat=1", "'start'")],
+)
+@pytest.mark.parametrize("group", ["run_backend=local,docker", "model=glob(be*)", "period=one_day"])
+def test_the_closest_setting_is_suggested_whatever_is_swept(sweeps, override, suggestion, group):
+    out = sweeps.run("-m", group, override, code=2)
+    assert f"Did you mean {suggestion}? Choices: " in out
+    assert ".  " not in out
+
+
 def test_points_that_a_filter_leaves_out_are_not_run(sweeps):
     sweeps.sweep(f"{X}=range(1,7)", "sweep.filter=x % 2 == 0 and x < 6")
     assert sweeps.started() == ["2", "4"]
