@@ -7,13 +7,16 @@ import time
 from typing import TYPE_CHECKING
 
 from rompy_hydra.cli.report import say
-from rompy_hydra.record import COMPLETED
+from rompy_hydra.record import COMPLETED, INTERRUPTED
 from rompy_hydra.sweep.forecast import LEAVE, SKIP, Forecast
 from rompy_hydra.sweep.plan import Plan, Watcher
 from rompy_hydra.sweep.results import Row
+from rompy_hydra.sweep.summary import is_failure
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+_STOPPING = "stopping   what runs is ended; once more: at once"
 
 
 def watcher() -> Watcher:
@@ -43,8 +46,8 @@ class PlainWatcher:
         self._done += 1
         say([f"{finished_line(row)}  [{self._done}/{self._total}]"])
 
-    def tell(self, line: str) -> None:
-        say([line])
+    def stopping(self) -> None:
+        say([_STOPPING])
 
     def end(self) -> None:
         """Nothing is left open."""
@@ -62,6 +65,7 @@ class LiveWatcher:
         self._running: dict[str, tuple[str, float]] = {}
         self._counts: dict[str, int] = {}
         self._total = self._skipped = 0
+        self._stopping = False
         self._begun = time.monotonic()
         self._console = Console(file=sys.stdout)
         self._live = Live(
@@ -85,8 +89,10 @@ class LiveWatcher:
         if row.state != COMPLETED:
             self._console.print(finished_line(row), highlight=False, markup=False)
 
-    def tell(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False)
+    def stopping(self) -> None:
+        self._stopping = True
+        self._live.refresh()  # what is printed goes above the picture that was drawn last
+        self._console.print(_STOPPING, highlight=False, markup=False)
 
     def end(self) -> None:
         self._live.stop()
@@ -95,12 +101,16 @@ class LiveWatcher:
         from rich.table import Table
         from rich.text import Text
 
-        done = sum(self._counts.values())
+        interrupted = self._counts.get(INTERRUPTED, 0)
+        done = sum(self._counts.values()) - interrupted
         elapsed = time.monotonic() - self._begun
-        left = (self._total - done) * elapsed / done if done else None
+        # Once it is stopping, most of the points that are left never start.
+        foretold = done and not (interrupted or self._stopping)
+        left = (self._total - done) * elapsed / done if foretold else None
         grid = Table.grid(padding=(0, 2))
-        failed = done - self._counts.get(COMPLETED, 0)
+        failed = sum(count for state, count in self._counts.items() if is_failure(state))
         head = [f"{done}/{self._total} finished", f"{failed} failed"]
+        head += [f"{interrupted} interrupted"] if interrupted else []
         head += [f"{self._skipped} done before"] if self._skipped else []
         head += [f"{clock(elapsed)} gone"]
         head += [f"about {clock(left)} left"] if left is not None else []

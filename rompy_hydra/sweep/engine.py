@@ -96,7 +96,7 @@ class Engine:
                     self._workers += 1
             interrupts.wait_for(self._over, self._stop)
             if self.summary.interrupted:
-                self._show(lambda: self._watcher.tell("stopping   what runs is ended; once more: at once"))
+                self._show(self._watcher.stopping)
         except BaseException:
             self._stop.set()
             raise

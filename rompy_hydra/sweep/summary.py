@@ -42,8 +42,7 @@ class Summary:
         fastest_told = self.slowest[-1][0] if len(self.slowest) == _SLOWEST else -1.0
         if row.seconds is not None and row.seconds > fastest_told:
             self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, (row.seconds, row.label)])
-        # That a model was ended from here is no failure of its own.
-        if row.state not in (*_SOUND, INTERRUPTED):
+        if is_failure(row.state):
             kind = _kind(row)
             if kind not in self.failures and len(self.failures) >= _MOST_KINDS:
                 kind = _kind(row, with_log=False)
@@ -79,6 +78,11 @@ class Summary:
     @property
     def not_started(self) -> int:
         return self.total - self.skipped - self.left - sum(self.counts.values())
+
+
+def is_failure(state: str) -> bool:
+    """Whether a run failed of itself; that a model was ended from here is no failure of its own."""
+    return state not in (*_SOUND, INTERRUPTED)
 
 
 def _kind(row: Row, *, with_log: bool = True) -> str:

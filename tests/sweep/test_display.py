@@ -102,3 +102,19 @@ def test_a_terminal_has_its_cursor_again_after_an_interrupt_key_that_was_held_do
     assert terminal.wait() == 130
     assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l")
     assert "2 interrupted, 2 not started" in terminal.screen
+
+
+def test_once_it_is_stopping_nothing_is_called_failed_and_no_time_is_foretold(sweeps):
+    template = sweeps.directory.parent / "template" / "probe.sh"
+    wait = "trap '' TERM; while [ -e '{{ model.outside }}/hold' ]; do sleep 0.02; done"
+    template.write_text("if [ {{ model.x }} -gt 1 ]; then " + wait + "; fi\necho 1 > result.txt\n")
+    sweeps.hold()
+    terminal = sweeps.on_terminal(*sweeps.command(f"{X}=range(1,7)", "hydra.launcher.workers=1"))
+    wait_until(lambda: re.search(r"/6 finished, 0 failed, .* left", terminal.screen))
+    terminal.type("\x03")
+    wait_until(lambda: re.search(r"once more: at once.*/6 finished, 0 failed", terminal.screen, re.DOTALL))
+    sweeps.release()
+    assert terminal.wait() == 130
+    after = terminal.screen.split("once more: at once")[1]
+    assert not re.search(r"about|[1-9] failed", after)
+    assert "6 points: 1 completed, 1 interrupted, 4 not started" in after
