@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -23,7 +26,7 @@ def adopt_or_end(attempt: Attempt) -> Outcome | None:
     backend = task.backend.backend if task.backend else None
     # Lost by a driver that died, or by one that lost sight of its model.
     lost = not record.ended or (record.error or {}).get("type") == RunLost.__name__
-    adopted = None
+    adopted = started = None
     if (
         backend is not None
         and lost
@@ -33,13 +36,19 @@ def adopt_or_end(attempt: Attempt) -> Outcome | None:
         logger.info("looking for the model that an earlier driver started")
         task.watch(rec.RUNNING)
         job = backend.job(task.model_run, workspace, task.stop, reported=record.backend_facts)
+        started = record.stages["run"].started
+        attempt.ran_before = _between(started, time.time())
         adopted = backend.adopt(job)
     if adopted is not None:
+        if adopted.seconds is None:
+            adopted = replace(adopted, seconds=_between(started, workspace.ended_at()))
+        attempt.ran_before = adopted.seconds
         record.error = None
         if "generate" in attempt.reasons:
             _was_generated(attempt)
         logger.info("took over the model that an earlier driver started")
         return adopted
+    attempt.ran_before = 0.0
     if process.end_tree(None, workspace.root, grace=5.0):
         logger.warning("ended what an earlier driver left running")
     if lost:
@@ -49,6 +58,14 @@ def adopt_or_end(attempt: Attempt) -> Outcome | None:
         if old is not None and not isinstance(backend, old):
             old().clean_up(workspace)
     return None
+
+
+def _between(started: str | None, end: float | None) -> float | None:
+    """Seconds from a time in a record to `end`; None if one is not known, or their clocks disagree."""
+    if started is None or end is None:
+        return None
+    seconds = end - datetime.fromisoformat(started).timestamp()
+    return seconds if seconds >= 0 else None
 
 
 def _may_have_started(attempt: Attempt) -> bool:
@@ -62,12 +79,13 @@ def _may_have_started(attempt: Attempt) -> bool:
 
 
 def _was_generated(attempt: Attempt) -> None:
-    """Bring the record to where it is when a model starts; how long generating took is not known."""
+    """Bring the record to where it is when a model starts; when that was is not known."""
     record, task = attempt.record, attempt.task
     done = record.stages["generate"]
     done.state, done.key, done.why = rec.COMPLETED, task.generate_key, attempt.reasons.pop("generate")
     record.inputs = verbs.input_facts(task)
     attempt.begin("run", rec.RUNNING, key=task.run_key, save=False)
+    record.stages["run"].started = None
 
 
 def _backend_named(name: Json) -> type[BaseRunBackend] | None:

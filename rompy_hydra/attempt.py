@@ -49,6 +49,8 @@ class Attempt:
         task.progress.record = self.record
         # The outcome of a model that a dead driver started.
         self.adopted: Outcome | None = None
+        # How long that model had run before the clock of the stage began; None if nobody can tell.
+        self.ran_before: float | None = 0.0
         # What the backend is to start, as generating left it.
         self.job: Job | None = None
 
@@ -76,7 +78,7 @@ class Attempt:
                     continue
                 self.task.progress.stage = stage
                 getattr(verbs, stage)(self)
-                self._done(stage, clock())
+                self._done(stage, self._seconds(stage, clock))
             # To process the outputs of a failed run does not mend it.
             ran = self.record.stages["run"].state
             self.record.state = ran if ran in rec.FINAL else rec.PENDING
@@ -88,7 +90,7 @@ class Attempt:
                 # Also where an interrupt came between a model and whoever was to watch it.
                 process.end_tree(None, self.workspace.root, grace=5.0)
             told = _told(stage, error)
-            self._failed(stage, told, clock())
+            self._failed(stage, told, self._seconds(stage, clock))
             if told is error:
                 raise
             raise told from error
@@ -118,7 +120,13 @@ class Attempt:
         """Put into the record where the run comes from, as soon as that is known."""
         self.record.provenance = provenance(self.task.origin.config_dir)
 
-    def _done(self, stage: str, seconds: float) -> None:
+    def _seconds(self, stage: str, clock: Clock) -> float | None:
+        """How long a stage took, with what its model ran under a driver that died."""
+        if stage != "run":
+            return clock()
+        return None if self.ran_before is None else self.ran_before + clock()
+
+    def _done(self, stage: str, seconds: float | None) -> None:
         self.record.end(stage, rec.COMPLETED, seconds)
         done = self.record.stages[stage]
         done.why = self.reasons[stage]
@@ -171,7 +179,7 @@ class Attempt:
         record.metrics, record.exit_code, record.resources = {}, None, {}
         record.backend_facts = {}
 
-    def _failed(self, stage: str, error: BaseException, seconds: float) -> None:
+    def _failed(self, stage: str, error: BaseException, seconds: float | None) -> None:
         """Write down a failure, also on a full disk; the error itself is told by whoever catches it."""
         if isinstance(error, KeyboardInterrupt):
             state = rec.INTERRUPTED

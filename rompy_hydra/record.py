@@ -171,9 +171,10 @@ class RunRecord:
         self.state = state
         self.stages[stage] = StageRecord(state=state, started=now())
 
-    def end(self, stage: str, state: str, seconds: float) -> None:
+    def end(self, stage: str, state: str, seconds: float | None) -> None:
         record = self.stages[stage]
-        record.state, record.finished, record.seconds = state, now(), round(seconds, 4)
+        record.state, record.finished = state, now()
+        record.seconds = None if seconds is None else round(seconds, 4)
 
     def archive(self) -> dict[str, Json]:
         """What is kept of an attempt when the next one begins."""

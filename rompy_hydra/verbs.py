@@ -126,12 +126,13 @@ def run(attempt: Attempt) -> None:
         outcome = attempt.adopted or _execute(attempt, chosen)
         record.exit_code = outcome.exit_code
         record.resources = {
-            "seconds": round(outcome.seconds, 4),
+            "seconds": None if outcome.seconds is None else round(outcome.seconds, 4),
             "cpu_seconds": outcome.cpu_seconds,
             "peak_memory_bytes": outcome.peak_memory_bytes,
         }
         record.backend_facts |= dict(outcome.facts)
-        logger.info("the model ended with {} after {:.2f} s", outcome.exit_code, outcome.seconds)
+        after = "" if outcome.seconds is None else f" after {outcome.seconds:.2f} s"
+        logger.info("the model ended with {}{}", outcome.exit_code, after)
     else:
         attempt.begin("run", rec.RUNNING)
         attempt.reasons["run"] = "the model needs no execution"

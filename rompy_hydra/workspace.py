@@ -168,6 +168,13 @@ class Workspace:
             return None
         return int(text) if re.fullmatch(r"[0-9]{1,3}\n", text) else None
 
+    def ended_at(self) -> float | None:
+        """When `run.sh` ended, in seconds since 1970 by the file system's clock; None if it has not."""
+        try:
+            return os.stat(self.at(EXIT_CODE)).st_mtime
+        except OSError:
+            return None
+
     def leave_exit_code(self, code: int) -> None:
         """Do as `run.sh` does at its end, for a model that is started without it."""
         write_atomic(self.path / EXIT_CODE, f"{code}\n")

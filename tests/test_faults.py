@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import threading
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from rompy_hydra.errors import GenerateError, RunError
 from rompy_hydra.memory import state_of
 from rompy_hydra.record import RunRecord
 from rompy_hydra.stages import Busy
+from rompy_hydra.sweep.results import row_of
 from rompy_hydra.workspace import Workspace
 from tests.conftest import LIMIT, is_gone, living, wait_until
 
@@ -217,6 +220,54 @@ def test_a_model_that_ended_while_nobody_watched_is_not_started_again(start_driv
     assert started() == [model]
 
 
+def test_the_time_of_a_model_that_is_taken_over_counts_from_its_start(start_driver, directory, started):
+    first = start_driver(DRIVE_PATIENT)
+    started()
+    begin = time.monotonic()
+    first.kill()
+    second = start_driver(DRIVE_PATIENT)
+    wait_until(lambda: "looking for the model" in second.output)
+    seen = time.monotonic() - begin
+    (directory / "go").write_text("0")
+    assert second.wait() == 0, second.output
+    record = record_of(directory)
+    assert record.stages["run"].seconds >= record.resources["seconds"] >= seen
+    assert row_of("shoal", record).seconds >= seen
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_time_of_a_model_that_nobody_watched_ends_with_its_exit_code(
+    start_driver, directory, started, code
+):
+    end_unwatched(start_driver, directory, started, code, seconds=3600)
+    start_driver(DRIVE_PATIENT).wait()
+    record = record_of(directory)
+    assert record.exit_code == code
+    assert record.resources["seconds"] == 3600
+    assert 3600 <= record.stages["run"].seconds < 3600 + LIMIT
+    assert 3600 <= row_of("shoal", record).seconds < 3600 + LIMIT
+
+
+def test_no_time_is_told_of_a_model_that_ended_before_it_began(start_driver, directory, started):
+    end_unwatched(start_driver, directory, started, 0, seconds=-1)
+    assert start_driver(DRIVE_PATIENT).wait() == 0
+    record = record_of(directory)
+    assert (record.state, record.attempt) == ("completed", 1)
+    assert record.resources["seconds"] is record.stages["run"].seconds is None
+    assert row_of("shoal", record).seconds is None
+
+
+def end_unwatched(start_driver, directory, started, code, seconds):
+    """Let a model end without a driver, so long after its start by the clock of the files."""
+    driver = start_driver(DRIVE_PATIENT)
+    started()
+    driver.kill()
+    (directory / "go").write_text(str(code))
+    wait_until(lambda: Workspace(directory).exit_code() == code)
+    begin = datetime.fromisoformat(record_of(directory).stages["run"].started).timestamp()
+    os.utime(directory / "exit_code", (begin + seconds, begin + seconds))
+
+
 def test_what_a_model_left_running_while_nobody_watched_is_ended_with_it(start_driver, tmp_path):
     driver = start_driver("""
 commands = ["sh -c 'sleep 1000 & echo $! > late'; while [ ! -e go ]; do sleep 0.02; done"]
@@ -280,7 +331,9 @@ def test_a_timeout_of_the_second_driver_holds_for_the_model_that_it_took_over(
         DRIVE_PATIENT.replace("run.pipeline()", 'run.pipeline(run_kwargs={"timeout": 0.5})')
     )
     second.wait()
-    assert record_of(directory).state == "timed_out", second.output
+    record = record_of(directory)
+    assert record.state == "timed_out", second.output
+    assert record.stages["run"].seconds >= 0.5
     assert is_gone(model)
 
 

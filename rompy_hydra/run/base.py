@@ -141,7 +141,7 @@ class BaseRunBackend(ABC):
         It is waited for if it still runs. Here: the exit code that an ended `run.sh` left.
         """
         code = job.workspace.exit_code()
-        return None if code is None else Outcome(code, 0.0, facts={"adopted": True})
+        return None if code is None else Outcome(code, None, facts={"adopted": True})
 
     def clean_up(self, workspace: Workspace) -> None:
         """End and remove what a dead driver left of a run directory, besides processes on this machine."""

@@ -47,7 +47,7 @@ def outcome_of(container: Container, facts: Mapping[str, Any], job: Job, config:
         why += unwritable(job.workspace, str(facts["Config"]["User"]))
     return Outcome(
         exit_code=code,
-        seconds=ran_seconds(state) or 0.0,
+        seconds=ran_seconds(state),
         cpu_seconds=cpu_seconds(container.said(errors=False)),
         peak_memory_bytes=container.peak_memory_bytes,
         facts={"why": "; ".join(why)} if why else {},

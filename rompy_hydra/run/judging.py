@@ -31,10 +31,13 @@ class CheckLike(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a model ended: its exit code, times in seconds, memory in bytes, and the backend's facts."""
+    """How a model ended: its exit code, times in seconds, memory in bytes, and the backend's facts.
+
+    `seconds` is None where the backend cannot tell, as of a model that another driver started.
+    """
 
     exit_code: int
-    seconds: float
+    seconds: float | None
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
     facts: Mapping[str, Json] = field(default_factory=dict)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import sysconfig
-import time
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -80,7 +79,6 @@ class LocalRunBackend(BaseRunBackend):
         return self._run(job, ["/bin/sh", job.workspace.at(SCRIPT)], job.secrets)
 
     def adopt(self, job: Job) -> Outcome | None:
-        begin = time.monotonic()
         mark = job.workspace.root
         known = job.reported.get("pid")
         pid = None
@@ -98,7 +96,7 @@ class LocalRunBackend(BaseRunBackend):
         code = job.workspace.exit_code()
         if code is None:
             raise failure(RunError, job.workspace, "the model was ended from outside")
-        return Outcome(code, time.monotonic() - begin, facts={"adopted": True})
+        return Outcome(code, None, facts={"adopted": True})
 
     def call(self, job: Job, model_run: RunLike) -> Outcome:
         """Call `model_run.config.run(model_run)` in a process of its own, in the workspace."""

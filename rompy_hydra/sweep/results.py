@@ -22,7 +22,7 @@ from loguru import logger
 from rompy_hydra.errors import SweepError
 from rompy_hydra.memory import state_of
 from rompy_hydra.provenance import Json, json_text, read_json
-from rompy_hydra.record import DamagedRecord, RunRecord
+from rompy_hydra.record import PENDING, DamagedRecord, RunRecord
 from rompy_hydra.sweep.index import locked
 from rompy_hydra.sweep.label import named
 from rompy_hydra.workspace import Workspace, write_atomic
@@ -51,12 +51,15 @@ def row_of(label: str, record: RunRecord, state: str | None = None) -> Row:
     """The row of a run from its record; `state` where the record cannot know it (lost)."""
     resources = record.resources
     seconds = [stage.seconds for stage in record.stages.values() if stage.seconds is not None]
+    run = record.stages["run"]
+    # The rest alone would make the model look quick.
+    known = bool(seconds) and (run.state == PENDING or run.seconds is not None)
     return Row(
         label=label,
         state=state or record.state,
         parameters={key.lstrip("+"): v for key, v in record.parameters.items() if named(key)},
         attempts=record.attempt,
-        seconds=round(sum(seconds), 4) if seconds else None,
+        seconds=round(sum(seconds), 4) if known else None,
         cpu_seconds=cast("float | None", resources.get("cpu_seconds")),
         peak_memory_bytes=cast("int | None", resources.get("peak_memory_bytes")),
         exit_code=record.exit_code,

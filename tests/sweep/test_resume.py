@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -120,6 +121,22 @@ def test_a_model_whose_start_was_not_written_down_is_not_run_again(sweeps):
     assert [fact["path"] for fact in record["inputs"]] == ["probe.sh"]
     assert record["stages"]["generate"]["state"] == "completed"
     assert "1 done before" in sweeps.sweep(f"{X}=1")
+
+
+def test_the_table_has_the_whole_time_of_a_model_that_outlived_its_driver(sweeps):
+    sweeps.hold()
+    driver = sweeps.start_sweep(f"{X}=1")
+    sweeps.wait_for_models(1)
+    begin = time.monotonic()
+    driver.kill()
+    second = sweeps.start_sweep(f"{X}=1")
+    wait_until(lambda: len(list((sweeps.runs()["1"] / "attempts").glob("*.claim"))) == 2)
+    seen = time.monotonic() - begin
+    sweeps.release()
+    assert second.wait() == 0, second.output
+    (row,) = sweeps.table()
+    assert (row["state"], row["attempts"]) == ("completed", "1")
+    assert float(row["seconds"]) >= seen
 
 
 def test_a_failure_from_a_clock_that_is_ahead_is_tried_again(sweeps):
