@@ -8,10 +8,11 @@ import os
 from rompy_hydra import claim
 from rompy_hydra import record as rec
 from rompy_hydra.errors import ConfigError
+from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.provenance import Json, hash_file
 from rompy_hydra.record import RunRecord
 from rompy_hydra.task import Task
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace import EVERYTHING, Workspace
 
 
 def needed(task: Task, record: RunRecord | None) -> dict[str, str]:
@@ -101,7 +102,23 @@ def _stranger(task: Task) -> str:
                 f"{path} is there already and differs from what the run would write. Choose another "
                 "run_id or output_dir, or say overwrite=true: it moves the directory aside"
             )
+    inputs = {item.path for item in task.inputs}
+    for name in task.workspace.in_the_way(_made_by(task.model_run.config)):
+        if name not in inputs:
+            return (
+                f"{task.workspace.path / name} is there already, and the model would replace it "
+                "(model.outputs, model.success). Choose another run_id or output_dir, or say "
+                "overwrite=true: it moves the directory aside"
+            )
     return ""
+
+
+def _made_by(config: object) -> list[str]:
+    """The files that a model makes as far as its configuration names them; globs."""
+    if not isinstance(config, BaseConfig):
+        return []
+    named = [*config.outputs, *config.success.must_exist, config.success.log_file]
+    return [glob for glob in named if glob != EVERYTHING]
 
 
 def _difference(record: RunRecord, task: Task) -> str:

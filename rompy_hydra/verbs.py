@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -30,7 +29,15 @@ from rompy_hydra.record import Clock, FileFact, file_fact
 from rompy_hydra.run.base import Outcome, failure, judge
 from rompy_hydra.run.local import LocalRunBackend
 from rompy_hydra.task import Task
-from rompy_hydra.workspace import METRICS, Workspace, copy_atomic, link_atomic, write_atomic, write_new
+from rompy_hydra.workspace import (
+    EVERYTHING,
+    METRICS,
+    Workspace,
+    copy_atomic,
+    link_atomic,
+    write_atomic,
+    write_new,
+)
 
 if TYPE_CHECKING:
     from rompy_hydra.attempt import Attempt
@@ -142,7 +149,7 @@ def run(attempt: Attempt) -> None:
     if not names and not workspace.exists():
         raise ModelFailed(f"the model removed its own run directory {workspace.path}")
     known = {fact.path for fact in record.inputs} | set(record.found)
-    wanted = _matching(workspace, getattr(config, "outputs", ("**/*",)))
+    wanted = workspace.meant_by(getattr(config, "outputs", (EVERYTHING,)))
     record.outputs = [file_fact(workspace, name) for name in names if name not in known and wanted(name)]
     record.checks = list(judge(task.model_run, workspace, outcome))
 
@@ -213,12 +220,3 @@ def postprocess(attempt: Attempt) -> None:
     record.outputs = [f if f.is_intact(workspace) else file_fact(workspace, f.path) for f in outputs]
     known = {fact.path for fact in (*record.inputs, *record.outputs)}.union(record.found)
     record.products = [file_fact(workspace, name) for name in workspace.names() if name not in known]
-
-
-def _matching(workspace: Workspace, patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a file of the run is meant by one of the globs; a directory means all that is below it."""
-    if "**/*" in patterns:
-        return lambda _name: True
-    root = workspace.path
-    found = {path.relative_to(root) for pattern in patterns for path in root.glob(pattern)} - {Path()}
-    return lambda name: not found.isdisjoint([Path(name), *Path(name).parents])

@@ -20,7 +20,7 @@ import contextlib
 import functools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rompy_hydra.atomic import copy_atomic, is_partial, link_atomic, write_atomic, write_new
@@ -34,6 +34,9 @@ METRICS = "metrics.json"
 COMPOSED = ".hydra"
 ATTEMPTS = "attempts"
 BUILD_LOG = "build.log"
+
+# The glob of a model that does not say which files are its outputs.
+EVERYTHING = "**/*"
 
 # Files of the engine itself: neither inputs nor outputs of the model.
 _ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, COMPOSED, ATTEMPTS, BUILD_LOG}
@@ -201,6 +204,21 @@ class Workspace:
             with contextlib.suppress(OSError):  # deleted meanwhile
                 if _is_file(entry):
                     yield name, entry.stat()
+
+    def meant_by(self, globs: Sequence[str]) -> Callable[[str], bool]:
+        """Whether a file is meant by one of the globs; a directory means all that is below it."""
+        if EVERYTHING in globs:
+            return lambda _name: True
+        found = {path.relative_to(self.path) for glob in globs for path in self.path.glob(glob)} - {Path()}
+        return lambda name: not found.isdisjoint([Path(name), *Path(name).parents])
+
+    def in_the_way(self, globs: Sequence[str]) -> Iterator[str]:
+        """The paths at which a model that makes what is meant by the globs would find something.
+
+        Also links, wherever they lead, since a model would write through them.
+        """
+        meant = self.meant_by(globs)
+        return (name for name, _ in _walk(self.root, "") if name in globs or meant(name))
 
     def is_own(self, relative: str) -> bool:
         """Whether a path inside the directory is the engine's own, or lies below such."""

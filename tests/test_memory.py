@@ -293,6 +293,52 @@ def test_a_file_of_somebody_else_is_never_replaced(run, name):
     assert (run.directory.with_name("shoal.old-1") / name).read_text() == "somebody else's"
 
 
+@pytest.mark.parametrize(
+    ("name", "declared"),
+    [
+        ("out.nc", {"outputs": ["out.nc"]}),
+        ("out.nc", {"outputs": ["*.nc", "**/*"]}),
+        ("fields/deep/a.nc", {"outputs": ["fields"]}),
+        ("fields/deep/a.nc", {"success": {"must_exist": ["**/*.nc"]}}),
+        ("out.nc", {"success": {"must_exist": ["out.nc"]}}),
+        ("model.log", {"success": {"log_file": "model.log"}}),
+    ],
+)
+def test_what_the_model_says_that_it_makes_is_not_made_over_a_file_of_somebody_else(run, name, declared):
+    path = run.directory / name
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
+    with pytest.raises(ConfigError, match=rf"{name} is there already.*moves the directory aside"):
+        run(**declared)
+    assert path.read_text() == "precious"
+    assert run.starts() == 0
+    command = f"mkdir -p fields/deep; cp INPUT out.nc; cp INPUT '{name}'"
+    assert run(overwrite=True, commands=[command], **declared).state == "completed"
+    assert (run.directory.with_name("shoal.old-1") / name).read_text() == "precious"
+
+
+def test_a_model_does_not_write_through_a_link_of_somebody_else(run, tmp_path):
+    run.directory.mkdir(parents=True)
+    (run.directory / "out.nc").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=r"out.nc is there already"):
+        run(outputs=["out.nc"])
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_an_input_that_is_an_output_as_well_is_none_of_somebody_else(run):
+    run.directory.mkdir(parents=True)
+    (run.directory / "INPUT").write_text("f=0.02\n")
+    assert run(success={"must_exist": ["INPUT"]}).state == "completed"
+
+
+def test_a_directory_that_is_made_ready_for_outputs_is_welcome(run):
+    (run.directory / "fields").mkdir(parents=True)
+    assert run(commands=["cp INPUT fields/a.nc"], outputs=["fields/*"]).state == "completed"
+    assert [fact.path for fact in run(outputs=["fields/*"], commands=["cp INPUT fields/a.nc"]).outputs] == [
+        "fields/a.nc"
+    ]
+
+
 def test_an_input_of_somebody_else_with_the_same_content_is_welcome(run):
     run.directory.mkdir(parents=True)
     (run.directory / "INPUT").write_text("f=0.02\n")

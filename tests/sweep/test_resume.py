@@ -222,6 +222,19 @@ def test_a_directory_that_holds_another_configuration_is_refused(sweeps):
     assert sweeps.snapshot() == before
 
 
+def test_a_file_of_somebody_else_where_a_point_puts_its_output_is_refused(sweeps):
+    path = sweeps.path / "model=probe,x=1,processor=noop" / "result.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
+    before = sweeps.snapshot()
+    assert "result.txt is there already" in sweeps.sweep(f"{X}=1,2", code=2)
+    assert sweeps.snapshot() == before
+    assert "2 points: 2 completed" in sweeps.sweep(f"{X}=1,2", "overwrite=true")
+    assert (
+        path.parent.with_name(f"{path.parent.name}.old-1").joinpath("result.txt").read_text() == "precious"
+    )
+
+
 def test_stages_that_are_left_out_are_done_by_a_later_command(sweeps):
     out = sweeps.sweep(f"{X}=1,2", "pipeline.stages=[generate]")
     assert "2 points: 2 pending" in out
