@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -14,10 +15,43 @@ from rompy_hydra import record as rec
 from rompy_hydra.errors import PluginError, RunLost
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.provenance import Json
+from rompy_hydra.record import RunRecord
 from rompy_hydra.run.base import BaseRunBackend, Outcome
+from rompy_hydra.task import Task
 
 if TYPE_CHECKING:
     from rompy_hydra.attempt import Attempt
+
+
+def fate(task: Task, record: RunRecord, reasons: Mapping[str, str]) -> str:
+    """What is to be said of a lost run whose model is not started again; '' if it is, as far as is seen.
+
+    It is a look at this machine and the run directory: a container that still runs is not asked for.
+    """
+    stage = record.stages["run"]
+    if "run" not in reasons:
+        return "its model has ended: the rest is done" if stage.state == rec.COMPLETED else ""
+    backend = task.backend.backend if task.backend else None
+    started = stage.state == rec.RUNNING if "generate" not in reasons else tells_of_run(task, reasons)
+    if backend is None or not started or stage.key != task.run_key:
+        return ""
+    if task.workspace.exit_code() is not None:
+        return "its model has ended: its results are taken"
+    pid = record.backend_facts.get("pid")
+    if process.find_leader(task.workspace.root, pid if isinstance(pid, int) else None):
+        return "its model still runs: it is waited for"
+    return ""
+
+
+def tells_of_run(task: Task, reasons: Mapping[str, str]) -> bool:
+    """Whether the record of generating tells as well what is started after it, by its key.
+
+    So it need not be written again when a model starts whose backend reports at once: that
+    writes it, together with what was started, and not at all for a model that is over by then.
+    """
+    backend = task.backend.backend if task.backend else None
+    both = "generate" in reasons and "run" in reasons
+    return both and backend is not None and backend.reports_at_once
 
 
 def adopt_or_end(attempt: Attempt) -> Outcome | None:

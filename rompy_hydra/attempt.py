@@ -8,7 +8,7 @@ from loguru import logger
 
 from rompy_hydra import claim, process, verbs
 from rompy_hydra import record as rec
-from rompy_hydra.adoption import adopt_or_end
+from rompy_hydra.adoption import adopt_or_end, tells_of_run
 from rompy_hydra.errors import (
     GenerateError,
     ModelTimedOut,
@@ -56,14 +56,8 @@ class Attempt:
 
     @property
     def tells_of_run(self) -> bool:
-        """Whether the record of generating tells as well what is started after it, by its key.
-
-        So it need not be written again when a model starts whose backend reports at once: that
-        writes it, together with what was started, and not at all for a model that is over by then.
-        """
-        backend = self.task.backend.backend if self.task.backend else None
-        both = "generate" in self.reasons and "run" in self.reasons
-        return both and backend is not None and backend.reports_at_once
+        """Whether the record of generating tells as well what is started after it."""
+        return tells_of_run(self.task, self.reasons)
 
     def do(self) -> RunRecord:
         """The needed stages in order; the record is final when this returns or raises."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rompy_hydra import claim
+from rompy_hydra.adoption import fate
 from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError, shortened
 from rompy_hydra.memory import existing, needed
 from rompy_hydra.record import COMPLETED, FAILED, LOST, PENDING, TIMED_OUT, RunRecord, now
@@ -18,7 +19,7 @@ from rompy_hydra.sweep.points import Grid, Point
 from rompy_hydra.sweep.results import Row, row_of
 from rompy_hydra.task import Task
 
-RUN = "run"  # not done yet
+RUN = "run"  # not done yet, or its model has outlived its driver
 RETRY = "retry"  # failed, timed out, interrupted or lost before
 AGAIN = "again"  # done, but something changed, or everything is asked for
 SKIP = "skip"  # done and unchanged
@@ -179,9 +180,17 @@ def judged(task: Task, retry: Retry, since: str = "") -> Verdict:
         # It failed under another driver while this one was starting; a later command tries it again.
         # What a clock that is ahead has written says nothing of that.
         return Verdict(LEAVE, f"{state} just now", row_of(label, record, state), seen)
+    before = f"{state} before"
+    told = fate(task, record, reasons) if state == LOST else ""
+    if retry == "all" and "run" not in reasons:
+        told = ""  # what was completed of it is done again as well
+    if told and retry == "none":
+        before += f"; with sweep.retry=lost, {told}"
+    elif told:
+        return Verdict(RUN, told, seen=seen)
     if retry in ("failed", "all") or (retry == "lost" and state not in (FAILED, TIMED_OUT)):
-        return Verdict(RETRY, f"{state} before", seen=seen)
-    return Verdict(LEAVE, f"{state} before", row_of(label, record, state), seen)
+        return Verdict(RETRY, before, seen=seen)
+    return Verdict(LEAVE, before, row_of(label, record, state), seen)
 
 
 def _state(task: Task, record: RunRecord, number: int) -> str:

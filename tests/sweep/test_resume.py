@@ -139,6 +139,38 @@ def test_the_table_has_the_whole_time_of_a_model_that_outlived_its_driver(sweeps
     assert float(row["seconds"]) >= seen
 
 
+@pytest.mark.parametrize("retry", ["failed", "lost", "all", "none"])
+@pytest.mark.parametrize(
+    ("ended", "told"),
+    [
+        (False, "its model still runs: it is waited for"),
+        (True, "its model has ended: its results are taken"),
+    ],
+)
+def test_a_dry_run_tells_what_becomes_of_a_model_that_outlived_its_driver(sweeps, retry, ended, told):
+    sweeps.hold()
+    driver = sweeps.start_sweep(f"{X}=1")
+    sweeps.wait_for_models(1)
+    driver.kill()
+    if ended:
+        sweeps.release()
+        wait_until((sweeps.runs()["1"] / "exit_code").exists)
+    out = sweeps.sweep(f"{X}=1", f"sweep.retry={retry}", "--dry-run")
+    assert told in out
+    line = next(line for line in out.splitlines() if told in line)
+    assert line.split()[0] == ("leave" if retry == "none" else "run")
+    sweeps.release()
+    done = "1 failed before and left" if retry == "none" else "1 completed"
+    assert done in sweeps.sweep(f"{X}=1", f"sweep.retry={retry}", code=1 if retry == "none" else 0)
+    assert sweeps.started() == ["1"]
+    assert sweeps.record(1)["attempt"] == 1
+
+
+def test_a_dry_run_tells_that_a_lost_model_is_run_again(sweeps):
+    leave_one_failed_and_one_lost(sweeps)
+    assert sweeps.sweep(f"{X}=3", "--dry-run").split()[0] == "retry"
+
+
 def test_a_failure_from_a_clock_that_is_ahead_is_tried_again(sweeps):
     sweeps.fail(1)
     sweeps.sweep(f"{X}=1", code=1)
