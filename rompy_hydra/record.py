@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from rompy_hydra.errors import RompyHydraError
 from rompy_hydra.file_fact import FileFact, file_fact
@@ -107,7 +107,7 @@ class RunRecord:
                 "run_id or output_dir"
             ) from error
         try:
-            data = read_json(text)
+            data = _parsed(text)
             version = data["schema_version"]
             if version != SCHEMA_VERSION:
                 raise ValueError(f"schema_version {version!r} is not {SCHEMA_VERSION}")
@@ -119,10 +119,11 @@ class RunRecord:
                 data[files] = [FileFact(**fact) for fact in data[files]]
             return cls(**data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what = str(error) if type(error) is ValueError else "a part of it is missing or unknown"
             raise DamagedRecord(
-                f"{path} is damaged ({error}). It was left as it is; move "
-                f"{os.path.dirname(path)} aside, or "
-                "run with overwrite=true, which does that"
+                f"{path} is damaged ({what}). It was left as it is; move "
+                f"{os.path.dirname(path)} aside, or run with overwrite=true, which does that and, in a "
+                "sweep, leaves the completed runs as they are"
             ) from error
 
     def save(self, workspace: Workspace) -> None:
@@ -192,6 +193,23 @@ class RunRecord:
 def _kinds() -> dict[str, type]:
     """What kind of value each field has that is never None."""
     return {name: type(value) for name, value in vars(RunRecord("")).items() if value is not None}
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    """A record as JSON has it; ValueError says in plain words why it is none."""
+    if not text.strip():
+        raise ValueError("it is empty")
+    try:
+        data = read_json(text)
+    except ValueError:
+        raise ValueError("it is no JSON, or not all of it is there") from None
+    if not isinstance(data, dict):
+        raise ValueError("it is no record")
+    for name in ("schema_version", "run_id", "stages", "inputs", "outputs", "products"):
+        # A record of another version is told by its version alone.
+        if name not in data and data.get("schema_version", SCHEMA_VERSION) == SCHEMA_VERSION:
+            raise ValueError(f"it has no {name}")
+    return data
 
 
 def _write_in_place(path: Path, text: str) -> bool:

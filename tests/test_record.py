@@ -92,6 +92,26 @@ def test_a_damaged_record_is_told_and_left_as_it_is(workspace, content):
     assert workspace.record.read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "it is empty"),
+        (b"{", "it is no JSON, or not all of it is there"),
+        (b"\xff\xfe\x00", "it is no JSON, or not all of it is there"),
+        (b"[]", "it is no record"),
+        (b"{}", "it has no schema_version"),
+        (b'{"schema_version": 2}', "schema_version 2 is not 1"),
+        (b'{"schema_version": 1, "run_id": "a"}', "it has no stages"),
+    ],
+)
+def test_what_is_wrong_with_a_damaged_record_is_said_in_plain_words(workspace, content, what):
+    workspace.record.write_bytes(content)
+    with pytest.raises(DamagedRecord) as error:
+        RunRecord.load(workspace)
+    assert f"is damaged ({what})" in str(error.value)
+    assert "leaves the completed runs as they are" in str(error.value)
+
+
 def test_every_single_missing_or_mistyped_field_is_either_filled_or_told(workspace):
     RunRecord("a").save(workspace)
     whole = json.loads(workspace.record.read_text())
