@@ -121,7 +121,7 @@ def summary_lines(summary: Summary, config: SweepConfig) -> list[str]:
     }
     counts += [f"{count} {what}" for what, count in more.items() if count]
     lines = [f"sweep      {summary.total} points: {', '.join(counts)} in {summary.seconds:.1f} s"]
-    if summary.counts.get(COMPLETED, 0) > 1:
+    if summary.counts.get(COMPLETED, 0) > 1 and summary.slowest:
         slowest = ", ".join(f"{label} {seconds:.1f} s" for seconds, label in summary.slowest)
         lines.append(f"slowest    {slowest}")
     if summary.interrupted:
