@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rompy_hydra.cli.display import PlainWatcher, watcher
 from rompy_hydra.cli.report import say
@@ -17,7 +17,7 @@ from rompy_hydra.compose.sweeper import Request, SweepInvalid
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE
 from rompy_hydra.record import COMPLETED
 from rompy_hydra.sweep.config import SweepConfig
-from rompy_hydra.sweep.forecast import AGAIN, ELSEWHERE, LEAVE, RETRY, RUN, SKIP, Forecast, Verdict
+from rompy_hydra.sweep.forecast import AGAIN, ELSEWHERE, RETRY, RUN, SKIP, Forecast, Verdict
 from rompy_hydra.sweep.points import Point
 from rompy_hydra.sweep.results import RESULTS
 from rompy_hydra.sweep.summary import Summary
@@ -104,11 +104,15 @@ def forecast_line(forecast: Forecast, config: SweepConfig) -> str:
     told = {
         "to run": forecast.count(RUN, RETRY, AGAIN),
         "done and unchanged": forecast.count(SKIP),
-        "failed before and left": forecast.count(LEAVE),
+        **_left(forecast.left),
         "run by another driver": forecast.count(ELSEWHERE),
     }
     parts = ", ".join(f"{count} {what}" for what, count in told.items() if count)
     return f"{forecast.size} points in {config.path}: {parts}"
+
+
+def _left(states: Mapping[str, int]) -> dict[str, int]:
+    return {f"{state} before and left": count for state, count in sorted(states.items())}
 
 
 def summary_lines(summary: Summary, config: SweepConfig) -> list[str]:
@@ -116,7 +120,7 @@ def summary_lines(summary: Summary, config: SweepConfig) -> list[str]:
     counts = [f"{count} {state}" for state, count in sorted(summary.counts.items())]
     more = {
         "done before": summary.skipped,
-        "failed before and left": summary.left,
+        **_left(summary.left),
         "not started": summary.not_started,
     }
     counts += [f"{count} {what}" for what, count in more.items() if count]
@@ -133,7 +137,7 @@ def summary_lines(summary: Summary, config: SweepConfig) -> list[str]:
         lines.append(f"problem    {summary.problem}")
     lines.append(f"results    {config.path / RESULTS}")
     if summary.failed and config.retry in ("lost", "none"):
-        lines.append("next       with sweep.retry=failed the same command tries the failed runs again")
+        lines.append("next       with sweep.retry=failed the same command tries them again")
     elif summary.failed or summary.not_started:
         lines.append("next       run the same command again: only what is missing is done")
     return lines

@@ -262,5 +262,5 @@ def run_sweep(plan: Plan, forecast: Forecast, watcher: Watcher, results: Results
     """Carry out a plan that was looked at, and leave `results.csv` complete."""
     engine = Engine(plan, forecast, watcher, results)
     engine.summary.skipped = forecast.count(SKIP)
-    engine.summary.left = forecast.count(LEAVE)
+    engine.summary.left = dict(forecast.left)
     return engine.run()

@@ -66,6 +66,8 @@ class Forecast:
     decisions: bytearray = field(default_factory=bytearray)
     claims: array[int] = field(default_factory=lambda: array("L"))
     directories: array[int] = field(default_factory=lambda: array("Q"))
+    # States of the points that are left as they are: how many have each.
+    left: dict[str, int] = field(default_factory=dict)
     # By place, kind of reason and hint.
     problems: dict[tuple[str, str, str], Found] = field(default_factory=dict)
     # Whether two points have one name: their names' hashes, since names alone would fill the memory.
@@ -91,6 +93,8 @@ class Forecast:
     def add(self, point: Point, verdict: Verdict) -> None:
         self.decisions.append(_CODES.index(verdict.decision))
         self._saw(verdict.seen)
+        if verdict.decision == LEAVE and verdict.row is not None:
+            self.left[verdict.row.state] = self.left.get(verdict.row.state, 0) + 1
         key = hash(point.label)
         if key in self._seen:
             self._problem(point.label, _same_label(point))

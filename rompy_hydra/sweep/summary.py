@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rompy_hydra.record import COMPLETED, INTERRUPTED, PENDING, TIMED_OUT
@@ -24,9 +25,9 @@ class Summary:
     total: int = 0
     # Runs that ended while this driver worked, by state, its own ones and those of other drivers.
     counts: dict[str, int] = field(default_factory=dict)
-    # Done before and unchanged; failed before and not to be tried again.
+    # Done before and unchanged; not completed before and not to be tried again, by state.
     skipped: int = 0
-    left: int = 0
+    left: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     slowest: list[tuple[float, str]] = field(default_factory=list)
     # Failures by their kind: how many, an example's label, its whole message.
@@ -57,11 +58,9 @@ class Summary:
             failures[kind] = (before + count, example[0], example[1])
         return Summary(
             total=earlier.total + self.total,
-            counts={
-                s: earlier.counts.get(s, 0) + self.counts.get(s, 0) for s in earlier.counts | self.counts
-            },
+            counts=_together(earlier.counts, self.counts),
             skipped=earlier.skipped + self.skipped,
-            left=earlier.left + self.left,
+            left=_together(earlier.left, self.left),
             seconds=earlier.seconds + self.seconds,
             slowest=heapq.nlargest(_SLOWEST, earlier.slowest + self.slowest),
             failures=failures,
@@ -73,11 +72,16 @@ class Summary:
     @property
     def failed(self) -> int:
         """Runs that are not completed after an attempt, of this command or an earlier one."""
-        return self.left + sum(count for state, count in self.counts.items() if state not in _SOUND)
+        ended = sum(count for state, count in self.counts.items() if state not in _SOUND)
+        return sum(self.left.values()) + ended
 
     @property
     def not_started(self) -> int:
-        return self.total - self.skipped - self.left - sum(self.counts.values())
+        return self.total - self.skipped - sum(self.left.values()) - sum(self.counts.values())
+
+
+def _together(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {state: one.get(state, 0) + other.get(state, 0) for state in {**one, **other}}
 
 
 def is_failure(state: str) -> bool:

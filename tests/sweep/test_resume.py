@@ -78,13 +78,15 @@ def leave_one_failed_and_one_lost(sweeps):
     [
         ("failed", "3 completed, 1 done before", ["2", "3", "4"]),
         ("lost", "2 completed, 1 done before, 1 failed before and left", ["3", "4"]),
-        ("none", "1 completed, 1 done before, 2 failed before and left", ["4"]),
+        ("none", "1 completed, 1 done before, 1 failed before and left, 1 lost before and left", ["4"]),
         ("all", "4 completed", ["1", "2", "3", "4"]),
     ],
 )
 def test_what_is_tried_again_is_up_to_the_user(sweeps, retry, summary, again):
     leave_one_failed_and_one_lost(sweeps)
     before = sweeps.started()
+    forecast = sweeps.sweep(f"{X}=1,2,3,4", f"sweep.retry={retry}", "--dry-run")
+    assert ("1 lost before and left" in forecast) == ("lost" in summary)
     out = sweeps.sweep(f"{X}=1,2,3,4", f"sweep.retry={retry}", code=1 if "left" in summary else 0)
     assert f"4 points: {summary} in" in out
     assert ("with sweep.retry=failed" in out) == ("left" in summary)
