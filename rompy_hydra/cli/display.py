@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from rompy_hydra.cli.report import say
+from rompy_hydra.cli.report import counted, say
 from rompy_hydra.record import COMPLETED, INTERRUPTED
 from rompy_hydra.sweep.forecast import LEAVE, SKIP, Forecast
 from rompy_hydra.sweep.plan import Plan, Watcher
@@ -37,7 +37,8 @@ class PlainWatcher:
         self._total = forecast.size - forecast.count(SKIP, LEAVE)
         skipped = forecast.count(SKIP)
         before = f", {skipped} done before" if skipped else ""
-        say([f"sweep      {plan.config.path}: {forecast.size} points{before}, {plan.workers} at once"])
+        points = counted(forecast.size, "point")
+        say([f"sweep      {plan.config.path}: {points}{before}, {plan.workers} at once"])
 
     def state(self, label: str, state: str) -> None:
         """A log tells only what is finished."""
@@ -76,7 +77,8 @@ class LiveWatcher:
         self._total = forecast.size - forecast.count(SKIP, LEAVE)
         self._skipped = forecast.count(SKIP)
         self._begun = time.monotonic()
-        self._console.print(f"sweep      {plan.config.path}: {forecast.size} points", highlight=False)
+        points = counted(forecast.size, "point")
+        self._console.print(f"sweep      {plan.config.path}: {points}", highlight=False)
         self._live.start()
 
     def state(self, label: str, state: str) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from rompy_hydra.cli.display import PlainWatcher, watcher
-from rompy_hydra.cli.report import say
+from rompy_hydra.cli.report import counted, say
 from rompy_hydra.cli.tables import problem_table, table
 from rompy_hydra.compose import app
 from rompy_hydra.compose.composer import Composer
@@ -86,7 +86,8 @@ def _stock_answer(request: Request) -> int:
             first, *rest = str(error).splitlines() or [type(error).__name__]
             failed.append(f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first)
     place = f" in {request.config.path}" if request.config is not None else ""
-    say([f"{len(request.answers)} runs, {len(failed)} failed{place}", *(f"  {line}" for line in failed)])
+    runs = counted(len(request.answers), "run")
+    say([f"{runs}, {len(failed)} failed{place}", *(f"  {line}" for line in failed)])
     return 1 if failed else 0
 
 
@@ -108,7 +109,7 @@ def forecast_line(forecast: Forecast, config: SweepConfig) -> str:
         "run by another driver": forecast.count(ELSEWHERE),
     }
     parts = ", ".join(f"{count} {what}" for what, count in told.items() if count)
-    return f"{forecast.size} points in {config.path}: {parts}"
+    return f"{counted(forecast.size, 'point')} in {config.path}: {parts}"
 
 
 def _left(states: Mapping[str, int]) -> dict[str, int]:
@@ -124,14 +125,16 @@ def summary_lines(summary: Summary, config: SweepConfig) -> list[str]:
         "not started": summary.not_started,
     }
     counts += [f"{count} {what}" for what, count in more.items() if count]
-    lines = [f"sweep      {summary.total} points: {', '.join(counts)} in {summary.seconds:.1f} s"]
+    points = counted(summary.total, "point")
+    lines = [f"sweep      {points}: {', '.join(counts)} in {summary.seconds:.1f} s"]
     if summary.counts.get(COMPLETED, 0) > 1 and summary.slowest:
         slowest = ", ".join(f"{label} {seconds:.1f} s" for seconds, label in summary.slowest)
         lines.append(f"slowest    {slowest}")
     if summary.interrupted:
         lines.append("stopped    by an interrupt; the running models were ended")
     elif summary.stopped_early:
-        lines.append(f"stopped    after {config.max_failures} failures (sweep.max_failures)")
+        failures = counted(config.max_failures or 0, "failure")
+        lines.append(f"stopped    after {failures} (sweep.max_failures)")
     lines += _failures(summary, config)
     if summary.problem:
         lines.append(f"problem    {summary.problem}")
@@ -154,5 +157,5 @@ def _failures(summary: Summary, config: SweepConfig) -> list[str]:
         if script.exists() and str(script) not in message:
             lines.append(f"           By hand: sh {shlex.quote(str(script))}")
     if len(kinds) > _SHOWN_KINDS:
-        lines.append(f"... and {len(kinds) - _SHOWN_KINDS} more kinds of failures, see the table")
+        lines.append(f"... and {len(kinds) - _SHOWN_KINDS} more of other kinds, see the table")
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rompy_hydra.cli.report import counted
 from rompy_hydra.sweep.forecast import SHOWN_VALUES, Forecast
 
 _SHOWN_PROBLEMS = 20
@@ -37,10 +38,10 @@ def problem_table(forecast: Forecast) -> list[str]:
     lines = [_headline(len(found), forecast.size)]
     lines += [f"  {line}" for line in table([[row[n] for n in shown] for row in rows])]
     if len(found) > _SHOWN_PROBLEMS:
-        lines.append(f"  ... and {len(found) - _SHOWN_PROBLEMS} more problems")
+        lines.append(f"  ... and {len(found) - _SHOWN_PROBLEMS} more")
     return lines
 
 
 def _headline(problems: int, points: int) -> str:
-    told = "1 problem" if problems == 1 else f"{problems} problems"
-    return f"rompy-hydra: the sweep cannot start: {told} in {points} points; nothing was changed"
+    told = f"{counted(problems, 'problem')} in {counted(points, 'point')}"
+    return f"rompy-hydra: the sweep cannot start: {told}; nothing was changed"

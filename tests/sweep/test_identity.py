@@ -30,8 +30,8 @@ def test_a_value_more_and_another_order_rename_nothing_and_repeat_nothing(sweeps
 
 def test_a_value_that_is_given_singly_makes_the_same_run_as_one_that_is_swept(sweeps):
     sweeps.sweep(f"{X}=1,2")
-    assert "1 points: 1 done before" in sweeps.sweep(f"{X}=2")
-    assert "1 points: 1 completed" in sweeps.sweep(f"{X}=3")
+    assert "1 point: 1 done before" in sweeps.sweep(f"{X}=2")
+    assert "1 point: 1 completed" in sweeps.sweep(f"{X}=3")
     assert "3 points: 3 done before" in sweeps.sweep(f"{X}=3,1,2")
     assert sweeps.started() == ["1", "2", "3"]
 

@@ -95,7 +95,7 @@ def test_sweeper_params_make_a_sweep_by_configuration(sweeps):
     out = sweeps.run("-m", "experiment=pair", "processor=noop")
     assert "2 points: 2 completed" in out
     assert sweeps.started() == ["1", "2"]
-    assert "1 points" in sweeps.run("-m", "experiment=pair", "processor=noop", f"{X}=2")
+    assert "1 point" in sweeps.run("-m", "experiment=pair", "processor=noop", f"{X}=2")
 
 
 def test_the_joblib_launcher_runs_a_sweep(sweeps):

@@ -47,6 +47,14 @@ def test_several_wrong_values_of_a_key_are_shown_together(sweeps, override, row)
     assert row in out
 
 
+def test_one_point_is_no_points(sweeps):
+    assert "1 problem in 1 point; nothing" in sweeps.run("-m", "model.friction=2", code=2)
+    assert sweeps.sweep(f"{X}=1", "--dry-run").endswith("1 point in sweeps/probe: 1 to run\n")
+    lines = sweeps.sweep(f"{X}=1", "hydra.launcher.workers=1").splitlines()
+    assert lines[0] == "sweep      sweeps/probe: 1 point, 1 at once"
+    assert lines[2].startswith("sweep      1 point: 1 completed in ")
+
+
 def test_a_mistake_in_every_one_of_many_points_does_not_fill_the_memory(tmp_path):
     limited = ["sh", "-c", 'ulimit -d 150000; exec "$@"', "sh", sys.executable, "-m", "rompy_hydra"]
     wrong = [*limited, "check", "-m", "model.frictoin=range(0,2500)"]

@@ -109,13 +109,13 @@ def model_without_driver(sweeps):
 
 @pytest.mark.usefixtures("model_without_driver")
 def test_only_generating_is_done_again_where_no_more_is_asked_for(sweeps):
-    assert "1 points: 1 pending" in sweeps.sweep(f"{X}=1", "pipeline.stages=[generate]")
+    assert "1 point: 1 pending" in sweeps.sweep(f"{X}=1", "pipeline.stages=[generate]")
     assert sweeps.started() == ["1"]
 
 
 @pytest.mark.usefixtures("model_without_driver")
 def test_a_model_whose_start_was_not_written_down_is_not_run_again(sweeps):
-    assert "1 points: 1 completed" in sweeps.sweep(f"{X}=1")
+    assert "1 point: 1 completed" in sweeps.sweep(f"{X}=1")
     assert sweeps.started() == sweeps.finished() == ["1"]
     record = sweeps.record(1)
     assert record["attempt"] == 1
@@ -180,7 +180,7 @@ def test_a_failure_from_a_clock_that_is_ahead_is_tried_again(sweeps):
     record = json.loads(path.read_bytes())
     path.write_text(json.dumps(record | {"updated": f"9{record['updated'][1:]}"}))
     sweeps.mend(1)
-    assert "1 points: 1 completed" in sweeps.sweep(f"{X}=1")
+    assert "1 point: 1 completed" in sweeps.sweep(f"{X}=1")
 
 
 def test_a_file_whose_name_is_no_text_is_an_output_as_any_other(sweeps):
