@@ -62,6 +62,8 @@ def delegate(composer: Composer, arguments: argparse.Namespace) -> int:
     if arguments.shell_completion:
         hydra.shell_completion(config_name=name, overrides=overrides)
         return 0
+    if arguments.cfg is not None or arguments.info is not None:
+        _refuse_several("--cfg" if arguments.cfg is not None else "--info", overrides)
     with composer.explained(overrides):
         if arguments.help:
             hydra.app_help(config_name=name, args_parser=parser(), args=arguments)
@@ -78,6 +80,17 @@ def delegate(composer: Composer, arguments: argparse.Namespace) -> int:
         else:
             hydra.show_info(arguments.info, config_name=name, overrides=overrides)
     return 0
+
+
+def _refuse_several(flag: str, overrides: Sequence[str]) -> None:
+    """Hydra would advise --multirun, which may have been given and does not help here."""
+    for each in parse(list(overrides)):
+        if each.is_sweep_override():
+            key = each.get_key_element()
+            raise ConfigError(
+                f"{key} has several values, and {flag} shows one configuration. Give it one: {key}=VALUE "
+                f"(a list is {key}=[1,2]). What a sweep would run is listed by -m --dry-run"
+            )
 
 
 def prepared(composer: Composer, overrides: Sequence[str]) -> Built:

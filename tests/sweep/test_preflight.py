@@ -151,6 +151,13 @@ def test_the_closest_setting_is_suggested_whatever_is_swept(sweeps, override, su
     assert ".  " not in out
 
 
+@pytest.mark.parametrize("flags", [["--cfg", "job"], ["-m", "--cfg", "job"], ["-m", "--info", "all"]])
+def test_a_flag_that_shows_one_configuration_refuses_several_values(sweeps, flags):
+    out = sweeps.run(*flags, "model.friction=0.1,0.2", code=2)
+    assert "model.friction has several values" in out
+    assert "--multirun" not in out
+
+
 def test_points_that_a_filter_leaves_out_are_not_run(sweeps):
     sweeps.sweep(f"{X}=range(1,7)", "sweep.filter=x % 2 == 0 and x < 6")
     assert sweeps.started() == ["2", "4"]
