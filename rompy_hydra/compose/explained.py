@@ -52,7 +52,19 @@ class Explained:
             return self._unknown(found[1], f"Add a key that is not there yet with +{found[1]}=...")
         if found := re.search(r"No match in the defaults list.*'([^']+)'|Override (\S+) looks", text):
             return self._unknown((found[1] or found[2]).split("=")[0], "")
+        if "Config group override must be" in text:
+            return self._no_option() or first_line(error)
         return first_line(error) if len(text) > 400 else text
+
+    def _no_option(self) -> str:
+        """The override that gives a group what is no name of an option."""
+        for override in parse(list(self._overrides)):
+            options = self._hydra.config_loader.get_group_options(override.key_or_group)
+            value = override.value()
+            if options and not override.is_sweep_override() and not isinstance(value, str | list):
+                hint = closest(str(value), options)
+                return f"{override.input_line}: the option of a group must be a name. {hint}"
+        return ""
 
     def _unknown(self, key: str, way_out: str) -> str:
         parent, _, last = key.rpartition(".")

@@ -63,11 +63,17 @@ def parse(overrides: list[str]) -> list[Override]:
         try:
             found.append(override_parser.parse_override(line))
         except HydraException as error:
-            raise ConfigError(
-                f"'{line}' is no override: write key=value, +key=value to add, ~key to remove; quote "
-                f"values with blanks or commas as in key='\"a, b\"' ({first_line(error)})"
-            ) from error
+            raise ConfigError(_no_override(line, first_line(error))) from error
+        if not found[-1].key_or_group:
+            raise ConfigError(_no_override(line, "there is no key"))
     return found
+
+
+def _no_override(line: str, why: str) -> str:
+    return (
+        f"'{line}' is no override: write key=value, +key=value to add, ~key to remove; quote "
+        f"values with blanks or commas as in key='\"a, b\"' ({why})"
+    )
 
 
 def whole_text(error: BaseException) -> str:
