@@ -12,6 +12,7 @@ from rompy_hydra.adoption import fate
 from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError, shortened
 from rompy_hydra.memory import existing, needed
 from rompy_hydra.record import COMPLETED, FAILED, LOST, PENDING, TIMED_OUT, RunRecord, now
+from rompy_hydra.redaction import is_hidden
 from rompy_hydra.stages import check
 from rompy_hydra.sweep.config import Retry
 from rompy_hydra.sweep.label import named
@@ -53,10 +54,11 @@ class Found:
 
     def add(self, value: object) -> None:
         self.count += 1
-        if value is not NO_VALUE and len(self.values) <= SHOWN_VALUES:
-            told = shortened(value)
-            if told not in self.values:
-                self.values.append(told)
+        told = value is not NO_VALUE and not is_hidden(self.problem.path)
+        if told and len(self.values) <= SHOWN_VALUES:
+            text = shortened(value)
+            if text not in self.values:
+                self.values.append(text)
 
 
 @dataclass

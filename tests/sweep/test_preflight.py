@@ -47,6 +47,12 @@ def test_several_wrong_values_of_a_key_are_shown_together(sweeps, override, row)
     assert row in out
 
 
+def test_a_wrong_key_that_is_named_like_a_secret_keeps_its_value(sweeps):
+    out = sweeps.run("-m", "model.friction=0.1,0.2", "+model.api_key=hunter1,hunter2", code=2)
+    assert "model.api_key" in out
+    assert "hunter" not in out
+
+
 def test_one_point_is_no_points(sweeps):
     assert "1 problem in 1 point; nothing" in sweeps.run("-m", "model.friction=2", code=2)
     assert sweeps.sweep(f"{X}=1", "--dry-run").endswith("1 point in sweeps/probe: 1 to run\n")
