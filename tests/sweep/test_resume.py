@@ -162,7 +162,7 @@ def test_a_dry_run_tells_what_becomes_of_a_model_that_outlived_its_driver(sweeps
     line = next(line for line in out.splitlines() if told in line)
     assert line.split()[0] == ("leave" if retry == "none" else "run")
     sweeps.release()
-    done = "1 failed before and left" if retry == "none" else "1 completed"
+    done = "1 lost before and left" if retry == "none" else "1 completed"
     assert done in sweeps.sweep(f"{X}=1", f"sweep.retry={retry}", code=1 if retry == "none" else 0)
     assert sweeps.started() == ["1"]
     assert sweeps.record(1)["attempt"] == 1
