@@ -95,9 +95,10 @@ def _refuse_several(flag: str, overrides: Sequence[str]) -> None:
 
 def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
     """One run, composed, checked, built and preflighted; nothing on disk is changed."""
-    for override in parse(list(overrides)):
-        if override.key_or_group.startswith("sweep."):
-            raise ConfigError(f"'{override.input_line}' is a setting of a sweep: add -m")
+    # Looked at as text: composing parses them anyway, and every start would pay for it twice.
+    for line in overrides:
+        if line.lstrip("+~").startswith("sweep."):
+            raise ConfigError(f"'{line}' is a setting of a sweep: add -m")
     composed = composer.compose(overrides)
     built = build_run(composed, composer.trusted)
     try:

@@ -34,6 +34,11 @@ from rompy_hydra.sweep.points import Assignment, Axis, Grid, Lazy, zipped
 _COUNTED = 1_000_000
 # Decimal numbers, as the grammar and Python read them alike.
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,30})?", re.ASCII)
+# What a sweep gives to each of its runs.
+_BY_THE_SWEEP = {
+    "run_id": "a sweep names its runs by their overrides; leave it out, or name the sweep: sweep.name=NAME",
+    "output_dir": "the runs of a sweep lie in its directory; say sweep.directory=DIR instead",
+}
 # Texts that Hydra's grammar reads as themselves.
 _WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_-]*", re.IGNORECASE)
 
@@ -48,6 +53,7 @@ def grid(
     typed = parse(list(arguments))
     given = {_path(override) for override in typed}
     defaults = parse([f"{key}={value}" for key, value in params.items()])
+    _refuse_own("hydra.sweeper.params", list(params))
     axes: dict[str, Axis] = {}
     intervals: dict[str, tuple[float, float, bool]] = {}
     for override in [*(each for each in defaults if _path(each) not in given), *typed]:
@@ -84,6 +90,21 @@ def batch(lines: Sequence[Sequence[str]]) -> Grid:
     return Grid(([tuple(replace(a, fixed=a.text in common) for a in point) for point in points],))
 
 
+def refuse_given(where: str, path: str) -> None:
+    """ConfigError if a key is one that a sweep gives to each of its runs."""
+    if path in _BY_THE_SWEEP:
+        raise ConfigError(f"{where}: {_BY_THE_SWEEP[path]}")
+
+
+def _refuse_own(where: str, keys: Sequence[str]) -> None:
+    """ConfigError if a file sweeps over what is the sweep's own."""
+    for key in keys:
+        path = key.lstrip("+~")
+        refuse_given(f"{where}: '{key}'", path)
+        if path.split(".")[0] in ("sweep", "hydra"):
+            raise ConfigError(f"{where}: '{key}' is a setting of the sweep: it has one value")
+
+
 def _path(override: Override) -> str:
     return str(override.get_key_element()).lstrip("+~")
 
@@ -110,11 +131,7 @@ def _design(sweep: SweepConfig, intervals: Mapping[str, tuple[float, float, bool
 def _cases(sweep: SweepConfig, given: set[str]) -> Axis:
     assert sweep.cases is not None
     cases = read_cases(sweep.cases, assignment, _typed)
-    own = [a.key for a in cases[0] if a.key.lstrip("+").split(".")[0] in ("sweep", "hydra")]
-    if own:
-        raise ConfigError(
-            f"sweep.cases: {sweep.cases}: '{own[0]}' is a setting of the sweep: it has one value"
-        )
+    _refuse_own(f"sweep.cases: {sweep.cases}", [a.key for a in cases[0]])
     elsewhere = {key.lstrip("+~") for key in given}
     both = sorted(a.key for a in cases[0] if a.key.lstrip("+") in elsewhere)
     if both:

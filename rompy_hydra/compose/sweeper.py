@@ -31,11 +31,6 @@ from rompy_hydra.sweep.summary import Summary
 from rompy_hydra.sweep.workers import available_cores
 
 _NO_POINTS = "the sweep has no points: every one is left out by sweep.filter"
-# What a sweep gives to each of its runs.
-_BY_THE_SWEEP = {
-    "run_id": "a sweep names its runs by their overrides; leave it out, or name the sweep: sweep.name=NAME",
-    "output_dir": "the runs of a sweep lie in its directory; say sweep.directory=DIR instead",
-}
 
 
 class SweepInvalid(InvalidConfig):
@@ -124,7 +119,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
 
     shared = [*sweeper.config.hydra.overrides.hydra, *own]
     if isinstance(sweeper.launcher, RompyLauncher):
-        return drive(request, config, grid, shared, sweeper.launcher.workers, arguments)
+        return drive(request, _plan(request, config, grid, shared, sweeper.launcher.workers, arguments))
     # Hydra's own launchers run every point that they are given.
     plan = _plan(request, config.model_copy(update={"retry": "all"}), grid, shared, None, arguments)
     _foreseen(request, plan, request.told)
@@ -143,7 +138,8 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobRet
     grid = axes.batch([of_run for _, of_run in parted])
     shared = [*launcher.config.hydra.overrides.hydra, *parted[0][0]]
     earlier = request.summary
-    drive(request, _named(config, grid, launcher.config), grid, shared, launcher.workers, [])
+    config = _named(config, grid, launcher.config)
+    drive(request, _plan(request, config, grid, shared, launcher.workers, []))
     if earlier is not None and request.summary is not None:
         request.summary = request.summary.after(earlier)
     if request.summary is not None and request.summary.interrupted:
@@ -157,16 +153,9 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobRet
     return returned
 
 
-def drive(
-    request: Request,
-    config: SweepConfig,
-    grid: Grid,
-    shared: Sequence[str],
-    workers: int | None,
-    arguments: Sequence[str],
-) -> Summary | None:
+def drive(request: Request, plan: Plan) -> Summary | None:
     """Look at all points, then run what is missing; SweepInvalid if a point is wrong."""
-    plan = _plan(request, config, grid, shared, workers, arguments)
+    config = plan.config
     results = Results(config.path)
     listed: dict[str, list[str]] = {}
 
@@ -261,8 +250,7 @@ def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     own, of_runs = [], []
     for override in parse(list(arguments)):
         line, path = str(override.input_line), override.key_or_group
-        if path in _BY_THE_SWEEP:
-            raise ConfigError(f"'{line}': {_BY_THE_SWEEP[path]}")
+        axes.refuse_given(f"'{line}'", path)
         if path.split(".")[0] != "sweep":
             of_runs.append(line)
         elif override.is_sweep_override():

@@ -84,6 +84,7 @@ def test_cases_go_with_a_grid(cases):
         ("a,a\n1,2\n", "has the column 'a' twice"),
         ("model.friction;model.depth\n1;2\n", "is no configuration key.*separated by commas"),
         ("sweep.name,a\nx,1\ny,2\n", "'sweep.name' is a setting of the sweep: it has one value"),
+        ("run_id,a\nx,1\ny,2\n", "'run_id': a sweep names its runs by their overrides"),
         ("~a\n1\n", "'~a' is no configuration key"),
         ('a\n"open\n', "line 2: unexpected end of data"),
         (b"a\n\xff\n", "cannot read .*cases.csv: 'utf-8' codec"),

@@ -146,6 +146,12 @@ def test_a_huge_design_is_counted_and_not_made():
     assert axes.grid(arguments, {}, settings, None).size == 2**40
 
 
+@pytest.mark.parametrize("key", ["run_id", "output_dir", "sweep.name", "hydra.launcher.workers"])
+def test_what_is_the_sweeps_own_is_no_parameter_of_an_experiment(key):
+    with pytest.raises(ConfigError, match=f"hydra.sweeper.params: '{key}'"):
+        labels("a=1,2", params={key: "x,y"})
+
+
 def test_a_value_of_a_range_is_the_one_that_is_typed():
     grid = axes.grid(["a=range(0.1,0.9,0.1)"], {}, SweepConfig(name="test"), None)
     assert [point.parameters["a"] for point in grid][:4] == [0.1, 0.2, 0.3, 0.4]
