@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         NoopPostprocessor,
         SummaryPostprocessor,
     )
-    from rompy_hydra.record import RunRecord
     from rompy_hydra.run import (
         BackendConfig,
         BaseRunBackend,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
         LocalRunBackend,
     )
     from rompy_hydra.time_range import TimeRange
+    from rompy_hydra.workspace.record import RunRecord
 
 _HOMES = {
     "model_run": ("ModelRun",),
@@ -39,7 +39,6 @@ _HOMES = {
         "NoopPostprocessor",
         "SummaryPostprocessor",
     ),
-    "record": ("RunRecord",),
     "run": (
         "BackendConfig",
         "BaseRunBackend",
@@ -49,6 +48,7 @@ _HOMES = {
         "LocalRunBackend",
     ),
     "time_range": ("TimeRange",),
+    "workspace.record": ("RunRecord",),
 }
 
 __all__ = [

@@ -5,14 +5,18 @@
     RompyHydraError
     ├── ConfigError        the configuration or the usage is wrong (also a ValueError)
     │   └── InvalidConfig  ... with a list of all problems
+    │       └── SweepInvalid  ... of all points of a sweep
     ├── PluginError        a plugin is unknown, broken or ambiguous
     ├── GenerateError      the inputs of a run could not be made
     ├── RunError           a run could not be started, or was lost
+    │   ├── Busy           ... because another driver works on it
+    │   ├── EngineUnavailable  ... because the container engine does not answer
     │   └── RunLost        ... while its model may still run
     ├── ModelFailed        the model was started, then failed
     │   └── ModelTimedOut  ... because its time was up (also a TimeoutError)
     ├── PostprocessError   the outputs could not be processed
-    └── SweepError         a sweep as a whole could not go on
+    ├── DamagedRecord      a run record cannot be read
+    └── SweepError         a sweep as a whole cannot continue
 
 Each message says what happened, to what, and what to do next. `exit_code` is what the command line
 answers: 2 where the user's input is wrong, 1 where a run failed.
@@ -75,6 +79,10 @@ class InvalidConfig(ConfigError):
         super().__init__("\n".join([f"{head}:", *(f"  {problem}" for problem in self.problems)]))
 
 
+class SweepInvalid(InvalidConfig):
+    """Points of a sweep are invalid; nothing was started."""
+
+
 class PluginError(RompyHydraError):
     """A plugin is unknown, cannot be imported, or its name is ambiguous."""
 
@@ -87,6 +95,14 @@ class GenerateError(RompyHydraError):
 
 class RunError(RompyHydraError):
     """A run could not be started, or its driver was lost."""
+
+
+class Busy(RunError):
+    """Another living driver works on this run."""
+
+
+class EngineUnavailable(RunError):
+    """The container engine does not answer."""
 
 
 class RunLost(RunError):
@@ -103,6 +119,10 @@ class ModelTimedOut(ModelFailed, TimeoutError):
 
 class PostprocessError(RompyHydraError):
     """A postprocessor failed."""
+
+
+class DamagedRecord(RompyHydraError):
+    """A `run.json` that cannot be read; it is left unchanged."""
 
 
 class SweepError(RompyHydraError):

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated
 
 from loguru import logger
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
+from pydantic import PrivateAttr
 
-from rompy_hydra.choose import chosen_backend, chosen_processors
-from rompy_hydra.chosen import ChosenBackend
-from rompy_hydra.errors import (
-    ConfigError,
-    ModelTimedOut,
-    PostprocessError,
-    RompyHydraError,
-)
-from rompy_hydra.foreign_pipeline import chosen_pipeline
-from rompy_hydra.models.base import BaseConfig
-from rompy_hydra.postprocess.base import Results, answer
-from rompy_hydra.record import RunRecord
+from rompy_hydra.adapters.pipeline import chosen_pipeline
+from rompy_hydra.adapters.resolve import chosen_backend, chosen_processors
+from rompy_hydra.core.execute import perform
+from rompy_hydra.core.plan import Task
+from rompy_hydra.core.spec import RunSpec
+from rompy_hydra.errors import ConfigError, ModelTimedOut, PostprocessError, RompyHydraError
+from rompy_hydra.plugins.configured import ChosenBackend
+from rompy_hydra.postprocess.base import Results, merge_results, normalise_answer
 from rompy_hydra.run.base import RunLike
-from rompy_hydra.stages import perform
-from rompy_hydra.task import Task
 from rompy_hydra.time_range import TimeRange
-from rompy_hydra.workspace import Workspace, check_run_id
+from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace.record import RunRecord
 
 
-def _default_period() -> TimeRange:
-    return TimeRange.model_validate({"start": datetime(2020, 2, 21, 4), "duration": "3d"})
-
-
-class ModelRun(BaseModel):
+class ModelRun(RunSpec):
     """One run of one model configuration, in the directory `output_dir/run_id`.
 
     >>> run = ModelRun(run_id="shoal", output_dir="runs")
@@ -44,35 +32,10 @@ class ModelRun(BaseModel):
     'shoal'
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-
-    run_id: Annotated[str, AfterValidator(check_run_id)] = "run_id"
-    period: TimeRange = Field(default_factory=_default_period)
-    output_dir: Path = Path("runs")
-    # A `BaseConfig`, or any object in the shape of rompy's model configurations.
-    config: InstanceOf[object] = Field(default_factory=BaseConfig)
-
-    _place: tuple[tuple[str, str], Workspace] | None = PrivateAttr(default=None)
     # Set while a stage works on this run, so that a plugin's own call of `generate` does not nest.
     _busy: bool = PrivateAttr(default=False)
     # The composed task to which the verbs belong that a pipeline plugin calls.
     _within: Task | None = PrivateAttr(default=None)
-
-    @property
-    def workspace(self) -> Workspace:
-        """The run's directory; reading this property creates and deletes nothing.
-
-        It stays where it is when this process goes to another directory.
-        """
-        place = (str(self.output_dir), self.run_id)
-        if self._place is None or self._place[0] != place:
-            self._place = place, Workspace(os.path.join(*place))
-        return self._place[1]
-
-    @property
-    def staging_dir(self) -> Path:
-        """The same as a path, under the name that rompy's plugins know."""
-        return self.workspace.path
 
     def generate(self) -> str:
         """Make the workspace: input files and `run.sh`. Returns its path.
@@ -121,8 +84,8 @@ class ModelRun(BaseModel):
         )
         if RunRecord.load(self.workspace) is None:
             # Nothing was done here yet, so there is nothing to write down either.
-            answers = [answer(each.name, each.process(self)) for each in chosen]
-            return combined(answers)
+            answers = [normalise_answer(each.name, each.process(self)) for each in chosen]
+            return merge_results(answers)
         task = Task(self, ("postprocess",), processors=chosen, imperative=True)
         try:
             self.perform(task)
@@ -130,7 +93,7 @@ class ModelRun(BaseModel):
             if not task.progress.answers or task.progress.answers[-1]["success"]:
                 failed = {"success": False, "message": str(error), "error": str(error)}
                 task.progress.answers.append({**failed, "run_id": self.run_id})
-        return combined(task.progress.answers)
+        return merge_results(task.progress.answers)
 
     def pipeline(self, pipeline_backend: object = "local", **settings: object) -> Results:
         """Generate, run and postprocess with a pipeline backend; its results as a dict."""
@@ -163,17 +126,6 @@ class ModelRun(BaseModel):
             return chosen.backend.run(self, None, workspace)
         assert chosen.call is not None
         return chosen.call(self, workspace) is True
-
-
-def combined(answers: list[Results]) -> Results:
-    """Several postprocessors' answers as one: the last one's keys, all metrics, the first failure."""
-    merged: Results = {}
-    metrics: dict[str, object] = {}
-    for each in answers:
-        merged |= each
-        found = each.get("metrics")
-        metrics |= found if isinstance(found, dict) else {}
-    return {**merged, "metrics": metrics} if metrics else merged
 
 
 def own_run(model_run: RunLike) -> ModelRun:

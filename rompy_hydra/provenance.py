@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -14,11 +12,8 @@ import socket
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
-
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+from rompy_hydra.jsonable import Json
 
 # What decides about the numbers of a run, beside the model itself; each only if it is installed.
 _PACKAGES: tuple[str, ...] = (
@@ -34,66 +29,6 @@ _PACKAGES += ("xarray", "netCDF4", "matplotlib", "anuga", "rompy")
 
 
 _looking_up = threading.Lock()
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
-# Bytes that are read at once.
-_SMALL = 65536
-
-
-def json_text(value: object, indent: int | None = None, *, strict: bool = False) -> str:
-    """A value as JSON, many times as quickly as by the standard library.
-
-    `strict` makes texts of NaN and the infinities, which are no JSON for other programs.
-    """
-    mode: Literal["strings", "constants"] = "strings" if strict else "constants"
-    try:
-        return to_json(value, indent=indent, inf_nan_mode=mode).decode()
-    except (PydanticSerializationError, UnicodeError):  # a name of a file that is no text
-        return json.dumps(value, indent=indent)
-
-
-def read_json(text: bytes) -> Any:
-    """What `json_text` wrote, as quickly; ValueError for what is no JSON."""
-    try:
-        return from_json(text)
-    except ValueError:
-        # It knows no half of a surrogate pair, by which a name that is no text is written.
-        return json.loads(text)
-
-
-def canonical_json(value: Json) -> str:
-    """A value as JSON in which the order of keys does not matter."""
-    return _CANONICAL.encode(value)
-
-
-def hash_json(value: Json) -> str:
-    """SHA-256 of a value's canonical JSON."""
-    return hash_text(canonical_json(value))
-
-
-def hash_list(*parts: Json) -> str:
-    """SHA-256 of values in their order; a dict among them counts with the order of its keys."""
-    return hash_text(json_text(parts))
-
-
-def hash_text(text: str) -> str:
-    """SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def hash_file(path: str | Path, facts: os.stat_result | None = None) -> str:
-    """SHA-256 of a file's content, read once for each (path, size, modification time)."""
-    facts = facts or os.stat(path)
-    return _hash_content(str(path), facts.st_size, facts.st_mtime_ns, facts.st_ino)
-
-
-@functools.lru_cache(maxsize=4096)
-def _hash_content(path: str, size: int, mtime_ns: int, inode: int) -> str:
-    if size > _SMALL:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    # Without the buffer of 256 kB that file_digest makes for each file.
-    with open(path, "rb", buffering=0) as file:
-        return hashlib.sha256(file.readall()).hexdigest()
 
 
 def git_facts(directory: Path) -> dict[str, Json]:

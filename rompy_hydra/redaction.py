@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from rompy_hydra.provenance import Json
+    from rompy_hydra.jsonable import Json
 
 NOT_STORED = "<not stored>"
 

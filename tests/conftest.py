@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from rompy_hydra.workspace import RUN_MARK
+from rompy_hydra.process.tree import RUN_MARK
 from tests.drivers import LIMIT, PRELUDE, Driver, Nursery, is_gone
 
 T = TypeVar("T")

@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 
 from rompy_hydra import BaseConfig, ModelRun, SuccessChecks
-from rompy_hydra.errors import GenerateError, RunError
-from rompy_hydra.memory import state_of
-from rompy_hydra.record import RunRecord
-from rompy_hydra.stages import Busy
-from rompy_hydra.sweep.results import row_of
+from rompy_hydra.core.status import state_of
+from rompy_hydra.errors import Busy, GenerateError, RunError
+from rompy_hydra.sweep.results_table import row_of
 from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace.record import RunRecord
 from tests.conftest import LIMIT, is_gone, living, wait_until
 
 # A model that tells each of its starts, then waits for leave to go on.
@@ -493,9 +492,9 @@ def test_of_many_drivers_at_once_one_runs_the_model_once(start_driver, tmp_path,
 
 def test_rivals_that_all_overwrite_leave_whole_runs(start_driver, tmp_path):
     code = """
-from rompy_hydra.choose import chosen_backend
-from rompy_hydra.stages import Busy
-from rompy_hydra.task import Task
+from rompy_hydra.adapters.resolve import chosen_backend
+from rompy_hydra.core.execute import Busy
+from rompy_hydra.core.plan import Task
 while not Path("all").exists():
     pass
 config = BaseConfig(commands=["echo x >> ../starts; echo data > out.nc"])

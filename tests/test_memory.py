@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from rompy_hydra import LocalConfig, ModelRun, TemplateModel
-from rompy_hydra.choose import chosen_backend, chosen_processors
-from rompy_hydra.errors import ConfigError
-from rompy_hydra.memory import needed
-from rompy_hydra.record import DamagedRecord, RunRecord
-from rompy_hydra.task import Task
+from rompy_hydra.adapters.resolve import chosen_backend, chosen_processors
+from rompy_hydra.core.plan import Task
+from rompy_hydra.core.status import stale_stages
+from rompy_hydra.errors import ConfigError, DamagedRecord
+from rompy_hydra.workspace.record import RunRecord
 
 
 class Counts:
@@ -59,7 +59,7 @@ def run(tmp_path, template):
             again=again,
         )
         with contextlib.suppress(DamagedRecord):
-            run.why = needed(task, RunRecord.load(model_run.workspace))
+            run.why = stale_stages(task, RunRecord.load(model_run.workspace))
         return model_run.perform(task)
 
     run.directory = tmp_path / "runs" / "shoal"
@@ -371,7 +371,7 @@ def test_a_linked_input_is_the_same_run_while_its_content_is(run, tmp_path):
 
 
 def test_the_secrets_of_an_override_are_not_in_the_record(tmp_path):
-    from rompy_hydra.task import Origin
+    from rompy_hydra.core.plan import Origin
 
     run = ModelRun(run_id="a", output_dir=tmp_path)
     origin = Origin(overrides=("run_backend.env_vars.TOKEN=hunter2", "model.friction=1"))

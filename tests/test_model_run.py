@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from rompy_hydra import BaseConfig, LocalConfig, ModelRun, NoopPostprocessor, TemplateModel, TimeRange
 from rompy_hydra.errors import ConfigError, GenerateError, PluginError, RompyHydraError
-from rompy_hydra.record import RunRecord
+from rompy_hydra.workspace.record import RunRecord
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from rompy_hydra import process
-from rompy_hydra.resource_use import PeakMemory
+from rompy_hydra.process.memory import PeakMemory
 from tests.conftest import LIMIT, living, wait_until
 
 
@@ -146,7 +146,7 @@ def test_a_timeout_ends_the_whole_family(run, mark, family):
     def watch(_pid):
         seen.extend(wait_until(lambda: len(tails(mark)) == family.count("tail") and tails(mark)))
 
-    finished = run("sh", "-c", family.format(mark=mark), timeout=0.5, lives=watch)
+    finished = run("sh", "-c", family.format(mark=mark), timeout=0.5, on_started=watch)
     assert seen
     assert finished.timed_out
     assert finished.exit_code is None
@@ -167,7 +167,9 @@ while True:
 def test_a_process_that_ignores_sigterm_is_killed_after_the_grace_period(run, log, mark):
     watch = lambda _pid: wait_until(lambda: log.read_text().count("ready") == 2)  # noqa: E731
     script = 'setsid "$@" & "$@"; true'
-    finished = run("sh", "-c", script, "sh", *python(STUBBORN, mark), timeout=0.1, grace=0.3, lives=watch)
+    finished = run(
+        "sh", "-c", script, "sh", *python(STUBBORN, mark), timeout=0.1, grace=0.3, on_started=watch
+    )
     assert finished.timed_out
     assert living(mark) == []
 
@@ -175,7 +177,7 @@ def test_a_process_that_ignores_sigterm_is_killed_after_the_grace_period(run, lo
 def test_a_model_may_tidy_up_within_the_grace_period(run, log):
     watch = lambda _pid: wait_until(lambda: log.read_text() == "ready\n")  # noqa: E731
     script = "trap 'echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.01; done"
-    assert run("sh", "-c", script, timeout=0.1, lives=watch).timed_out
+    assert run("sh", "-c", script, timeout=0.1, on_started=watch).timed_out
     assert log.read_text().splitlines()[-1] == "tidied"
 
 
@@ -184,7 +186,7 @@ def test_processes_that_fork_while_they_are_ended_are_ended_as_well(run, log, ma
     code += "signal.signal(signal.SIGTERM, lambda *_: os.fork() or os.setsid())\n"
     code += "print('ready', flush=True)\nwhile True: time.sleep(60)"
     watch = lambda _pid: wait_until(lambda: log.read_text())  # noqa: E731
-    assert run(*python(code, mark), timeout=0.1, grace=0.2, lives=watch).timed_out
+    assert run(*python(code, mark), timeout=0.1, grace=0.2, on_started=watch).timed_out
     assert living(mark) == []
 
 
@@ -210,7 +212,7 @@ def test_an_error_in_the_driver_ends_the_command(run, mark):
         raise RuntimeError("the driver has a bug")
 
     with pytest.raises(RuntimeError, match="has a bug"):
-        run("tail", "-f", "/dev/null", mark, lives=fail)
+        run("tail", "-f", "/dev/null", mark, on_started=fail)
     assert living(mark) == []
 
 
@@ -360,7 +362,7 @@ def test_the_leader_of_a_run_is_found_by_its_mark(run, mark):
         found.append((pid, process.find_leader(mark), process.find_leader(mark, pid)))
 
     script = f"setsid tail -f /dev/null {mark} & tail -f /dev/null {mark}; true"
-    run("sh", "-c", script, timeout=0.1, lives=look)
+    run("sh", "-c", script, timeout=0.1, on_started=look)
     ((pid, oldest, known),) = found
     assert pid == oldest == known
     assert process.find_leader(mark) is None
@@ -384,7 +386,7 @@ def test_a_mark_that_begins_like_another_is_another(run, mark):
         assert process.find_leader(mark[:-1]) is None
         process.kill_marked(mark)
 
-    assert run("tail", "-f", "/dev/null", lives=look).exit_code == 137
+    assert run("tail", "-f", "/dev/null", on_started=look).exit_code == 137
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from rompy_hydra.provenance import git_facts, hash_file, hash_json, provenance
+from rompy_hydra.hashing import hash_file, hash_json
+from rompy_hydra.provenance import git_facts, provenance
 
 
 @pytest.fixture

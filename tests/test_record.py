@@ -6,10 +6,11 @@ import threading
 
 import pytest
 
-from rompy_hydra import record as rec
-from rompy_hydra.errors import RunError
-from rompy_hydra.record import DamagedRecord, RunRecord, StageRecord, file_fact, plain
+from rompy_hydra.errors import DamagedRecord, RunError
+from rompy_hydra.jsonable import plain
 from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace import record as rec
+from rompy_hydra.workspace.record import RunRecord, StageRecord, file_fact
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rompy_hydra.provenance import canonical_json
+from rompy_hydra.jsonable import canonical_json
 from rompy_hydra.redaction import is_secret, may_hide, redacted, redacted_override, without_secrets
 
 HIDDEN = "<not stored>"

@@ -21,7 +21,7 @@ from rompy_hydra import (
     NoopPostprocessor,
     TimeRange,
 )
-from rompy_hydra.choose import chosen_backend
+from rompy_hydra.adapters.resolve import chosen_backend
 
 
 @pytest.fixture

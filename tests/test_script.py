@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from rompy_hydra.script import Env, check_env_names, script_text
 from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace.script import Env, check_env_names, script_text
 from tests.conftest import wait_until
 
 SHELLS = [shell for shell in (["dash"], ["bash"], ["busybox", "sh"]) if shutil.which(shell[0])]

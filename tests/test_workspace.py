@@ -9,15 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from rompy_hydra.core.spec import check_run_id
 from rompy_hydra.errors import ConfigError, GenerateError
-from rompy_hydra.workspace import (
-    Workspace,
-    check_run_id,
-    copy_atomic,
-    link_atomic,
-    write_atomic,
-    write_new,
-)
+from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace.atomic import copy_atomic, link_atomic, write_atomic, write_new
 from tests.conftest import wait_until
 
 

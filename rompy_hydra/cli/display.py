@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 from rompy_hydra.cli.report import counted, say
-from rompy_hydra.record import COMPLETED, INTERRUPTED
-from rompy_hydra.sweep.forecast import LEAVE, SKIP, Forecast
 from rompy_hydra.sweep.plan import Plan, Watcher
-from rompy_hydra.sweep.results import Row
+from rompy_hydra.sweep.preflight import LEAVE, SKIP, Preflight
+from rompy_hydra.sweep.results_table import Row
 from rompy_hydra.sweep.summary import is_failure
+from rompy_hydra.workspace.record import COMPLETED, INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,7 +33,7 @@ class PlainWatcher:
         self._done = 0
         self._total = 0
 
-    def begin(self, plan: Plan, forecast: Forecast) -> None:
+    def begin(self, plan: Plan, forecast: Preflight) -> None:
         self._total = forecast.size - forecast.count(SKIP, LEAVE)
         skipped = forecast.count(SKIP)
         before = f", {skipped} done before" if skipped else ""
@@ -73,7 +73,7 @@ class LiveWatcher:
             console=self._console, refresh_per_second=4, transient=True, get_renderable=self._shown
         )
 
-    def begin(self, plan: Plan, forecast: Forecast) -> None:
+    def begin(self, plan: Plan, forecast: Preflight) -> None:
         self._total = forecast.size - forecast.count(SKIP, LEAVE)
         self._skipped = forecast.count(SKIP)
         self._begun = time.monotonic()

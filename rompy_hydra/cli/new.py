@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rompy_hydra import plugins
 from rompy_hydra.cli.report import say, shown
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.models.render import render_directory
-from rompy_hydra.workspace import write_atomic
+from rompy_hydra.plugins import registry
+from rompy_hydra.workspace.atomic import write_atomic
 
 _PACKAGES = Path(__file__).with_name("packages")
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
@@ -85,14 +85,14 @@ def _parser() -> argparse.ArgumentParser:
 def _checked(name: str, kind: Kind) -> str:
     """The name, if a package and a plugin can have it; ConfigError tells why not."""
     package = name.replace("-", "_")
-    what = plugins.WHAT[kind.category]
+    what = registry.WHAT[kind.category]
     if not _NAME.fullmatch(name) or len(name) > _LONGEST or keyword.iskeyword(package):
         raise ConfigError(
             f"'{name}' cannot be the name of a package: it needs lower-case letters and digits, words "
             f"joined by '-', at most {_LONGEST} characters, and must not be a word of Python"
         )
-    if plugins.is_known(kind.category, package):
-        owner = plugins.plugins(kind.category)[package][0].distribution
+    if registry.is_known(kind.category, package):
+        owner = registry.plugins(kind.category)[package][0].distribution
         raise ConfigError(f"there is a {what} '{package}' already, of {owner}; choose another name")
     if package in sys.stdlib_module_names or _is_module(package):
         raise ConfigError(f"there is a Python module '{package}' already; choose another name")
@@ -136,7 +136,7 @@ def package_files(kind_name: str, name: str) -> Mapping[str, bytes]:
         "class_name": stem if stem.endswith(kind.suffix) else f"{stem}{kind.suffix}",
         "group": kind.group,
         "entry_points": f"rompy_hydra.{kind.category}",
-        "what": plugins.WHAT[kind.category],
+        "what": registry.WHAT[kind.category],
         "contract": kind.contract,
         "description": f"{kind.description}, for rompy_hydra: {name}",
     }

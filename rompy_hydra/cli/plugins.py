@@ -8,12 +8,12 @@ import json
 import textwrap
 from collections.abc import Sequence
 
-from rompy_hydra import plugins
 from rompy_hydra.cli.report import say
 from rompy_hydra.cli.tables import table
-from rompy_hydra.compose.catalogue import BROKEN, OK, Listed, examined, listed
 from rompy_hydra.compose.entry_points import GROUPS
+from rompy_hydra.compose.plugin_listing import BROKEN, OK, Listed, examined, listed
 from rompy_hydra.errors import ConfigError, PluginError, closest
+from rompy_hydra.plugins import registry
 
 # A plugin that takes longer to import than this is told so, in seconds.
 _SLOW = 0.5
@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(list(argv))
     groups = [_group(arguments.group)] if arguments.group else list(GROUPS)
     if arguments.name:
-        found = [examined(groups[0], plugins.find(GROUPS[groups[0]], arguments.name))]
+        found = [examined(groups[0], registry.find(GROUPS[groups[0]], arguments.name))]
     else:
         found = [each for group in groups for each in listed(group)]
     if arguments.json:
@@ -62,7 +62,7 @@ def _group(name: str) -> str:
 def _overview(found: Sequence[Listed]) -> list[str]:
     rows = [["group", "name", "distribution", "state"]]
     rows += [[each.group, each.name, f"{each.distribution} {each.version}", _state(each)] for each in found]
-    for tree in plugins.configuration_trees():
+    for tree in registry.configuration_trees():
         state = OK if tree.directory else f"{BROKEN}: there is no directory {tree.package}"
         whose = f"{tree.plugin.distribution} {tree.plugin.version}"
         rows.append(["configs", tree.plugin.name, whose, state])

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rompy_hydra.memory import needed
-from rompy_hydra.record import COMPLETED, STAGES, RunRecord
-from rompy_hydra.task import Task
+from rompy_hydra.core.plan import Task
+from rompy_hydra.core.status import stale_stages
+from rompy_hydra.workspace.record import COMPLETED, STAGES, RunRecord
 
 _SHOWN_METRICS = 12
 
@@ -31,7 +31,7 @@ def opening(task: Task) -> list[str]:
     kind = getattr(run.config, "kind", type(run.config).__name__)
     assert task.backend is not None
     record = None if task.overwrite else RunRecord.load(task.workspace)
-    reasons = needed(task, record)
+    reasons = stale_stages(task, record)
     todo = ", ".join(name for name in task.stages if name in reasons)
     processors = ", ".join(p.name for p in task.processors) or "none"
     lines = [

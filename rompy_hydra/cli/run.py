@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 
-from rompy_hydra import claim
 from rompy_hydra.cli import report
 from rompy_hydra.compose import app
-from rompy_hydra.compose.log import set_up_logging
+from rompy_hydra.compose.logging_setup import set_up_logging
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE
-from rompy_hydra.record import now, told_time
+from rompy_hydra.workspace import lease
+from rompy_hydra.workspace.record import iso_utc, now
 
 
 def main(argv: Sequence[str], is_process: bool = False) -> int:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str], is_process: bool = False) -> int:
         if arguments.multirun:
             from rompy_hydra.cli import sweep
 
-            since = told_time(claim.began()) if is_process else now()
+            since = iso_utc(lease.process_start_time()) if is_process else now()
             return sweep.run(composer, arguments.overrides, dry_run=arguments.dry_run, since=since)
         built = app.prepared(composer, arguments.overrides)
         set_up_logging(str(built.config["log_level"]))

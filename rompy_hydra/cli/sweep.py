@@ -12,16 +12,16 @@ from rompy_hydra.cli.report import counted, say
 from rompy_hydra.cli.tables import problem_table, table
 from rompy_hydra.compose import app
 from rompy_hydra.compose.composer import Composer
-from rompy_hydra.compose.log import set_up_logging
-from rompy_hydra.compose.sweeper import Request, SweepInvalid
-from rompy_hydra.errors import INTERRUPTED_EXIT_CODE
-from rompy_hydra.record import COMPLETED
+from rompy_hydra.compose.logging_setup import set_up_logging
+from rompy_hydra.compose.sweeper import Request
+from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, SweepInvalid
 from rompy_hydra.sweep.config import SweepConfig
-from rompy_hydra.sweep.forecast import AGAIN, ELSEWHERE, RETRY, RUN, SKIP, Forecast, Verdict
 from rompy_hydra.sweep.points import Point
-from rompy_hydra.sweep.results import RESULTS
+from rompy_hydra.sweep.preflight import AGAIN, ELSEWHERE, RETRY, RUN, SKIP, Decision, Preflight
+from rompy_hydra.sweep.results_table import RESULTS
 from rompy_hydra.sweep.summary import Summary
 from rompy_hydra.workspace import SCRIPT
+from rompy_hydra.workspace.record import COMPLETED
 
 _SHOWN_KINDS = 10
 
@@ -52,7 +52,7 @@ def run(
     )
     listed: list[list[str]] = []
 
-    def told(point: Point, verdict: Verdict) -> None:
+    def told(point: Point, verdict: Decision) -> None:
         if dry_run or (request.config is not None and request.config.dry_run):
             listed.append([verdict.decision, point.label, verdict.why])
 
@@ -60,7 +60,8 @@ def run(
     try:
         app.multirun(request, overrides)
     except SweepInvalid as error:
-        sys.stderr.write("\n".join(problem_table(error.forecast)) + "\n")
+        assert request.forecast is not None
+        sys.stderr.write("\n".join(problem_table(request.forecast)) + "\n")
         return error.exit_code
     except KeyboardInterrupt:
         if request.summary is None:
@@ -100,7 +101,7 @@ def _confirmed(points: int) -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-def forecast_line(forecast: Forecast, config: SweepConfig) -> str:
+def forecast_line(forecast: Preflight, config: SweepConfig) -> str:
     """How many points there are, and what would happen to them."""
     told = {
         "to run": forecast.count(RUN, RETRY, AGAIN),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rompy_hydra.cli.report import counted
-from rompy_hydra.sweep.forecast import SHOWN_VALUES, Forecast
+from rompy_hydra.sweep.preflight import SHOWN_VALUES, Preflight
 
 _SHOWN_PROBLEMS = 20
 # A longer cell pushes the rest of its own row only.
@@ -25,7 +25,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def problem_table(forecast: Forecast) -> list[str]:
+def problem_table(forecast: Preflight) -> list[str]:
     """All problems of all points; the same one once, with the number of points that have it."""
     found = list(forecast.problems.values())
     rows = [["points", "example", "key", "value", "reason", "what to do"]]

@@ -14,13 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from rompy_hydra.compose.build import Built, build_run
 from rompy_hydra.compose.composer import Composed, Composer, parser
-from rompy_hydra.compose.overrides import in_hydras_terms
-from rompy_hydra.compose.parsed import parse
+from rompy_hydra.compose.override_parser import parse
+from rompy_hydra.compose.override_rewriting import in_hydras_terms
 from rompy_hydra.compose.yaml_text import yaml_text
+from rompy_hydra.core.execute import preflight
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
 from rompy_hydra.pipeline.local import LocalPipelineBackend
 from rompy_hydra.redaction import redacted, redacted_override
-from rompy_hydra.stages import preflight
 
 if TYPE_CHECKING:
     from rompy_hydra.compose.sweeper import Request

@@ -10,19 +10,19 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from rompy_hydra.choose import chosen_backend, chosen_processor
+from rompy_hydra.adapters.pipeline import chosen_pipeline
+from rompy_hydra.adapters.resolve import chosen_backend, chosen_processor
+from rompy_hydra.compose.allowed_targets import allowed as allowed_by
+from rompy_hydra.compose.allowed_targets import located
 from rompy_hydra.compose.composer import Composed, config_dir
-from rompy_hydra.compose.parsed import assignments
-from rompy_hydra.compose.targets import allowed as allowed_by
-from rompy_hydra.compose.targets import located
+from rompy_hydra.compose.override_parser import assignments
 from rompy_hydra.compose.validate import SPECIAL, has_missing, problems
+from rompy_hydra.core.plan import Origin, Task
 from rompy_hydra.errors import ConfigError, InvalidConfig, Problem, RompyHydraError, closest
-from rompy_hydra.foreign_pipeline import chosen_pipeline
+from rompy_hydra.jsonable import Json
 from rompy_hydra.model_run import ModelRun
-from rompy_hydra.provenance import Json
+from rompy_hydra.plugins.construct import construct
 from rompy_hydra.run.base import BaseRunBackend
-from rompy_hydra.shapes import made
-from rompy_hydra.task import Origin, Task
 
 _HYDRA_ONLY = SPECIAL - {"_target_"}
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -54,7 +54,7 @@ def build(node: Any, allowed: Sequence[str] = ()) -> Any:
         fields, positional = build(fields, allowed), build(positional, allowed)
     if node.get("_partial_", False) is True:
         return functools.partial(target, *positional, **fields)
-    return made(functools.partial(target, *positional) if positional else target, fields)
+    return construct(functools.partial(target, *positional) if positional else target, fields)
 
 
 def _nested_targets(node: Any) -> list[tuple[str, Any]]:
@@ -173,7 +173,7 @@ class Parts:
 
     def _flat(self, node: Mapping[str, Any]) -> Any:
         fields = {str(key): value for key, value in node.items() if key != "_target_"}
-        return made(located(node["_target_"], self._allowed), fields)
+        return construct(located(node["_target_"], self._allowed), fields)
 
     def _object(self, node: Any) -> Any:
         return build(node, self._allowed)

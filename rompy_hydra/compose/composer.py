@@ -25,12 +25,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rompy_hydra.compose.allowed_targets import KEY as TARGETS
+from rompy_hydra.compose.allowed_targets import trusted
 from rompy_hydra.compose.entry_points import extend
-from rompy_hydra.compose.explained import Explained
-from rompy_hydra.compose.hydra_part import check_hydra_part
-from rompy_hydra.compose.parsed import first_line, label_of, parse
-from rompy_hydra.compose.targets import KEY as TARGETS
-from rompy_hydra.compose.targets import trusted
+from rompy_hydra.compose.hydra_errors import Explained
+from rompy_hydra.compose.hydra_node import check_hydra_part
+from rompy_hydra.compose.override_parser import first_line, label_of, parse
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.sweep.points import DEFAULT_LABEL
 

@@ -15,11 +15,11 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
-from rompy_hydra import plugins
-from rompy_hydra.settings import defaults, settings_model
+from rompy_hydra.plugins import registry
+from rompy_hydra.plugins.signatures import defaults, settings_model
 
 SCHEME = "entry-points"
-# The config group of each category of plugins.
+# The config group of each category of registry.
 GROUPS = {"run_backend": "run", "processor": "postprocess", "pipeline": "pipeline", "model": "config"}
 
 
@@ -38,14 +38,14 @@ class EntryPointSource(ConfigSource):
 
     def is_config(self, config_path: str) -> bool:
         group, _, name = _split(config_path)
-        return group in GROUPS and plugins.is_known(GROUPS[group], name)
+        return group in GROUPS and registry.is_known(GROUPS[group], name)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path == "":
             return [] if results_filter is ObjectType.CONFIG else sorted(GROUPS)
         if config_path not in GROUPS or results_filter is ObjectType.GROUP:
             return []
-        return sorted(plugins.names(GROUPS[config_path]))
+        return sorted(registry.names(GROUPS[config_path]))
 
     def load_config(self, config_path: str) -> ConfigResult:
         group, _, name = _split(config_path)
@@ -65,7 +65,7 @@ def node_of(category: str, name: str) -> dict[str, Any]:
 
     PluginError tells what is broken, and whose it is.
     """
-    plugin = plugins.find(category, name)
+    plugin = registry.find(category, name)
     model = settings_model(plugin.load(), category)
     return {"_target_": plugin.target, **(dict(defaults(model, "???")) if model else {})}
 
@@ -79,7 +79,7 @@ def register() -> None:
 def extend(path: ConfigSearchPath) -> None:
     """Append the configurations that installed packages bring, after this package's own."""
     register()
-    for tree in plugins.configuration_trees():
+    for tree in registry.configuration_trees():
         if tree.directory is not None:
             path.append(tree.plugin.key, f"file://{tree.directory}")
     path.append("plugins", f"{SCHEME}://")

@@ -10,35 +10,28 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
-from rompy_hydra.compose import axes
-from rompy_hydra.compose.axes import text_of
+from rompy_hydra.compose import grid_parser
 from rompy_hydra.compose.build import Built, build
 from rompy_hydra.compose.composer import Composed, Composer
-from rompy_hydra.compose.parsed import parse
-from rompy_hydra.compose.points import PointComposer
-from rompy_hydra.errors import ConfigError, InvalidConfig
-from rompy_hydra.provenance import Json, versions
-from rompy_hydra.record import now
+from rompy_hydra.compose.grid_parser import text_of
+from rompy_hydra.compose.override_parser import parse
+from rompy_hydra.compose.point_composer import PointComposer
+from rompy_hydra.errors import ConfigError, InvalidConfig, SweepInvalid
+from rompy_hydra.jsonable import Json
+from rompy_hydra.process.cpus import available_cores
+from rompy_hydra.provenance import versions
 from rompy_hydra.redaction import redacted_override
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.engine import run_sweep
-from rompy_hydra.sweep.forecast import RUN, Forecast, Verdict, look
-from rompy_hydra.sweep.index import check_directory, make_directory, write_sweep_file
 from rompy_hydra.sweep.plan import Plan, Ready, Watcher
 from rompy_hydra.sweep.points import Grid, Point
-from rompy_hydra.sweep.results import Results
+from rompy_hydra.sweep.preflight import RUN, Decision, Preflight, inspect_points
+from rompy_hydra.sweep.results_table import Results
 from rompy_hydra.sweep.summary import Summary
-from rompy_hydra.sweep.workers import available_cores
+from rompy_hydra.sweep.sweep_file import check_directory, make_directory, write_sweep_file
+from rompy_hydra.workspace.record import now
 
 _NO_POINTS = "the sweep has no points: every one is left out by sweep.filter"
-
-
-class SweepInvalid(InvalidConfig):
-    """Points of a sweep are wrong; `forecast` tells which, and how many."""
-
-    def __init__(self, forecast: Forecast) -> None:
-        self.forecast = forecast
-        super().__init__([found.problem for found in forecast.problems.values()])
 
 
 @dataclass
@@ -52,11 +45,11 @@ class Request:
     check_only: bool = False
     dry_run: bool = False
     # Told of every point that is looked at, for a list of them.
-    told: Callable[[Point, Verdict], None] = lambda _point, _verdict: None
+    told: Callable[[Point, Decision], None] = lambda _point, _verdict: None
     confirm: Callable[[int], bool] = lambda _points: False
     # When the command was given, as records tell times; '' leaves out what that is for.
     since: str = ""
-    forecast: Forecast | None = None
+    forecast: Preflight | None = None
     summary: Summary | None = None
     config: SweepConfig | None = None
     answers: list[Any] = field(default_factory=list)
@@ -112,7 +105,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     params = OmegaConf.to_container(sweeper.config.hydra.sweeper.params, resolve=True) or {}
     assert isinstance(params, dict)
     config = settings(sweeper.config)
-    grid = axes.grid(of_runs, params, config, sweeper.hydra_context.config_loader)  # type: ignore[arg-type]
+    grid = grid_parser.grid(of_runs, params, config, sweeper.hydra_context.config_loader)  # type: ignore[arg-type]
     _refuse_huge(grid, config, request)
     config = _named(config, grid, sweeper.config)
     from hydra_plugins.rompy_hydra import RompyLauncher
@@ -135,7 +128,7 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobRet
     request = _request(launcher.task_function)
     config = settings(launcher.config)
     parted = [_parted(line) for line in job_overrides]
-    grid = axes.batch([of_run for _, of_run in parted])
+    grid = grid_parser.batch([of_run for _, of_run in parted])
     shared = [*launcher.config.hydra.overrides.hydra, *parted[0][0]]
     earlier = request.summary
     config = _named(config, grid, launcher.config)
@@ -159,7 +152,7 @@ def drive(request: Request, plan: Plan) -> Summary | None:
     results = Results(config.path)
     listed: dict[str, list[str]] = {}
 
-    def told(point: Point, verdict: Verdict) -> None:
+    def told(point: Point, verdict: Decision) -> None:
         listed[point.label] = point.overrides
         if verdict.row is not None:
             results.add(verdict.row)
@@ -197,12 +190,12 @@ def _plan(
     return Plan(config, grid, ready, _workers(workers), {"overrides": _stored(arguments)})
 
 
-def _foreseen(request: Request, plan: Plan, told: Callable[[Point, Verdict], None]) -> Forecast:
+def _foreseen(request: Request, plan: Plan, told: Callable[[Point, Decision], None]) -> Preflight:
     """What a look at all points found; SweepInvalid or ConfigError if they cannot be run."""
-    forecast = look(plan.grid, plan.config.retry, plan.task, told, request.since)
+    forecast = inspect_points(plan.grid, plan.config.retry, plan.task, told, request.since)
     request.forecast = forecast
     if forecast.problems:
-        raise SweepInvalid(forecast)
+        raise SweepInvalid([found.problem for found in forecast.problems.values()])
     if not forecast.size:
         raise ConfigError(_NO_POINTS)
     check_directory(plan.config.path)
@@ -225,7 +218,7 @@ def _stored(arguments: Sequence[str]) -> list[Json]:
     return [redacted_override(line) for line in arguments]
 
 
-def _command(plan: Plan, forecast: Forecast) -> dict[str, Json]:
+def _command(plan: Plan, forecast: Preflight) -> dict[str, Json]:
     return {
         **plan.command,
         "started": now(),
@@ -250,7 +243,7 @@ def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     own, of_runs = [], []
     for override in parse(list(arguments)):
         line, path = str(override.input_line), override.key_or_group
-        axes.refuse_given(f"'{line}'", path)
+        grid_parser.refuse_given(f"'{line}'", path)
         if path.split(".")[0] != "sweep":
             of_runs.append(line)
         elif override.is_sweep_override():
@@ -278,4 +271,4 @@ def _refuse_huge(grid: Grid, config: SweepConfig, request: Request) -> None:
         )
 
 
-__all__ = ["Request", "SweepInvalid", "drive", "launch", "settings", "sweep"]
+__all__ = ["Request", "drive", "launch", "settings", "sweep"]

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from rompy_hydra.compose.complaints import complaint
+from rompy_hydra.compose.allowed_targets import located
 from rompy_hydra.compose.entry_points import GROUPS
-from rompy_hydra.compose.targets import located
+from rompy_hydra.compose.pydantic_errors import complaint
 from rompy_hydra.errors import NO_VALUE, ConfigError, Problem
-from rompy_hydra.settings import settings_model
+from rompy_hydra.plugins.signatures import settings_model
 
 # What Hydra's own keys mean is no setting of the class.
 SPECIAL = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}

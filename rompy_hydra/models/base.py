@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -16,9 +15,9 @@ from pydantic import (
 )
 
 from rompy_hydra.errors import GenerateError
+from rompy_hydra.models.inputs import Input, RunFacts
 from rompy_hydra.models.success import Glob, SuccessChecks
-from rompy_hydra.time_range import TimeRange
-from rompy_hydra.workspace import Env
+from rompy_hydra.workspace.script import Env
 
 
 def _command(value: object) -> object:
@@ -37,34 +36,6 @@ def _command(value: object) -> object:
 
 
 CommandField = Annotated[str | list[str], BeforeValidator(_command)]
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What a template sees as `run`."""
-
-    run_id: str
-    period: TimeRange
-    workspace: str
-
-
-@dataclass(frozen=True)
-class Input:
-    """One file of a workspace before it is written: its content, or the file to copy or link."""
-
-    path: str
-    content: bytes | None = None
-    source: Path | None = None
-    link: bool = False
-    executable: bool = False
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        if self.content is not None:
-            return len(self.content)
-        assert self.source is not None
-        return self.source.stat().st_size
 
 
 class StagedFile(BaseModel):

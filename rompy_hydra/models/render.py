@@ -15,7 +15,7 @@ import jinja2
 import jinja2.sandbox
 
 from rompy_hydra.errors import GenerateError, closest
-from rompy_hydra.models.base import Input
+from rompy_hydra.models.inputs import Input
 
 _SUFFIX = ".j2"
 # What tools leave in any directory, and no model reads.

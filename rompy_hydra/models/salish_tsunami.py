@@ -10,7 +10,7 @@ from pydantic import Field
 from rompy_hydra.models.base import BaseConfig, CommandField
 from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.models.template import shipped_template
-from rompy_hydra.workspace import Env
+from rompy_hydra.workspace.script import Env
 
 
 class SalishTsunami(BaseConfig):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from rompy_hydra.provenance import Json
+from rompy_hydra.jsonable import Json
 from rompy_hydra.workspace import LOG, Workspace
 
 # Read at once of a log that may be one endless line.

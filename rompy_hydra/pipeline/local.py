@@ -8,13 +8,14 @@ from typing import ClassVar, Literal
 from loguru import logger
 from pydantic import field_validator
 
-from rompy_hydra.choose import chosen_backend, chosen_processors
+from rompy_hydra.adapters.resolve import chosen_backend, chosen_processors
+from rompy_hydra.core.plan import Task
 from rompy_hydra.errors import ConfigError, GenerateError
-from rompy_hydra.model_run import ModelRun, combined, own_run
+from rompy_hydra.model_run import ModelRun, own_run
 from rompy_hydra.pipeline.base import BasePipeline, Results
-from rompy_hydra.record import COMPLETED, STAGES
+from rompy_hydra.postprocess.base import merge_results
 from rompy_hydra.run.base import check_model_run
-from rompy_hydra.task import Task
+from rompy_hydra.workspace.record import COMPLETED, STAGES
 
 Stage = Literal["generate", "run", "postprocess"]
 
@@ -126,7 +127,7 @@ def _progress(task: Task) -> Results:
     if record.stages["run"].started:
         found["run_success"] = record.stages["run"].state == COMPLETED
     if task.progress.answers:
-        found["postprocess_results"] = combined(task.progress.answers)
+        found["postprocess_results"] = merge_results(task.progress.answers)
     elif record.stages["postprocess"].state == COMPLETED:
         found["postprocess_results"] = {
             "success": True,

@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol, Self, runtime_checkable
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rompy_hydra.errors import ConfigError, PostprocessError, closest
-from rompy_hydra.judged import results_of, told
+from rompy_hydra.plugins.answers import as_results, describe
 from rompy_hydra.workspace import Workspace
 
 Results = dict[str, object]
@@ -72,16 +72,27 @@ def outputs_of(model_run: HasOutputs) -> Workspace:
     return Workspace(os.path.join(model_run.output_dir, model_run.run_id))
 
 
-def answer(name: str, results: object) -> Results:
+def normalise_answer(name: str, results: object) -> Results:
     """What a postprocessor returned, judged: a dict whose `success` is True or False.
 
     An object with a `success` attribute is taken as well. PostprocessError for a shape that cannot
     be judged: silence is not success.
     """
-    found = results_of(results)
+    found = as_results(results)
     if "success" not in found:
         raise PostprocessError(
-            f"the postprocessor {name} returned {told(results)}, whose success cannot be told; it must "
+            f"the postprocessor {name} returned {describe(results)}, whose success cannot be told; it must "
             "return a dict with 'success' (True or False) and 'message'"
         )
     return {**found, "message": str(found.get("message") or found.get("error") or "")}
+
+
+def merge_results(answers: list[Results]) -> Results:
+    """Several postprocessors' answers as one: the last one's keys, all metrics, the first failure."""
+    merged: Results = {}
+    metrics: dict[str, object] = {}
+    for each in answers:
+        merged |= each
+        found = each.get("metrics")
+        metrics |= found if isinstance(found, dict) else {}
+    return {**merged, "metrics": metrics} if metrics else merged

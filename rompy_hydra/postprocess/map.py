@@ -10,16 +10,17 @@ from pydantic import Field as Setting
 from pydantic import FiniteFloat, model_validator
 
 from rompy_hydra.errors import PostprocessError, closest
-from rompy_hydra.postprocess import conventions as cv
-from rompy_hydra.postprocess import water
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
-from rompy_hydra.postprocess.drawing import Style, picture
-from rompy_hydra.postprocess.field import has_values
-from rompy_hydra.postprocess.netcdf import opened
+from rompy_hydra.postprocess.netcdf import conventions as cv
+from rompy_hydra.postprocess.netcdf import variables
+from rompy_hydra.postprocess.netcdf.dataset import opened
+from rompy_hydra.postprocess.netcdf.field import has_values
+from rompy_hydra.postprocess.netcdf.reading import Place, Statistic, load, locate
 from rompy_hydra.postprocess.outputs import NETCDF, Glob, output_names, some, suffix
-from rompy_hydra.postprocess.plane import lay_out
-from rompy_hydra.postprocess.reading import Place, Statistic, load, locate
-from rompy_hydra.workspace import Workspace, write_atomic
+from rompy_hydra.postprocess.plot.figure import Style, picture
+from rompy_hydra.postprocess.plot.map_axes import lay_out
+from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace.atomic import write_atomic
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -181,7 +182,7 @@ def mappable(dataset: xr.Dataset) -> list[str]:
     def order(name: str) -> tuple[int, bool, bool, bool]:
         still = cv.time_dimension(dataset, dataset.variables[name]) is None
         twin = cv.is_as_computed(dataset, name)
-        return water.rank(dataset, name), twin, places[name].x is None, still
+        return variables.rank(dataset, name), twin, places[name].x is None, still
 
     return sorted(places, key=order)
 

@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from rompy_hydra.errors import PostprocessError
-from rompy_hydra.record import RunRecord
 from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace.record import RunRecord
 
 NETCDF = {".nc", ".nc3", ".nc4", ".cdf", ".netcdf", ".sww"}
 TABLES = {".csv", ".tsv"}

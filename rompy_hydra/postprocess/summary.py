@@ -13,7 +13,7 @@ from pydantic import FiniteFloat
 from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
 from rompy_hydra.postprocess.outputs import NETCDF, TABLES, Glob, output_names, some, suffix
-from rompy_hydra.postprocess.tally import Tally, table_tallies
+from rompy_hydra.postprocess.statistics import Tally, table_tallies
 from rompy_hydra.workspace import Workspace
 
 Number = Literal["min", "mean", "max", "missing_share"]
@@ -89,7 +89,7 @@ class SummaryPostprocessor(BasePostprocessor):
                 yield name, tally if not self.variables or name in self.variables else None
             return
         # The default run has no netCDF, and starts without what reads it.
-        from rompy_hydra.postprocess.netcdf_tally import netcdf_tallies
+        from rompy_hydra.postprocess.netcdf.statistics import netcdf_tallies
 
         yield from netcdf_tallies(path, self.variables, self.dry_depth)
 

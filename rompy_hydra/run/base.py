@@ -12,12 +12,13 @@ from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rompy_hydra.errors import ConfigError, ModelTimedOut, RompyHydraError, RunError
+from rompy_hydra.jsonable import Json
 from rompy_hydra.process import StopSignal
-from rompy_hydra.provenance import Json
 from rompy_hydra.run.job import Job, RunLike, check_model_run, nothing
-from rompy_hydra.run.judging import CheckLike, Outcome, failure, judge
+from rompy_hydra.run.outcome import CheckLike, Outcome, check_success, error_with_log
 from rompy_hydra.run.programs import missing_program
-from rompy_hydra.workspace import Command, Env, Workspace, script_text
+from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace.script import Command, Env, script_text
 
 __all__ = [
     "BackendConfig",
@@ -27,11 +28,16 @@ __all__ = [
     "Outcome",
     "RunLike",
     "check_model_run",
+    "check_success",
+    "error_with_log",
     "failure",
-    "judge",
     "missing_program",
     "validated",
 ]
+
+
+# The name by which plugins know it.
+failure = error_with_log
 
 
 class BackendConfig(BaseModel):
@@ -112,7 +118,7 @@ class BaseRunBackend(ABC):
                 job = self.job(model_run, workspace)
                 workspace.forget_exit_code()
                 outcome = self.carry_out(job, model_run)
-            judge(model_run, workspace, outcome)
+            check_success(model_run, workspace, outcome)
         except ModelTimedOut:
             raise
         except (RompyHydraError, OSError) as error:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from rompy_hydra.jsonable import Json
 from rompy_hydra.process import StopSignal
-from rompy_hydra.provenance import Json
-from rompy_hydra.workspace import Command, Workspace, is_secret
+from rompy_hydra.redaction import is_secret
+from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace.script import Command
 
 
 @runtime_checkable

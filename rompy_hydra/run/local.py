@@ -18,7 +18,7 @@ from rompy_hydra.run.base import (
     Job,
     Outcome,
     RunLike,
-    failure,
+    error_with_log,
     missing_program,
 )
 from rompy_hydra.run.programs import near_program
@@ -95,12 +95,12 @@ class LocalRunBackend(BaseRunBackend):
             raise self._too_long(job)
         code = job.workspace.exit_code()
         if code is None:
-            raise failure(RunError, job.workspace, "the model was ended from outside")
+            raise error_with_log(RunError, job.workspace, "the model was ended from outside")
         return Outcome(code, None, facts={"adopted": True})
 
     def call(self, job: Job, model_run: RunLike) -> Outcome:
         """Call `model_run.config.run(model_run)` in a process of its own, in the workspace."""
-        from rompy_hydra.run.hook import pickled
+        from rompy_hydra.run.config_hook import pickled
 
         with pickled(model_run) as argv:
             return self._run(job, argv, job.env, cwd=self.working_dir() or job.workspace.root)
@@ -122,7 +122,7 @@ class LocalRunBackend(BaseRunBackend):
                 grace=self.config.kill_grace,
                 stream=self.config.stream_output,
                 stop=job.stop,
-                lives=lambda pid: job.report({"pid": pid}),
+                on_started=lambda pid: job.report({"pid": pid}),
             )
         except OSError as error:
             raise RunError(f"cannot start {argv[0]} for {job.run_id}: {error.strerror or error}") from error
@@ -139,7 +139,7 @@ class LocalRunBackend(BaseRunBackend):
         )
 
     def _too_long(self, job: Job) -> Exception:
-        return failure(
+        return error_with_log(
             ModelTimedOut,
             job.workspace,
             f"the model did not end within {job.timeout:g} s (run_backend.timeout) and was ended",

@@ -8,7 +8,7 @@ import re
 import shutil
 
 from rompy_hydra.errors import closest
-from rompy_hydra.workspace import Command
+from rompy_hydra.workspace.script import Command
 
 # First words of a shell line that are no programs, so their absence from PATH says nothing.
 _SHELL_WORDS = {"alias", "bg", "break", "case", "cd", "command", "continue", "do", "done", "echo", "eval"}

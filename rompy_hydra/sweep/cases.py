@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from rompy_hydra.errors import ConfigError
-from rompy_hydra.provenance import Json
+from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.points import Assignment
 
 Case = tuple[Assignment, ...]

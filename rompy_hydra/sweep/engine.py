@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 from loguru import logger
 
 from rompy_hydra import process
-from rompy_hydra.claim import Seen
+from rompy_hydra.core.plan import Progress, Task
 from rompy_hydra.errors import RompyHydraError, SweepError
-from rompy_hydra.record import FAILED, TIMED_OUT
-from rompy_hydra.sweep.forecast import ELSEWHERE, LEAVE, SKIP, Forecast, judged
-from rompy_hydra.sweep.interrupts import Interrupts
+from rompy_hydra.sweep.gil_turns import Turn
 from rompy_hydra.sweep.plan import Plan, Ready, Watcher
 from rompy_hydra.sweep.points import Point
-from rompy_hydra.sweep.results import Results, Row
+from rompy_hydra.sweep.preflight import ELSEWHERE, LEAVE, SKIP, Preflight, decide
+from rompy_hydra.sweep.results_table import Results, Row
+from rompy_hydra.sweep.signals import Interrupts
 from rompy_hydra.sweep.summary import Summary
 from rompy_hydra.sweep.trying import row_of_try
-from rompy_hydra.sweep.turn import Turn
-from rompy_hydra.task import Progress, Task
+from rompy_hydra.workspace.lease import Snapshot
+from rompy_hydra.workspace.record import FAILED, TIMED_OUT
 
 _LOOK_AGAIN_SECONDS = 0.5
 _FAILURES = (FAILED, TIMED_OUT)
@@ -35,13 +35,13 @@ class _Order:
 
     point: Point
     ready: Ready
-    seen: Seen
+    seen: Snapshot
 
 
 class Engine:
     """Carries out a plan with `workers` threads; each model is a process of its own."""
 
-    def __init__(self, plan: Plan, forecast: Forecast, watcher: Watcher, results: Results) -> None:
+    def __init__(self, plan: Plan, forecast: Preflight, watcher: Watcher, results: Results) -> None:
         self._plan = plan
         self._forecast = forecast
         self._watcher = watcher
@@ -140,7 +140,7 @@ class Engine:
             with self._failing(point):
                 ready = self._plan.build(point)
                 # What another driver saw fail is not tried again at once.
-                verdict = judged(ready.task, "lost")
+                verdict = decide(ready.task, "lost")
                 if verdict.decision == ELSEWHERE:
                     still.append(point)
                 elif verdict.row is not None:
@@ -258,7 +258,7 @@ class Engine:
             what()
 
 
-def run_sweep(plan: Plan, forecast: Forecast, watcher: Watcher, results: Results) -> Summary:
+def run_sweep(plan: Plan, forecast: Preflight, watcher: Watcher, results: Results) -> Summary:
     """Carry out a plan that was looked at, and leave `results.csv` complete."""
     engine = Engine(plan, forecast, watcher, results)
     engine.summary.skipped = forecast.count(SKIP)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rompy_hydra.errors import ConfigError, closest
-from rompy_hydra.provenance import Json
+from rompy_hydra.jsonable import Json
 
 
 def _power(base: float, exponent: float) -> float:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from rompy_hydra.provenance import Json
+from rompy_hydra.core.plan import Task
+from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.config import SweepConfig
-from rompy_hydra.sweep.forecast import Forecast
 from rompy_hydra.sweep.points import Grid, Point
-from rompy_hydra.sweep.results import Row
-from rompy_hydra.task import Task
+from rompy_hydra.sweep.preflight import Preflight
+from rompy_hydra.sweep.results_table import Row
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Watcher(Protocol):
     # Whether it is told of every stage of every run.
     live: bool
 
-    def begin(self, plan: Plan, forecast: Forecast) -> None: ...
+    def begin(self, plan: Plan, forecast: Preflight) -> None: ...
     def state(self, label: str, state: str) -> None: ...
     def finished(self, row: Row) -> None: ...
     def stopping(self) -> None: ...

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from rompy_hydra.errors import ConfigError, closest
-from rompy_hydra.provenance import Json
+from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.label import joined, named, shown
 
 # The name of a point that nothing tells from the composition as it is.

@@ -6,9 +6,9 @@ import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rompy_hydra.record import COMPLETED, INTERRUPTED, PENDING, TIMED_OUT
-from rompy_hydra.sweep.forecast import general
-from rompy_hydra.sweep.results import Row
+from rompy_hydra.sweep.preflight import normalise_message
+from rompy_hydra.sweep.results_table import Row
+from rompy_hydra.workspace.record import COMPLETED, INTERRUPTED, PENDING, TIMED_OUT
 
 _SLOWEST = 3
 # Models that all die with other words must not fill the memory; of what comes later only the first
@@ -96,4 +96,4 @@ def _kind(row: Row, *, with_log: bool = True) -> str:
     with_log = with_log and row.state != TIMED_OUT
     log = [line for line in more if line.startswith("  ") and line.strip()] if with_log else []
     told = "\n".join([first, *log[-1:]])
-    return f"{row.state}: {general(told.replace(row.label, '#'))}"
+    return f"{row.state}: {normalise_message(told.replace(row.label, '#'))}"

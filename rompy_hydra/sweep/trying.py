@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from rompy_hydra.record import COMPLETED, FAILED, INTERRUPTED, RunRecord
+from rompy_hydra.core.plan import Task
 from rompy_hydra.sweep.points import Point
-from rompy_hydra.sweep.results import Row, row_of
-from rompy_hydra.task import Task
+from rompy_hydra.sweep.results_table import Row, row_of
+from rompy_hydra.workspace.record import COMPLETED, FAILED, INTERRUPTED, RunRecord
 
 
 def row_of_try(point: Point, task: Task, carry_out: Callable[[Task], Mapping[str, object]]) -> Row | None:

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from rompy_hydra import BaseConfig, ModelRun, SuccessChecks, plugins
+from rompy_hydra import BaseConfig, ModelRun, SuccessChecks
 from rompy_hydra.compose.entry_points import node_of
 from rompy_hydra.compose.validate import problems
-from rompy_hydra.described import described
 from rompy_hydra.errors import PluginError
-from rompy_hydra.settings import settings_model
+from rompy_hydra.jsonable import to_plain
+from rompy_hydra.plugins import registry
+from rompy_hydra.plugins.signatures import settings_model
 
 # What a model of these tests writes, and the least that it does.
 OUTPUT = "out.csv"
@@ -50,7 +51,7 @@ class PluginContract:
     def test_the_package_registers_it_under_its_name(self) -> None:
         if self.name is None:
             pytest.skip("no name is given: name = '...' is the name of the entry point")
-        found = plugins.find(self.category, self.name).load()
+        found = registry.find(self.category, self.name).load()
         assert found is self.plugin, f"the entry point {self.name} is {found!r}"
 
     def test_it_is_an_option_with_its_settings_as_keys(self) -> None:
@@ -61,7 +62,7 @@ class PluginContract:
         assert not wrong, "; ".join(map(str, wrong))
 
     def test_its_settings_are_plain_data(self) -> None:
-        json.dumps(described(dict(self.settings)), allow_nan=False)
+        json.dumps(to_plain(dict(self.settings)), allow_nan=False)
 
     def _refuses_unknown_settings(self) -> bool:
         model = settings_model(self.plugin, self.category)

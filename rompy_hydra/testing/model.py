@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import pytest
 
 from rompy_hydra import BaseConfig, ModelRun
-from rompy_hydra.record import RunRecord
-from rompy_hydra.task import config_data
+from rompy_hydra.core.plan import config_data
 from rompy_hydra.testing.base import UNKNOWN, PluginContract, refused
 from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace.record import RunRecord
 
 
 class ModelContract(PluginContract):

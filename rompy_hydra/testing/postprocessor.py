@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import pytest
 
 from rompy_hydra import ModelRun
-from rompy_hydra.choose import chosen_processor
+from rompy_hydra.adapters.resolve import chosen_processor
 from rompy_hydra.errors import PostprocessError
-from rompy_hydra.postprocess.base import answer
-from rompy_hydra.record import RunRecord, plain
+from rompy_hydra.jsonable import plain
+from rompy_hydra.postprocess.base import normalise_answer
 from rompy_hydra.testing.base import OUTPUT, UNKNOWN, PluginContract, left_alone, refused
+from rompy_hydra.workspace.record import RunRecord
 
 
 class PostprocessorContract(PluginContract):
@@ -39,7 +40,7 @@ class PostprocessorContract(PluginContract):
 
     def _answer(self, run: Any) -> dict[str, Any]:
         chosen = chosen_processor(self.plugin, self.settings)
-        return answer(chosen.name, chosen.process(run))
+        return normalise_answer(chosen.name, chosen.process(run))
 
     def test_it_says_that_it_succeeded_and_what_it_found(self, outputs: ModelRun) -> None:
         results = self._answer(outputs)

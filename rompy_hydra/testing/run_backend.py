@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from rompy_hydra.judged import truth
-from rompy_hydra.record import COMPLETED, FAILED, RunRecord
+from rompy_hydra.plugins.answers import as_bool
+from rompy_hydra.plugins.construct import check_arguments, instantiate
 from rompy_hydra.run.base import BaseRunBackend
-from rompy_hydra.shapes import accepted, instantiated
 from rompy_hydra.testing.base import OUTPUT, UNKNOWN, WRITES, PluginContract, left_alone, refused
+from rompy_hydra.workspace.record import COMPLETED, FAILED, RunRecord
 
 
 class RunBackendContract(PluginContract):
@@ -73,12 +73,12 @@ class RunBackendContract(PluginContract):
         if isinstance(self.plugin, type) and issubclass(self.plugin, BaseRunBackend):
             backend = self.plugin(None, **self.settings)
         else:
-            backend, arguments = instantiated(self.plugin, self.settings, "run")
+            backend, arguments = instantiate(self.plugin, self.settings, "run")
         try:
-            returned = backend.run(None, **accepted(backend.run, arguments))
+            returned = backend.run(None, **check_arguments(backend.run, arguments))
         except Exception:  # noqa: BLE001 - any error is an honest answer
             return
-        assert truth(returned) is False, f"run(None) returned {returned!r}"
+        assert as_bool(returned) is False, f"run(None) returned {returned!r}"
 
     def test_a_setting_that_it_does_not_have_is_refused(self, tmp_path: Path) -> None:
         if not self._refuses_unknown_settings():

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
-from rompy_hydra.compose import axes
+from rompy_hydra.compose import grid_parser
 from rompy_hydra.compose.composer import Composer, parser
-from rompy_hydra.compose.parsed import parse
-from rompy_hydra.compose.points import PointComposer
+from rompy_hydra.compose.override_parser import parse
+from rompy_hydra.compose.point_composer import PointComposer
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.sweep.config import SweepConfig
 
@@ -173,7 +173,7 @@ def check(composer, command):
     assume(all(len(found) == 1 or paths.count(key.lstrip("+")) == 1 for key, found in lines.items()))
     assume(all(_is_grammar(line) for alternatives in lines.values() for line in alternatives))
     arguments = [_swept(alternatives) for alternatives in lines.values()]
-    grid = axes.grid(arguments, {}, SWEEP, composer.hydra.config_loader)
+    grid = grid_parser.grid(arguments, {}, SWEEP, composer.hydra.config_loader)
     points = PointComposer(composer, SWEEP, [])
     pairs = zip(grid, _products(list(lines.values())), strict=True)
     for point, reference in list(pairs)[:3]:

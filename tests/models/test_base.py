@@ -4,9 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from rompy_hydra import BaseConfig, ModelRun, TemplateModel
+from rompy_hydra.core.inputs import planned_inputs
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.models.base import StagedFile
-from rompy_hydra.planned import planned_inputs
 
 
 def planned(config, tmp_path):

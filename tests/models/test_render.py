@@ -7,7 +7,7 @@ import pytest
 
 from rompy_hydra import TimeRange
 from rompy_hydra.errors import GenerateError
-from rompy_hydra.models.base import RunFacts
+from rompy_hydra.models.inputs import RunFacts
 from rompy_hydra.models.render import render_directory
 
 FACTS = RunFacts("shoal", TimeRange(start="2024-01-01", duration="6h"), "/runs/shoal")

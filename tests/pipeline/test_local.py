@@ -10,7 +10,7 @@ from rompy_hydra import (
     NoopPostprocessor,
     SuccessChecks,
 )
-from rompy_hydra.record import RunRecord
+from rompy_hydra.workspace.record import RunRecord
 
 
 @pytest.fixture

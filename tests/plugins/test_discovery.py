@@ -131,7 +131,7 @@ def test_the_first_on_the_path_wins_where_a_distribution_is_there_twice(tmp_path
         )
         sites.append(install(tmp_path / version, package))
     program = Program(Path(f"{sites[0]}:{sites[1]}"), tmp_path)
-    code = "from rompy_hydra import plugins; print(plugins.find('run', 'twice').load().version)"
+    code = "from rompy_hydra.plugins import registry; print(registry.find('run', 'twice').load().version)"
     assert program.python("-c", code).stdout == "2.0\n"
 
 
@@ -143,8 +143,8 @@ sys.path[:0] = [{str(root)!r}]
 import importlib.metadata as metadata
 found = metadata.distributions
 metadata.distributions = lambda **how: [d for d in found(**how) if d.name != "rompy-hydra"]
-from rompy_hydra import plugins
-print(plugins.find("run", "local").target, plugins.find("run", "local").own)
+from rompy_hydra.plugins import registry
+print(registry.find("run", "local").target, registry.find("run", "local").own)
 """
     answer = Program(tmp_path, tmp_path).python("-c", code)
     assert answer.stdout == "rompy_hydra.run.local.LocalRunBackend True\n", answer.stderr

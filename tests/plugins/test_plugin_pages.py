@@ -80,7 +80,7 @@ def test_every_shape_of_the_overview_works(tmp_path):
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
-    from rompy_hydra.settings import names_of, settings_model
+    from rompy_hydra.plugins.signatures import names_of, settings_model
 
     shapes = {
         "MyRunBackend": "run",

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict
 
 from rompy_hydra import BaseConfig, LocalConfig, ModelRun, SuccessChecks
 from rompy_hydra.errors import ConfigError, PluginError
-from rompy_hydra.record import RunRecord
-from rompy_hydra.settings import defaults, settings_model
+from rompy_hydra.plugins.signatures import defaults, settings_model
+from rompy_hydra.workspace.record import RunRecord
 
 if TYPE_CHECKING:
     from rompy_hydra.run.local import LocalConfig as OnlyForCheckers

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rompy_hydra.compose.allowed_targets import check_allowed, located
 from rompy_hydra.compose.build import build
-from rompy_hydra.compose.targets import check_allowed, located
 from rompy_hydra.errors import ConfigError
 
 
@@ -34,9 +34,9 @@ def attacks(touch):
         "subprocess": {"_target_": "subprocess.run", "args": touch, "shell": True},
         "popen": {"_target_": "os.popen", "cmd": touch},
         "eval": {"_target_": "builtins.eval", "_args_": [f"__import__('os').system({touch!r})"]},
-        "reexport": {"_target_": "rompy_hydra.process.os.system", "command": touch},
+        "reexport": {"_target_": "rompy_hydra.process.command.os.system", "command": touch},
         "reexport_deep": {"_target_": "rompy_hydra.run.local.os.popen", "cmd": touch},
-        "reexport_module": {"_target_": "rompy_hydra.models.foreign.subprocess.run", "args": touch},
+        "reexport_module": {"_target_": "rompy_hydra.adapters.model.subprocess.run", "args": touch},
         "own_function": {
             "_target_": "rompy_hydra.process.run", "argv": ["sh", "-c", touch], "cwd": ".", "env": {},
             "log": "log", "mark": "x",
@@ -45,7 +45,7 @@ def attacks(touch):
         "construct": {"_target_": f"{beach}.model_construct"},
         "dunder": {"_target_": f"{beach}.__class__.__call__", "_args_": [touch]},
         "lookalike": {"_target_": "rompy_hydra_evil.System", "command": touch},
-        "dots": {"_target_": "rompy_hydra..process.os.system", "command": touch},
+        "dots": {"_target_": "rompy_hydra..process.command.os.system", "command": touch},
         "relative": {"_target_": ".os.system", "command": touch},
         "colon": {"_target_": "os:system", "command": touch},
         "number": {"_target_": 3},

@@ -17,13 +17,13 @@ from PIL import Image
 import rompy_hydra
 from rompy_hydra import MapPostprocessor, ModelRun, TemplateModel
 from rompy_hydra.errors import ConfigError, PostprocessError
-from rompy_hydra.postprocess.colours import limits
-from rompy_hydra.postprocess.drawing import Style, picture
-from rompy_hydra.postprocess.field import Field, thinned
 from rompy_hydra.postprocess.map import mappable, superscripts
-from rompy_hydra.postprocess.netcdf import opened
-from rompy_hydra.postprocess.plane import Plane, lay_out
-from rompy_hydra.postprocess.reading import Statistic, load, locate
+from rompy_hydra.postprocess.netcdf.dataset import opened
+from rompy_hydra.postprocess.netcdf.field import Field, thinned
+from rompy_hydra.postprocess.netcdf.reading import Statistic, load, locate
+from rompy_hydra.postprocess.plot.colours import limits
+from rompy_hydra.postprocess.plot.figure import Style, picture
+from rompy_hydra.postprocess.plot.map_axes import Plane, lay_out
 
 LAND = (0xD9, 0xD6, 0xCF)
 FORMATS = ["NETCDF4", "NETCDF3_CLASSIC"]

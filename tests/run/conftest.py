@@ -30,7 +30,7 @@ def engine_is_required() -> bool:
 @pytest.fixture(scope="session")
 def docker_engine() -> Any:
     """The API of the real engine; without one the test is skipped with the reason, or fails in CI."""
-    from rompy_hydra.run.docker_engine import engine
+    from rompy_hydra.run.docker.engine import engine
 
     try:
         found = engine()

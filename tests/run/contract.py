@@ -21,11 +21,11 @@ from pathlib import Path
 import pytest
 
 from rompy_hydra import BackendConfig, BaseConfig, ModelRun, SuccessChecks
-from rompy_hydra.choose import chosen_backend
+from rompy_hydra.adapters.resolve import chosen_backend
+from rompy_hydra.core.plan import Task
 from rompy_hydra.errors import PluginError
 from rompy_hydra.process import StopSignal
-from rompy_hydra.record import RunRecord
-from rompy_hydra.task import Task
+from rompy_hydra.workspace.record import RunRecord
 from tests.conftest import LIMIT, wait_until
 
 TAKE_OVER = """

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from rompy_hydra import BaseConfig, DockerConfig, DockerRunBackend, LocalConfig
 from rompy_hydra.errors import ConfigError
-from rompy_hydra.run.docker_config import Volume, parse_size, parse_volume
+from rompy_hydra.run.docker.config import Volume, parse_size, parse_volume
 
 CONF = Path(__file__).parents[2] / "conf" / "run_backend" / "docker.yaml"
 

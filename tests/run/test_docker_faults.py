@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from rompy_hydra import BaseConfig, DockerConfig, DockerRunBackend, ModelRun, RunRecord
-from rompy_hydra.choose import chosen_backend
+from rompy_hydra.adapters.resolve import chosen_backend
+from rompy_hydra.core.execute import preflight
+from rompy_hydra.core.plan import Task
 from rompy_hydra.errors import ConfigError, ModelTimedOut, RunError, RunLost
 from rompy_hydra.process import StopSignal
-from rompy_hydra.stages import preflight
-from rompy_hydra.task import Task
 from tests.conftest import LIMIT, Driver, living, wait_until
 from tests.run.conftest import BUSYBOX, ContainerRun, OwnEngine, containers_below
 

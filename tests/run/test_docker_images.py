@@ -20,8 +20,8 @@ import pytest
 from rompy_hydra import DockerConfig, DockerRunBackend, RunRecord
 from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.process import StopSignal
-from rompy_hydra.run.docker_build import Build
-from rompy_hydra.run.docker_engine import engine
+from rompy_hydra.run.docker.build import Build
+from rompy_hydra.run.docker.engine import engine
 from tests.conftest import Driver, wait_until
 from tests.run.conftest import BUSYBOX
 
@@ -125,7 +125,7 @@ def test_an_unchanged_source_is_found_again_within_a_fifth_of_a_second(
     source.tag()
     run.execute(dockerfile=source.dockerfile)
     (run.workspace.path / "build.log").unlink()
-    from rompy_hydra.run.docker_image import ready
+    from rompy_hydra.run.docker.image import ready
 
     config = DockerConfig(dockerfile=source.dockerfile)
     job = run.job(run.backend())

@@ -13,7 +13,7 @@ import pytest
 
 from rompy_hydra import Beach, DockerConfig, ModelRun, RunRecord
 from rompy_hydra.errors import RunError
-from rompy_hydra.run.docker_engine import engine
+from rompy_hydra.run.docker.engine import engine
 
 pytestmark = pytest.mark.docker
 

@@ -10,11 +10,11 @@ import textwrap
 import pytest
 
 from rompy_hydra import BaseConfig, LocalConfig, LocalRunBackend, ModelRun
-from rompy_hydra.choose import chosen_backend
+from rompy_hydra.adapters.resolve import chosen_backend
+from rompy_hydra.core.execute import preflight
+from rompy_hydra.core.plan import Task
 from rompy_hydra.errors import ConfigError
-from rompy_hydra.record import RunRecord
-from rompy_hydra.stages import preflight
-from rompy_hydra.task import Task
+from rompy_hydra.workspace.record import RunRecord
 from tests.conftest import living, wait_until
 from tests.run.contract import Place, RunBackendContract
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rompy_hydra.compose import axes
+from rompy_hydra.compose import grid_parser
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.sweep.config import SweepConfig
 
@@ -12,7 +12,7 @@ def cases(tmp_path):
     def read(text, *arguments, name="cases.csv"):
         path = tmp_path / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        grid = axes.grid(arguments, {}, SweepConfig(name="test", cases=path), None)
+        grid = grid_parser.grid(arguments, {}, SweepConfig(name="test", cases=path), None)
         return [point.parameters for point in grid]
 
     return read
@@ -121,10 +121,10 @@ def test_a_file_of_another_kind_or_none_is_refused(cases, tmp_path):
     with pytest.raises(ConfigError, match=r"must end in .csv, .yaml or .yml"):
         cases("a\n1\n", name="cases.xlsx")
     with pytest.raises(ConfigError, match="No such file"):
-        axes.grid([], {}, SweepConfig(name="test", cases=tmp_path / "none.csv"), None)
+        grid_parser.grid([], {}, SweepConfig(name="test", cases=tmp_path / "none.csv"), None)
     (tmp_path / "dir.csv").mkdir()
     with pytest.raises(ConfigError, match="Is a directory"):
-        axes.grid([], {}, SweepConfig(name="test", cases=tmp_path / "dir.csv"), None)
+        grid_parser.grid([], {}, SweepConfig(name="test", cases=tmp_path / "dir.csv"), None)
 
 
 @pytest.mark.parametrize("override", ["a=5", "a=1,2", "+a=5"])

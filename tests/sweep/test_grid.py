@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from rompy_hydra.compose import axes
+from rompy_hydra.compose import grid_parser
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.sweep.config import SweepConfig
 
 
 def labels(*arguments, params=None, **settings):
-    grid = axes.grid(arguments, params or {}, SweepConfig(name="test", **settings), None)
+    grid = grid_parser.grid(arguments, params or {}, SweepConfig(name="test", **settings), None)
     found = [point.label for point in grid]
     assert settings.get("filter") or grid.size == len(found)
     return found
@@ -40,13 +40,13 @@ def test_hydras_ways_of_listing_values_are_known(override, values):
 
 
 def test_shuffled_values_keep_their_order_through_the_whole_sweep():
-    grid = axes.grid(["a=shuffle(range(0,50))"], {}, SweepConfig(name="test"), None)
+    grid = grid_parser.grid(["a=shuffle(range(0,50))"], {}, SweepConfig(name="test"), None)
     assert [point.label for point in grid] == [point.label for point in grid]
     assert len(set(grid)) == 50
 
 
 def test_ten_million_points_are_counted_and_not_made():
-    grid = axes.grid(
+    grid = grid_parser.grid(
         ["a=range(0,10000000)", "b=range(0.0,1.0,0.00001)"], {}, SweepConfig(name="test"), None
     )
     assert grid.size == 10_000_000 * 100_000
@@ -124,7 +124,7 @@ def test_a_design_is_the_same_for_a_seed_and_lies_within_its_bounds(design):
 
     def points(seed):
         settings = SweepConfig(name="test", design=design, samples=8, seed=seed)
-        return [point.parameters for point in axes.grid(arguments, {}, settings, None)]
+        return [point.parameters for point in grid_parser.grid(arguments, {}, settings, None)]
 
     assert points(1) == points(1) != points(2)
     assert len(points(1)) == 8
@@ -143,7 +143,7 @@ def test_a_design_does_not_depend_on_the_order_of_its_keys(design):
 def test_a_huge_design_is_counted_and_not_made():
     arguments = ["a=interval(0,1)"]
     settings = SweepConfig(name="test", design="sobol", samples=2**40)
-    assert axes.grid(arguments, {}, settings, None).size == 2**40
+    assert grid_parser.grid(arguments, {}, settings, None).size == 2**40
 
 
 @pytest.mark.parametrize("key", ["run_id", "output_dir", "sweep.name", "hydra.launcher.workers"])
@@ -153,14 +153,14 @@ def test_what_is_the_sweeps_own_is_no_parameter_of_an_experiment(key):
 
 
 def test_a_value_of_a_range_is_the_one_that_is_typed():
-    grid = axes.grid(["a=range(0.1,0.9,0.1)"], {}, SweepConfig(name="test"), None)
+    grid = grid_parser.grid(["a=range(0.1,0.9,0.1)"], {}, SweepConfig(name="test"), None)
     assert [point.parameters["a"] for point in grid][:4] == [0.1, 0.2, 0.3, 0.4]
 
 
 def test_a_latin_hypercube_has_one_point_in_each_slice():
     pytest.importorskip("scipy")
     settings = SweepConfig(name="test", design="latin_hypercube", samples=10)
-    grid = axes.grid(["a=interval(0,10)", "b=interval(0,10)"], {}, settings, None)
+    grid = grid_parser.grid(["a=interval(0,10)", "b=interval(0,10)"], {}, settings, None)
     for key in ("a", "b"):
         assert sorted(int(point.parameters[key]) for point in grid) == list(range(10))
 

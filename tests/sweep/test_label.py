@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rompy_hydra.core.spec import check_run_id
 from rompy_hydra.sweep.label import label, named
-from rompy_hydra.workspace import check_run_id
 
 values = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)

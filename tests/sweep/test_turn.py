@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from rompy_hydra.record import CHECKING, RUNNING
-from rompy_hydra.sweep.turn import Turn
+from rompy_hydra.sweep.gil_turns import Turn
+from rompy_hydra.workspace.record import CHECKING, RUNNING
 
 
 @pytest.fixture

@@ -170,6 +170,6 @@ def vigils(pid):
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "rompy_hydra.vigil" in words and f'"pid": {pid},' in words[-1]:
+        if "rompy_hydra.workspace.lease_keeper" in words and f'"pid": {pid},' in words[-1]:
             found.append(process)
     return found

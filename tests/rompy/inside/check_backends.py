@@ -13,8 +13,8 @@ from rompy.run import LocalRunBackend as RompyLocal
 
 from rompy_hydra import BaseConfig, LocalConfig, ModelRun, SuccessChecks, SummaryPostprocessor
 from rompy_hydra.errors import ConfigError
-from rompy_hydra.record import RunRecord
 from rompy_hydra.testing import PipelineContract, PostprocessorContract, RunBackendContract
+from rompy_hydra.workspace.record import RunRecord
 
 
 class TestRompysLocalBackendKeepsTheContract(RunBackendContract):

@@ -8,7 +8,7 @@ import sys
 
 import yaml
 
-from rompy_hydra import plugins
+from rompy_hydra.plugins import registry
 
 
 def python(code, cwd):
@@ -55,8 +55,8 @@ def test_the_names_mean_the_same_with_rompy_as_without():
         ("postprocess", "noop"),
         ("pipeline", "local"),
     ):
-        assert plugins.find(category, name).own, name
-        assert not plugins.find(category, f"rompy:{name}").own, name
+        assert registry.find(category, name).own, name
+        assert not registry.find(category, f"rompy:{name}").own, name
 
 
 def test_importing_a_plugin_of_rompys_leaves_this_programs_logging_as_it_is(tmp_path):
@@ -64,8 +64,8 @@ def test_importing_a_plugin_of_rompys_leaves_this_programs_logging_as_it_is(tmp_
 import logging, sys
 handler = logging.StreamHandler(sys.stdout)
 logging.basicConfig(handlers=[handler], level=logging.WARNING)
-from rompy_hydra import plugins
-plugins.load("run", "rompy:local")
+from rompy_hydra.plugins import registry
+registry.load("run", "rompy:local")
 assert logging.getLogger().handlers == [handler], logging.getLogger().handlers
 assert logging.getLogger().level == logging.WARNING
 logging.getLogger("mine").warning("told once")

@@ -15,8 +15,8 @@ from rompy.model import ModelRun as RompyModelRun
 from rompy_swan.config import SwanConfig, SwanConfigComponents
 
 from rompy_hydra import ModelRun, TimeRange
-from rompy_hydra.record import RunRecord
-from rompy_hydra.task import config_data
+from rompy_hydra.core.plan import config_data
+from rompy_hydra.workspace.record import RunRecord
 from tests.rompy.inside.conftest import SWAN, without_time
 
 PERIOD = TimeRange(start="2023-01-01", duration="1d", interval="1h")

@@ -13,9 +13,9 @@ from rompy_hydra import (
     NoopPostprocessor,
     SummaryPostprocessor,
 )
-from rompy_hydra.record import RunRecord
-from rompy_hydra.with_rompy import as_rompy
+from rompy_hydra.adapters.rompy import as_rompy
 from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace.record import RunRecord
 
 WRITES = "printf 'x,y\\n1,2\\n3,5\\n' > out.csv"
 

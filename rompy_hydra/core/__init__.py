@@ -1,0 +1,1 @@
+"""What happens to one run: its specification, plan, status, attempt and stages."""

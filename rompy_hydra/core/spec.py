@@ -1,0 +1,69 @@
+"""Which run: its name, its period, its directory and its model configuration. Pure data."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
+
+from rompy_hydra.models.base import BaseConfig
+from rompy_hydra.time_range import TimeRange
+from rompy_hydra.workspace import Workspace
+
+_RUN_ID = re.compile(r"[^/\\\x00-\x1f\x7f]{1,200}")
+
+
+def check_run_id(run_id: str) -> str:
+    """`run_id` itself if it can name one directory below `output_dir`; ValueError if not."""
+    valid = _RUN_ID.fullmatch(run_id) and run_id not in {".", ".."} and run_id == run_id.strip()
+    try:
+        size = len(run_id.encode())
+    except UnicodeEncodeError:  # bytes that are not valid text
+        size = 0
+    if not valid or not 0 < size <= 200:
+        raise ValueError(
+            f"run_id {run_id!r} must be the name of one directory: 1 to 200 bytes, no '/', "
+            "no '..', no control characters, no blank at its ends"
+        )
+    return run_id
+
+
+def _default_period() -> TimeRange:
+    return TimeRange.model_validate({"start": datetime(2020, 2, 21, 4), "duration": "3d"})
+
+
+class RunSpec(BaseModel):
+    """One run of one model configuration, in the directory `output_dir/run_id`.
+
+    `ModelRun` adds the methods that work on it.
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    run_id: Annotated[str, AfterValidator(check_run_id)] = "run_id"
+    period: TimeRange = Field(default_factory=_default_period)
+    output_dir: Path = Path("runs")
+    # A `BaseConfig`, or any object in the shape of rompy's model configurations.
+    config: InstanceOf[object] = Field(default_factory=BaseConfig)
+
+    _place: tuple[tuple[str, str], Workspace] | None = PrivateAttr(default=None)
+
+    @property
+    def workspace(self) -> Workspace:
+        """The run's directory; reading this property creates and deletes nothing.
+
+        It stays where it is when this process changes its working directory.
+        """
+        place = (str(self.output_dir), self.run_id)
+        if self._place is None or self._place[0] != place:
+            self._place = place, Workspace(os.path.join(*place))
+        return self._place[1]
+
+    @property
+    def staging_dir(self) -> Path:
+        """The same as a path, under the name that rompy's plugins know."""
+        return self.workspace.path

@@ -1,0 +1,36 @@
+"""One input file of a run, and what a template knows about the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rompy_hydra.time_range import TimeRange
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a template sees as `run`."""
+
+    run_id: str
+    period: TimeRange
+    workspace: str
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file of a workspace before it is written: its content, or the file to copy or link."""
+
+    path: str
+    content: bytes | None = None
+    source: Path | None = None
+    link: bool = False
+    executable: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        if self.content is not None:
+            return len(self.content)
+        assert self.source is not None
+        return self.source.stat().st_size

@@ -1,0 +1,1 @@
+"""Plugins: entry points, the settings they take, and how they are constructed."""

@@ -1,0 +1,49 @@
+"""What somebody else's code returned, judged: silence is not success."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+
+def as_bool(value: object) -> bool | None:
+    """True or False, also as numpy has them; None for what is neither."""
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "shape", None) == ():
+        value = item()
+    return value if isinstance(value, bool) else None
+
+
+def describe(value: object) -> str:
+    """What was returned, for a message."""
+    if inspect.iscoroutine(value):
+        value.close()  # nobody will ever wait for it
+        return "a coroutine (its method is async, and nothing waits for it)"
+    return "nothing (None)" if value is None else f"{value!r:.200}"
+
+
+def as_results(returned: object) -> dict[str, object]:
+    """What a plugin returned as a dict: of a mapping, an object with attributes, or a bare truth.
+
+    Its `success` is True, False or, if it cannot be told, missing.
+    """
+    if as_bool(returned) is not None:
+        found: dict[str, object] = {"success": returned}
+    elif isinstance(returned, Mapping):
+        found = {str(key): value for key, value in returned.items()}
+    elif isinstance(returned, BaseModel):
+        found = returned.model_dump()
+    elif dataclasses.is_dataclass(returned) and not isinstance(returned, type):
+        found = {each.name: getattr(returned, each.name) for each in dataclasses.fields(returned)}
+    elif hasattr(returned, "_asdict"):
+        found = dict(returned._asdict())
+    else:
+        found = dict(getattr(returned, "__dict__", {}))
+    for key in ("success", "message"):  # they may be properties
+        if key not in found and not isinstance(returned, Mapping) and hasattr(returned, key):
+            found[key] = getattr(returned, key)
+    success = as_bool(found.pop("success", None))
+    return found if success is None else {**found, "success": success}

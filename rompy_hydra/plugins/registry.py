@@ -1,0 +1,286 @@
+"""Plugins by name: entry points to classes. Nothing is imported until it is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import logging
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import Distribution
+from pathlib import Path
+
+from rompy_hydra.errors import PluginError, closest
+
+# The category of a plugin, which is the last part of its entry-point group, and what it is called.
+WHAT = {
+    "run": "run backend",
+    "postprocess": "postprocessor",
+    "pipeline": "pipeline backend",
+    "config": "model configuration",
+}
+# Packages with whole trees of configurations.
+TREES = "rompy_hydra.conf"
+# Configuration objects of rompy's postprocessors: no plugins by themselves, but named in configurations.
+_CONFIGURATIONS = "rompy.postprocess.config"
+_OWN = "rompy-hydra"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One registered plugin; `load` imports it."""
+
+    category: str
+    name: str
+    value: str
+    group: str
+    # The distribution's name as names are compared: lower case, with dashes.
+    key: str
+    found_in: Distribution | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def own(self) -> bool:
+        """Whether it comes with this package."""
+        return self.key == _OWN
+
+    @property
+    def distribution(self) -> str:
+        """The name of the package that brings it, as its author writes it."""
+        return (self.found_in.name if self.found_in else None) or self.key
+
+    @property
+    def version(self) -> str:
+        return (self.found_in.version if self.found_in else None) or ""
+
+    @property
+    def target(self) -> str:
+        """The dotted path of what it names."""
+        return self.value.partition("[")[0].strip().replace(":", ".").replace(" ", "")
+
+    @property
+    def qualified(self) -> str:
+        """The name that no other plugin has."""
+        return f"{self.key}:{self.name}"
+
+    def load(self) -> object:
+        """The object behind the entry point; PluginError tells what is broken, and whose it is."""
+        module, _, attribute = self.value.partition("[")[0].replace(" ", "").partition(":")
+        try:
+            found: object = imported(module)
+            for part in filter(None, attribute.split(".")):
+                found = getattr(found, part)
+        # A module may also end the program when it is imported.
+        except (Exception, SystemExit) as error:
+            what = WHAT[self.category]
+            raise PluginError(
+                f"the {what} '{self.name}' of the distribution {self.distribution} {self.version} "
+                f"(entry-point group {self.group}, {self.value}) cannot be imported: "
+                f"{type(error).__name__}: {error}. Update or uninstall {self.distribution}, or choose "
+                f"another {what}"
+            ) from error
+        return found
+
+
+def imported(module: str) -> object:
+    """A module; what it does to the program's logging while it is imported is undone."""
+    with _logging_kept():
+        return importlib.import_module(module)
+
+
+@contextlib.contextmanager
+def _logging_kept() -> Iterator[None]:
+    root, kind = logging.getLogger(), logging.getLoggerClass()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        logging.setLoggerClass(kind)
+        if root.handlers != handlers:
+            root.handlers[:] = handlers
+            root.setLevel(level)
+
+
+def plugins(category: str) -> dict[str, list[Plugin]]:
+    """All plugins of a category by name; the first of each list wins."""
+    found: dict[str, list[Plugin]] = {}
+    for plugin in _registered(category):
+        found.setdefault(plugin.name, []).append(plugin)
+    return found
+
+
+def rivals(found: list[Plugin]) -> list[Plugin]:
+    """The plugins of one name between which a choice must be made: one a distribution, if several."""
+    first_of = {plugin.key: plugin for plugin in reversed(found)}
+    return [] if found[0].own or len(first_of) == 1 else [first_of[key] for key in sorted(first_of)]
+
+
+def find(category: str, name: str) -> Plugin:
+    """The plugin of this name, or `distribution:name` where two distributions share one."""
+    chosen = _candidates(category, name)
+    if not chosen:
+        raise PluginError(
+            f"there is no {WHAT[category]} '{name}'. {closest(name, names(category))} "
+            "Install the package that brings it"
+        )
+    if clash := rivals(chosen):
+        choices = " or ".join(f"'{rival.qualified}'" for rival in clash)
+        raise PluginError(
+            f"{len(clash)} distributions bring a {WHAT[category]} '{name}': "
+            f"{', '.join(f'{rival.distribution} {rival.version}' for rival in clash)}. "
+            f"Choose one with {choices}"
+        )
+    return chosen[0]
+
+
+def is_known(category: str, name: str) -> bool:
+    """Whether there is a plugin of this name, be it broken or one of two."""
+    return bool(_candidates(category, name))
+
+
+def _candidates(category: str, name: str) -> list[Plugin]:
+    known = plugins(category)
+    distribution, _, short = name.partition(":")
+    return known.get(name) or [p for p in known.get(short, []) if p.key == _normal(distribution)]
+
+
+def names(category: str) -> list[str]:
+    """The names that choose a plugin; with the distribution where the name alone does not."""
+    chosen: list[str] = []
+    for name, found in plugins(category).items():
+        clash = rivals(found)
+        hidden = clash or [plugin for plugin in found if plugin.key != found[0].key]
+        chosen += [*([] if clash else [name]), *(plugin.qualified for plugin in hidden)]
+    return chosen
+
+
+def load(category: str, name: str) -> object:
+    """The class of a plugin by its name; PluginError if there is none, or it is broken."""
+    return find(category, name).load()
+
+
+def name_of(category: str, cls: type) -> str:
+    """The name that chooses a registered class, or else the class's own name."""
+    for name, found in plugins(category).items():
+        for plugin in found:
+            if _is(plugin, cls):
+                return name if plugin is found[0] and not rivals(found) else plugin.qualified
+    return cls.__name__
+
+
+def _is(plugin: Plugin, cls: type) -> bool:
+    """Whether a plugin is this class, also under another name of it; nothing is imported for that."""
+    if plugin.target == f"{cls.__module__}.{cls.__qualname__}":
+        return True
+    module, _, attribute = plugin.value.partition("[")[0].replace(" ", "").partition(":")
+    return getattr(sys.modules.get(module), attribute, None) is cls
+
+
+def registered(target: str) -> Plugin | None:
+    """Somebody else's plugin with this dotted path, so that an error tells whose it is."""
+    found = (plugin for category in WHAT for plugin in _registered(category) if not plugin.own)
+    return next((plugin for plugin in found if plugin.target == target), None)
+
+
+@functools.cache
+def registered_targets() -> frozenset[str]:
+    """The dotted paths of all registered plugins: what a configuration may name as `_target_`."""
+    found = (plugin.target for category in WHAT for plugin in _registered(category))
+    others = (_plugin("postprocess", point) for point in _points().get(_CONFIGURATIONS, []))
+    return frozenset([*found, *(plugin.target for plugin in others)])
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A whole tree of configurations that a package brings."""
+
+    plugin: Plugin
+
+    @property
+    def package(self) -> str:
+        return self.plugin.target
+
+    @property
+    def directory(self) -> Path | None:
+        """Where it lies, found without importing its package; None if it does not."""
+        top, *rest = self.package.split(".")
+        try:
+            spec = importlib.util.find_spec(top)
+        except (ImportError, ValueError):
+            return None
+        places = (spec.submodule_search_locations or []) if spec else []
+        return next((path for place in places if (path := Path(place, *rest)).is_dir()), None)
+
+
+@functools.cache
+def configuration_trees() -> tuple[Tree, ...]:
+    """Packages that bring configurations."""
+    return tuple(Tree(_plugin("config", point)) for point in _points().get(TREES, []))
+
+
+def rompy_configuration(name: str) -> object | None:
+    """The configuration class of one of rompy's postprocessors, if it has one."""
+    points = [point for point in _points().get(_CONFIGURATIONS, []) if point.name == name]
+    return _plugin("postprocess", points[0]).load() if points else None
+
+
+@functools.cache
+def _registered(category: str) -> tuple[Plugin, ...]:
+    """The plugins of a category, those that win before the others."""
+    own = f"rompy_hydra.{category}"
+    points = [*_points().get(own, []), *_points().get(f"rompy.{category}", [])]
+    found = [_plugin(category, point) for point in points]
+    if not any(plugin.own for plugin in found):
+        found += _own_from_checkout(category, own)
+    return tuple(sorted(found, key=lambda p: (not p.own, p.group != own, p.key)))
+
+
+def _plugin(category: str, point: importlib.metadata.EntryPoint) -> Plugin:
+    distribution = point.dist
+    key = _key(distribution) if distribution else "unknown"
+    return Plugin(category, point.name, point.value, point.group, key, distribution)
+
+
+@functools.cache
+def _points() -> dict[str, list[importlib.metadata.EntryPoint]]:
+    """This package's and rompy's entry points by group: one look at each distribution."""
+    found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    seen: set[str] = set()
+    for distribution in importlib.metadata.distributions():
+        # Parsing is left to the few that matter.
+        if "rompy" not in (distribution.read_text("entry_points.txt") or ""):
+            continue
+        key = _key(distribution)
+        if key in seen:  # an older one further down on the path
+            continue
+        seen.add(key)
+        for point in distribution.entry_points:
+            found.setdefault(point.group, []).append(point)
+    return found
+
+
+def _key(distribution: Distribution) -> str:
+    """A distribution's name from that of its directory: its metadata take 1 ms to read."""
+    directory = getattr(distribution, "_path", None)
+    stem = re.fullmatch(r"([^-]+)-.+\.(?:dist|egg)-info", getattr(directory, "name", ""))
+    return _normal(stem[1] if stem else distribution.name)
+
+
+def _normal(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def _own_from_checkout(category: str, group: str) -> Iterable[Plugin]:
+    """This package's own plugins where it is not installed, but used from its checkout."""
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    if not project.is_file():
+        return
+    import tomllib
+
+    data = tomllib.loads(project.read_text())["project"]
+    for name, value in data["entry-points"].get(group, {}).items():
+        yield Plugin(category, name, value, group, _OWN)

@@ -1,0 +1,1 @@
+"""Gridded model output: reading, conventions, statistics."""

@@ -1,0 +1,55 @@
+"""Which colours the values of a map get."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Normalize
+
+    from rompy_hydra.postprocess.netcdf.dataset import Floats
+
+_DIVERGING, _SEQUENTIAL = "RdBu_r", "viridis"
+
+
+def limits(values: Floats, vmin: float | None, vmax: float | None) -> tuple[float, float]:
+    """The ends of the colour bar: those given, else robust ones around the finite values.
+
+    Two hundredths of the values at either end are left out where they would stretch the range by a
+    fifth or more. Values of both signs get a range that is symmetric about 0; values of one sign
+    begin at 0 if they come close to it.
+    """
+    import numpy as np
+
+    finite = values[np.isfinite(values)]
+    lowest, low, high, highest = (float(v) for v in np.percentile(finite, [0, 2, 98, 100]))
+    spread = high - low
+    low = lowest if low - lowest <= 0.2 * spread else low
+    high = highest if highest - high <= 0.2 * spread else high
+    if 0.0 < low < 0.25 * high:
+        low = 0.0
+    if 0.0 < -high < 0.25 * -low:
+        high = 0.0
+    if _signed(low, high):
+        low, high = (-max(-low, high), max(-low, high))
+        low = -vmax if vmin is None and vmax is not None and vmax > 0 else low
+        high = -vmin if vmax is None and vmin is not None and vmin < 0 else high
+    low, high = low if vmin is None else vmin, high if vmax is None else vmax
+    if low >= high:
+        room = 0.05 * max(abs(low), abs(high)) or 1.0
+        low, high = low if vmin is not None else high - room, high if vmax is not None else low + room
+    return low, high
+
+
+def scale(low: float, high: float, colormap: str | None) -> tuple[str, Normalize]:
+    """The colour map, and where a value lies on it: diverging from 0 if both signs occur."""
+    from matplotlib.colors import Normalize, TwoSlopeNorm
+
+    if _signed(low, high) and colormap is None:
+        return _DIVERGING, TwoSlopeNorm(0.0, low, high)
+    return colormap or _SEQUENTIAL, Normalize(low, high)
+
+
+def _signed(low: float, high: float) -> bool:
+    """Whether both signs occur, and neither by a little only."""
+    return low < 0.0 < high and min(-low, high) > 0.1 * max(-low, high)

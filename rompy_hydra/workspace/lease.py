@@ -1,0 +1,255 @@
+"""Who works on an attempt of a run: a lock that needs no server and survives its owner's death.
+
+The N-th attempt belongs to whoever made `attempts/N.claim`, by link(2), which is atomic on local
+disks and on NFS. Nobody ever deletes or rewrites a claim: taking over from a dead owner is claiming
+attempt N+1, and only one driver can. An owner on this machine is dead when its process is gone; an
+owner elsewhere when its claim was not touched for `STALE_SECONDS` by the file system's own clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from rompy_hydra.workspace import ATTEMPTS, Workspace
+from rompy_hydra.workspace.heartbeat import Heartbeat
+
+STALE_SECONDS = 300.0
+# PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: that of a machine outside of containers.
+_FIRST_NAMESPACE = 0xEFFFFFFC
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A driver process, told apart from any later one with the same process id.
+
+    `started` is in seconds after the boot that `host` names, and not by the clock on the wall, which
+    may be set while a driver works; since 1970 on systems other than Linux.
+    """
+
+    host: str
+    pid: int
+    started: float
+
+    def is_me(self) -> bool:
+        return self == me()
+
+
+def me() -> Owner:
+    """This process."""
+    return _owner(os.getpid())
+
+
+@functools.cache
+def _owner(pid: int) -> Owner:
+    started = _started(pid)
+    assert started is not None
+    return Owner(_host(), pid, round(started, 2))
+
+
+@functools.cache
+def _written(owner: Owner) -> bytes:
+    return json.dumps(vars(owner)).encode()
+
+
+_beat = Heartbeat(
+    lambda: [sys.executable, "-m", "rompy_hydra.workspace.lease_keeper", _written(me()).decode()]
+)
+
+
+def _started(pid: int) -> float | None:
+    """When a process began, as an owner tells it; None if it is gone, waited for or not."""
+    if sys.platform == "linux":  # without psutil, since every start of this program asks it of itself
+        try:
+            facts = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if facts[0] in "ZX" else int(facts[19]) / os.sysconf("SC_CLK_TCK")
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+def process_start_time() -> float:
+    """When this process began, by the clock on the wall: seconds since 1970."""
+    if sys.platform == "linux":
+        return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - me().started)
+    return me().started
+
+
+@functools.cache
+def _host() -> str:
+    # Cloned machines share their host name, and containers may; the boot's id tells machines apart.
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
+    # Containers of one machine share its boot, too, and do not see each other's processes.
+    with contextlib.suppress(OSError):
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+        if namespace != _FIRST_NAMESPACE:
+            parts.append(str(namespace))
+    return "/".join(parts)
+
+
+def is_alive(owner: Owner, claim: str) -> bool:
+    """Whether the owner of `claim` still works on it."""
+    if owner.is_me():
+        return _beat.watches(claim)  # this process knows what it works on
+    if owner.host == _host():
+        return lives_here(owner)
+    return _age(Path(claim)) < STALE_SECONDS
+
+
+def lives_here(owner: Owner) -> bool:
+    """Whether a process of this machine lives; one that only waits for its parent's notice does not."""
+    started = _started(owner.pid)
+    return started is not None and abs(started - owner.started) < 0.1
+
+
+def latest(workspace: Workspace) -> int:
+    """The number of the newest claimed attempt; 0 for none."""
+    try:
+        names = os.listdir(workspace.at(ATTEMPTS))
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    return max((int(n[:-6]) for n in names if n.endswith(".claim") and n[:-6].isdigit()), default=0)
+
+
+def owner_of(workspace: Workspace, number: int) -> Owner | None:
+    """Whose a claimed attempt is; None if nobody is known, or if nothing was done under the claim."""
+    path = claim_path(workspace, number)
+    try:
+        if os.path.exists(_unused(path)):
+            return None
+        facts = json.loads(Path(path).read_text())
+        return Owner(str(facts["host"]), int(facts["pid"]), float(facts["started"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def holder(workspace: Workspace, number: int) -> Owner | None:
+    """The living driver that works on an attempt; None if there is none."""
+    owner = owner_of(workspace, number)
+    return owner if owner and is_alive(owner, claim_path(workspace, number)) else None
+
+
+def claim_path(workspace: Workspace, number: int) -> str:
+    return workspace.at(f"{ATTEMPTS}/{number}.claim")
+
+
+def _unused(claim: str) -> str:
+    return claim.removesuffix(".claim") + ".unused"
+
+
+class Snapshot(NamedTuple):
+    """A look at a run directory: which one it was (0: none), and the number of its newest claim."""
+
+    directory: int
+    number: int
+
+    def is_outdated(self, now: Snapshot) -> bool:
+        """Whether another driver has come since: it has claimed, or put the directory aside."""
+        moved = self.directory != 0 and now.directory != self.directory
+        return moved or now.number > self.number
+
+
+# A look at what is not there.
+EMPTY = Snapshot(0, 0)
+
+
+def look(workspace: Workspace) -> Snapshot:
+    """What is there now."""
+    directory = directory_of(workspace)
+    return Snapshot(directory, latest(workspace) if directory else 0)
+
+
+def directory_of(workspace: Workspace) -> int:
+    """What tells a run directory from a later one of its name, its inode; 0 where there is none."""
+    try:
+        return os.stat(workspace.at("")).st_ino
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def claim(workspace: Workspace, number: int, directory: int = 0) -> bool:
+    """Try to own attempt `number`; False if another driver was first.
+
+    Also False if the run directory is gone, or is not `directory` any more: a number that was read
+    in a directory which has been set aside since says nothing about the one that took its place.
+    """
+    attempts = _opened(workspace)
+    if attempts is None:
+        return False
+    # Made whole under another name and then linked, so that no reader sees half a claim.
+    draft, name = f".{os.getpid()}-{threading.get_ident()}.part", f"{number}.claim"
+    try:
+        above = os.stat("..", dir_fd=attempts)
+        if directory not in (0, above.st_ino):
+            return False
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666, dir_fd=attempts)
+        try:
+            os.write(file, _written(me()))
+        finally:
+            os.close(file)
+        os.link(draft, name, src_dir_fd=attempts, dst_dir_fd=attempts)
+        # The directory may have been set aside just now; then so was the claim.
+        if not os.path.samestat(above, os.stat(workspace.at(""))):
+            return False
+    except (FileExistsError, FileNotFoundError):
+        return False
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft, dir_fd=attempts)
+        os.close(attempts)
+    _beat.watch(claim_path(workspace, number))
+    return True
+
+
+def _opened(workspace: Workspace) -> int | None:
+    """A descriptor of the directory with the claims, which stays with it wherever it is moved."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(workspace.at(ATTEMPTS))
+        return os.open(workspace.at(ATTEMPTS), os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+
+
+def release(workspace: Workspace, number: int, unused: bool = False) -> None:
+    """Stop saying that this process works on the attempt; the claim stays as a fact.
+
+    `unused` says that nothing was done under it, so that nobody waits for its owner.
+    """
+    path = claim_path(workspace, number)
+    _beat.forget(path)
+    if unused:
+        with contextlib.suppress(OSError):
+            Path(_unused(path)).touch()
+
+
+def _age(path: Path) -> float:
+    """Seconds since `path` was touched, by the clock of its file system and not by this machine's."""
+    probe = path.with_name(f".clock-{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        probe.touch()
+        return probe.stat().st_mtime - path.stat().st_mtime
+    except OSError:
+        try:
+            return time.time() - path.stat().st_mtime
+        except OSError:
+            return float("inf")
+    finally:
+        probe.unlink(missing_ok=True)

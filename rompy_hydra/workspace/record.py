@@ -1,0 +1,288 @@
+"""The run record `run.json`: what happened in a run, written as it happens."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from rompy_hydra.errors import DamagedRecord
+from rompy_hydra.hashing import hash_file
+from rompy_hydra.jsonable import Json, json_text, read_json
+from rompy_hydra.workspace import RECORD, Workspace
+from rompy_hydra.workspace.atomic import write_atomic
+
+SCHEMA_VERSION = 1
+
+PENDING = "pending"
+GENERATING = "generating"
+RUNNING = "running"
+CHECKING = "checking"
+POSTPROCESSING = "postprocessing"
+COMPLETED = "completed"
+FAILED = "failed"
+TIMED_OUT = "timed_out"
+INTERRUPTED = "interrupted"
+LOST = "lost"  # never written: what is said of a record whose driver is dead
+
+# Bytes that a record keeps free while its run goes on.
+_ROOM = 4096
+
+FINAL = {COMPLETED, FAILED, TIMED_OUT, INTERRUPTED}
+STAGES = ("generate", "run", "postprocess")
+
+
+@dataclass(frozen=True)
+class FileFact:
+    """A file of a run: path relative to the run directory, bytes, SHA-256, modification time (ns)."""
+
+    path: str
+    size: int
+    sha256: str
+    mtime_ns: int
+
+    def is_intact(self, workspace: Workspace) -> bool:
+        """Whether the file is there as it was; its content is read only if its time changed."""
+        path = workspace.at(self.path)
+        try:
+            facts = os.stat(path)
+        except OSError:
+            return False
+        if facts.st_size != self.size:
+            return False
+        return facts.st_mtime_ns == self.mtime_ns or hash_file(path, facts) == self.sha256
+
+
+def file_fact(workspace: Workspace, relative: str, sha256: str | None = None) -> FileFact:
+    """The facts of a file that is there; its content is read if its hash is not known."""
+    path = workspace.at(relative)
+    facts = os.stat(path)
+    return FileFact(relative, facts.st_size, sha256 or hash_file(path, facts), facts.st_mtime_ns)
+
+
+@dataclass
+class StageRecord:
+    """What is known of one stage. `key` is a hash of everything that its result depends on."""
+
+    state: str = PENDING
+    started: str | None = None
+    finished: str | None = None
+    seconds: float | None = None
+    key: str | None = None
+    why: str | None = None
+
+
+@dataclass
+class RunRecord:
+    """One run's facts. `save` writes them atomically; `load` reads them back."""
+
+    run_id: str
+    schema_version: int = SCHEMA_VERSION
+    state: str = PENDING
+    attempt: int = 1
+    claim: int = 0
+    stages: dict[str, StageRecord] = field(default_factory=lambda: {name: StageRecord() for name in STAGES})
+    exit_code: int | None = None
+    commands: list[Json] = field(default_factory=list)
+    run_backend: dict[str, Json] = field(default_factory=dict)
+    config: dict[str, Json] = field(default_factory=dict)
+    config_hash: str = ""
+    identity: dict[str, str] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+    parameters: dict[str, Json] = field(default_factory=dict)
+    provenance: dict[str, Json] = field(default_factory=dict)
+    # Files that were in the directory before the run came: never moved, never deleted.
+    found: list[str] = field(default_factory=list)
+    inputs: list[FileFact] = field(default_factory=list)
+    outputs: list[FileFact] = field(default_factory=list)
+    products: list[FileFact] = field(default_factory=list)
+    metrics: dict[str, Json] = field(default_factory=dict)
+    checks: list[dict[str, Json]] = field(default_factory=list)
+    resources: dict[str, Json] = field(default_factory=dict)
+    backend_facts: dict[str, Json] = field(default_factory=dict)
+    error: dict[str, Json] | None = None
+    driver: dict[str, Json] = field(default_factory=dict)
+    attempts: list[dict[str, Json]] = field(default_factory=list)
+    created: str = ""
+    updated: str = ""
+
+    @classmethod
+    def load(cls, workspace: Workspace) -> RunRecord | None:
+        """The record of a run directory, None if it has none; DamagedRecord if it cannot be read."""
+        return cls.read(workspace.at(RECORD))
+
+    @classmethod
+    def read(cls, path: str | Path) -> RunRecord | None:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                text = file.readall()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise DamagedRecord(
+                f"{path} cannot be read: {error.strerror}. Mend its permissions, or choose another "
+                "run_id or output_dir"
+            ) from error
+        try:
+            data = _parsed(text)
+            version = data["schema_version"]
+            if version != SCHEMA_VERSION:
+                raise ValueError(f"schema_version {version!r} is not {SCHEMA_VERSION}")
+            for name, kind in _kinds().items():
+                if name in data and not isinstance(data[name], kind):
+                    raise ValueError(f"{name} is {data[name]!r}")
+            data["stages"] = {name: StageRecord(**data["stages"][name]) for name in STAGES}
+            for files in ("inputs", "outputs", "products"):
+                data[files] = [FileFact(**fact) for fact in data[files]]
+            return cls(**data)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what = str(error) if type(error) is ValueError else "a part of it is missing or unknown"
+            raise DamagedRecord(
+                f"{path} is damaged ({what}). It was left as it is; move "
+                f"{os.path.dirname(path)} aside, or run with overwrite=true, which does that and, in a "
+                "sweep, leaves the completed runs as they are"
+            ) from error
+
+    def save(self, workspace: Workspace) -> None:
+        """Write `run.json` atomically.
+
+        Where that cannot be done, as on a full disk, it is written in place, cut down to its error if
+        it is too long for the room that the file has. OSError if that fails as well.
+        """
+        self.updated = now()
+        self.created = self.created or self.updated
+        # Seldom read before it is final: quick to write is what counts until then.
+        final = self.ended or self.state == PENDING
+        text = self.to_json() if final else json_text(self._data(), strict=True) + "\n"
+        # While it runs, room is kept for what may have to be said on a full disk.
+        room = "" if final else " " * _ROOM + "\n"
+        try:
+            write_atomic(workspace.at(RECORD), text + room)
+        except OSError:
+            if not _write_in_place(workspace.record, text) and not (
+                self.error and _write_in_place(workspace.record, self._in_short().to_json())
+            ):
+                raise
+
+    def _data(self) -> dict[str, object]:
+        data: dict[str, object] = dict(vars(self))
+        data["stages"] = {name: vars(stage) for name, stage in self.stages.items()}
+        for files in ("inputs", "outputs", "products"):
+            data[files] = [vars(fact) for fact in cast("list[FileFact]", data[files])]
+        return data
+
+    def _in_short(self) -> RunRecord:
+        """This record without the long facts that an unsuccessful attempt can do without."""
+        error = dict(self.error or {})
+        error |= {"message": str(error.get("message", ""))[:1000], "log": []}
+        return replace(self, error=error, outputs=[], products=[], checks=[], metrics={})
+
+    def to_json(self) -> str:
+        """The record as people read it."""
+        return json_text(self._data(), indent=2, strict=True) + "\n"
+
+    @property
+    def ended(self) -> bool:
+        return self.state in FINAL
+
+    def begin(self, stage: str, state: str) -> None:
+        self.state = state
+        self.stages[stage] = StageRecord(state=state, started=now())
+
+    def end(self, stage: str, state: str, seconds: float | None) -> None:
+        record = self.stages[stage]
+        record.state, record.finished = state, now()
+        record.seconds = None if seconds is None else round(seconds, 4)
+
+    def archive(self) -> dict[str, Json]:
+        """What is kept of an attempt when the next one begins."""
+        return {
+            "attempt": self.attempt,
+            "state": self.state,
+            "exit_code": self.exit_code,
+            "error": cast("Json", self.error),
+            "started": min((s.started for s in self.stages.values() if s.started), default=None),
+            "finished": self.updated,
+        }
+
+
+@functools.cache
+def _kinds() -> dict[str, type]:
+    """What kind of value each field has that is never None."""
+    return {name: type(value) for name, value in vars(RunRecord("")).items() if value is not None}
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    """A record as JSON has it; ValueError says in plain words why it is none."""
+    if not text.strip():
+        raise ValueError("it is empty")
+    try:
+        data = read_json(text)
+    except ValueError:
+        raise ValueError("it is no JSON, or not all of it is there") from None
+    if not isinstance(data, dict):
+        raise ValueError("it is no record")
+    for name in ("schema_version", "run_id", "stages", "inputs", "outputs", "products"):
+        # A record of another version is told by its version alone.
+        if name not in data and data.get("schema_version", SCHEMA_VERSION) == SCHEMA_VERSION:
+            raise ValueError(f"it has no {name}")
+    return data
+
+
+def _write_in_place(path: Path, text: str) -> bool:
+    """The last resort on a full disk: the bytes that the file has already are still ours.
+
+    False if there is no file, or not enough room in it.
+    """
+    data = text.encode()
+    try:
+        with path.open("r+b") as file:
+            room = os.fstat(file.fileno()).st_size - len(data)
+            if room < 0:
+                return False
+            # What is not needed now is kept: it may be all that there is the next time.
+            file.write(data + b" " * room)
+    except OSError:
+        return False
+    return True
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 with milliseconds."""
+    return iso_utc(time.time())
+
+
+def iso_utc(moment: float) -> str:
+    """Seconds since 1970 as records tell times: they are ordered as text, too."""
+    seconds, rest = divmod(int(moment * 1000), 1000)
+    return f"{_to_the_second(seconds)}.{rest:03d}+00:00"
+
+
+@functools.lru_cache(maxsize=2)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def error_facts(stage: str, error: BaseException, log: list[str]) -> dict[str, Json]:
+    """An error as the record keeps it."""
+    message = str(error) or type(error).__name__
+    return {
+        "stage": stage,
+        "type": type(error).__name__,
+        "message": message,
+        "log": list(log),
+    }
+
+
+class Clock:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+
+    def __call__(self) -> float:
+        return time.monotonic() - self._begin
