@@ -234,7 +234,7 @@ def test_a_new_file_that_cannot_be_written_is_not_left(small_disk):
 def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path):
     target = tmp_path / "data.bin"
     target.write_text("old")
-    code = "import sys; from pathlib import Path; from rompy_hydra.workspace import write_atomic\n"
+    code = "import sys; from pathlib import Path; from rompy_hydra.workspace.atomic import write_atomic\n"
     code += "while True: write_atomic(Path(sys.argv[1]), b'n' * 2**26)"
     writer = subprocess.Popen([sys.executable, "-c", code, target])
     wait_until(lambda: any(part.stat().st_size for part in tmp_path.glob(".*.part")))
