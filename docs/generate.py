@@ -1,9 +1,9 @@
-"""Write what the pages take from the program: the reference, the exceptions, the outputs of examples.
+"""Generate the parts of the documentation that come from the program: reference, exceptions, outputs.
 
 python docs/generate.py             write reference.md and the generated parts of other pages
-python docs/generate.py --check     exit 1 if they are stale
-python docs/generate.py --outputs   run the tested examples, and write what they print
-                 --outputs --slow   also those that need more than a bare installation
+python docs/generate.py --check     exit with 1 if they are out of date
+python docs/generate.py --outputs   run the tested examples and update their output
+                 --outputs --slow   also the examples that need more than a bare installation
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ ROOT = DOCS.parent
 CONF = ROOT / "conf"
 GROUPS = {
     "model": "What is simulated.",
-    "period": "From when to when.",
+    "period": "Start, end and output interval.",
     "run_backend": "Where the model executes.",
-    "processor": "What we learn from the outputs.",
-    "pipeline": "In which order, and what happens on a failure.",
-    "sweep": "How `-m` makes and drives a sweep.",
-    "experiment": "A whole setup under one name.",
+    "processor": "What to compute from the outputs.",
+    "pipeline": "The order of the stages, and how failures are handled.",
+    "sweep": "How `-m` builds and executes a sweep.",
+    "experiment": "A complete setup under one name.",
     "site": "Facts about a machine.",
-    "hydra/launcher": "How many runs of a sweep go on at once.",
-    "hydra/sweeper": "Sweeps by configuration.",
+    "hydra/launcher": "How many runs of a sweep execute in parallel.",
+    "hydra/sweeper": "Sweeps defined in YAML.",
 }
-# What slow examples leave, and where the pages want it.
+# Files that slow examples create, and where they are kept in docs/.
 KEPT = [
     ("index.md", "runs/salish_tsunami/map-stage.png", "images/salish_tsunami.png"),
     ("sweeps.md", "sweeps/salish_tsunami/results.csv", "data/salish_sweep.csv"),
@@ -96,7 +96,7 @@ def option(path: Path) -> Option:
 
 
 def options(group: str) -> list[Option]:
-    """The options of a group, by name."""
+    """The options of a group, sorted by name."""
     return [option(path) for path in sorted((CONF / group).glob("*.yaml"))]
 
 
@@ -112,15 +112,16 @@ def reference() -> str:
     lines = [
         "# Reference",
         "",
-        "Every option and field, taken from the program itself. A field is set with `GROUP.FIELD=VALUE`.",
+        "This page is generated from the program and lists every option and field. Set a field with\n"
+        "`GROUP.FIELD=VALUE`.",
         "",
-        "## The command line",
+        "## Command line",
         "",
         *_commands(),
         "",
         *_flags(),
         "",
-        "## The run itself",
+        "## Top-level fields",
         "",
         *_top_level(),
     ]
@@ -130,11 +131,11 @@ def reference() -> str:
             lines += _option(each)
     lines += _nested(
         "success",
-        "Signs of success, in `model.success`; see [what they mean](models.md#success).",
+        "Success checks in `model.success`; see [their meaning](models.md#success).",
         SuccessChecks,
     )
-    lines += _nested("files", "One entry of `model.files`. A path alone is its `source`.", StagedFile)
-    lines += ["", "## Help", "", "What `rompy-hydra --help` prints:", "", "```text", help_text(), "```"]
+    lines += _nested("files", "One entry of `model.files`. A plain path is short for `source`.", StagedFile)
+    lines += ["", "## Help", "", "Output of `rompy-hydra --help`:", "", "```text", help_text(), "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -148,8 +149,8 @@ def _flags() -> Iterator[str]:
 
 
 def _commands() -> Iterator[str]:
-    yield from ("| command | what it does |", "|---|---|")
-    yield "| `rompy-hydra [-m] OVERRIDES` | runs; with `-m` a sweep |"
+    yield from ("| command | description |", "|---|---|")
+    yield "| `rompy-hydra [-m] OVERRIDES` | execute a run; with `-m`, a sweep |"
     for module in cli._COMMANDS.values():
         told = (importlib.import_module(module).__doc__ or "").splitlines()[0]
         command, _, what = told.partition(": ")
@@ -172,7 +173,7 @@ def _option(each: Option) -> Iterator[str]:
         yield from ("", "```yaml", each.text.strip(), "```")
         return
     yield from ("", f"Class `{each.values['_target_']}`.", "")
-    yield from ("| field | default | takes | meaning |", "|---|---|---|---|")
+    yield from ("| field | default | type | meaning |", "|---|---|---|---|")
     for key, value in each.values.items():
         if key == "_target_":
             continue
@@ -181,7 +182,7 @@ def _option(each: Option) -> Iterator[str]:
 
 
 def _nested(name: str, what: str, model: type[BaseModel]) -> Iterator[str]:
-    yield from ("", f"## {name}", "", what, "", "| field | default | takes |", "|---|---|---|")
+    yield from ("", f"## {name}", "", what, "", "| field | default | type |", "|---|---|---|")
     for key, info in model.model_fields.items():
         default = "required" if info.is_required() else _value(info.default)
         yield f"| `{key}` | {default} | {_type(info)} |"
@@ -210,17 +211,16 @@ def _type(info: FieldInfo) -> str:
 
 
 def _name(kind: Any) -> str:
-    """A type in words."""
+    """The name of a type for readers."""
     origin, inside = get_origin(kind), get_args(kind)
     if origin is Literal:
         return " or ".join(f"`{choice}`" for choice in inside)
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return f"[see `{'success' if kind is SuccessChecks else 'files'}`](#" + (
-            "success)" if kind is SuccessChecks else "files)"
-        )
+        section = "success" if kind is SuccessChecks else "files"
+        return f"[`{section}`](#{section})"
     if origin in (tuple, list):
         items = _name(inside[0])
-        return f"list, each item {items}" if " or " in items else f"list of {items}"
+        return f"list; each item: {items}" if " or " in items else f"list of {_plural(items)}"
     if origin is dict:
         return "mapping"
     if origin is not None and type(None) in inside:
@@ -229,10 +229,16 @@ def _name(kind: Any) -> str:
         return _name(inside[0])
     if inside and origin is not None:
         return " or ".join(_name(each) for each in inside)
-    words = {"float": "number", "int": "whole number", "str": "text", "bool": "true or false"}
+    words = {"float": "number", "int": "integer", "str": "string", "bool": "boolean"}
     words |= {"Path": "path", "datetime": "time", "timedelta": "duration"}
     name = getattr(kind, "__name__", str(kind))
     return words.get(name, name)
+
+
+def _plural(items: str) -> str:
+    """The name of a type, for several of them: `strings`, `lists of strings`."""
+    head, _, rest = items.partition(" ")
+    return f"{head}s {rest}".rstrip() if head.isalpha() else items
 
 
 def _cell(text: str) -> str:
@@ -240,7 +246,7 @@ def _cell(text: str) -> str:
 
 
 def exceptions() -> str:
-    """The tree of exceptions, as their module draws it."""
+    """The exception tree from the docstring of its module."""
     tree = (errors.__doc__ or "").split("::\n\n")[1].split("\n\nEach")[0]
     lines = [line.removeprefix("    ") for line in tree.splitlines()]
     return "\n".join(["```text", *lines, "```", ""])
@@ -250,7 +256,7 @@ REGIONS = {"exceptions": exceptions}
 
 
 def pages() -> dict[Path, str]:
-    """Every page with something generated in it, as it should be."""
+    """The expected text of every page with generated parts."""
     found = {DOCS / "reference.md": reference()}
     for page in sorted(DOCS.glob("*.md")):
         text = page.read_text()
@@ -261,7 +267,7 @@ def pages() -> dict[Path, str]:
 
 
 def refresh_outputs(slow: bool) -> int:
-    """Run the examples and write what they print; the number of those that ended otherwise than told."""
+    """Run the examples and write what they print; return how many had an unexpected exit code."""
     failures = 0
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(2) as pool:
         found = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -286,14 +292,14 @@ def refresh_outputs(slow: bool) -> int:
 def main() -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="exit 1 if a generated page is stale")
-    parser.add_argument("--outputs", action="store_true", help="refresh what the examples print")
-    parser.add_argument("--slow", action="store_true", help="with --outputs: the slow ones, too")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a page is out of date")
+    parser.add_argument("--outputs", action="store_true", help="update the output of the examples")
+    parser.add_argument("--slow", action="store_true", help="with --outputs: also run the slow examples")
     arguments = parser.parse_args()
     stale = [page for page, text in pages().items() if not page.exists() or page.read_text() != text]
     if arguments.check:
         for page in stale:
-            sys.stderr.write(f"{page.relative_to(ROOT)} is stale: run python docs/generate.py\n")
+            sys.stderr.write(f"{page.relative_to(ROOT)} is out of date; run: python docs/generate.py\n")
         return 1 if stale else 0
     for page in stale:
         page.write_text(pages()[page])

@@ -67,8 +67,8 @@ def test_every_file_that_a_page_makes_shows_its_name(page: Path) -> None:
         assert shown.strip() == f'title="{name}"'
 
 
-def test_the_readme_has_at_most_120_lines() -> None:
-    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+def test_the_readme_has_at_most_145_lines() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 145
 
 
 def test_the_generated_parts_are_fresh() -> None:
