@@ -16,9 +16,8 @@ from hydra.plugins.sweeper import Sweeper
 class RompySweeper(Sweeper):
     """Makes the points of a sweep: grids, pairs, cases and designs."""
 
-    def __init__(self, params: dict[str, Any] | None = None, max_batch_size: int | None = None) -> None:
+    def __init__(self, params: dict[str, Any] | None = None) -> None:
         self.params = params or {}
-        self.max_batch_size = max_batch_size
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         from hydra.core.plugins import Plugins
@@ -37,7 +36,7 @@ class RompySweeper(Sweeper):
 
 
 class RompyLauncher(Launcher):
-    """Runs points several at once, in one process, and never the same one twice."""
+    """Runs points in parallel, in one process, and never the same one twice."""
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers

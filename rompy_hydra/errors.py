@@ -15,6 +15,7 @@
     ├── ModelFailed        the model was started, then failed
     │   └── ModelTimedOut  ... because its time was up (also a TimeoutError)
     ├── PostprocessError   the outputs could not be processed
+    ├── PipelineFailed     a pipeline plugin reported a failure
     ├── DamagedRecord      a run record cannot be read
     └── SweepError         a sweep as a whole cannot continue
 
@@ -119,6 +120,14 @@ class ModelTimedOut(ModelFailed, TimeoutError):
 
 class PostprocessError(RompyHydraError):
     """A postprocessor failed."""
+
+
+class PipelineFailed(RompyHydraError):
+    """A pipeline plugin reported a failure; `run_stage` is the stage it names."""
+
+    def __init__(self, message: str, stage: str = "pipeline") -> None:
+        self.run_stage = stage
+        super().__init__(message)
 
 
 class DamagedRecord(RompyHydraError):

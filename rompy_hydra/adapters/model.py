@@ -1,36 +1,94 @@
-"""Model configurations of rompy's kind: called with a run, and rendered with the outcome."""
+"""Model configurations in rompy's shape as a `BaseConfig` of this package.
+
+Such a configuration is called with a run, and its `render` with the result; both write into the run
+directory.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import importlib
 import os
-import pickle
 import platform
 import subprocess
-import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing import spawn
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from loguru import logger
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from rompy_hydra.errors import GenerateError, RompyHydraError
+from rompy_hydra.jsonable import Json, plain, to_plain
+from rompy_hydra.models.base import BaseConfig, target_of
+from rompy_hydra.models.inputs import RunFacts
+from rompy_hydra.models.success import SuccessChecks
+from rompy_hydra.process.pickled import child_command, received
 from rompy_hydra.process.tree import RUN_MARK
 from rompy_hydra.time_range import TimeRange
+from rompy_hydra.workspace import EVERYTHING
 
-_CHILD = """import sys
-sys.path.append({root!r})
-from rompy_hydra.adapters.model import child
-sys.exit(child(sys.argv[1]))
-"""
+_FIELDS = ("model_type", "run_id", "period", "output_dir", "config", "delete_existing", "run_id_subdir")
+
+
+def resolve_model(config: object) -> BaseConfig:
+    """A model configuration of any shape as a `BaseConfig`; one of this package is returned unchanged."""
+    return config if isinstance(config, BaseConfig) else ForeignModel.wrapping(config)
+
+
+class ForeignModel(BaseConfig):
+    """A configuration of another package, with the attributes of `BaseConfig` that it has."""
+
+    renders_itself: ClassVar[bool] = True
+
+    _config: Any = PrivateAttr()
+
+    @classmethod
+    def wrapping(cls, config: Any) -> ForeignModel:
+        found = {
+            "commands": tuple(getattr(config, "commands", ())),
+            "env": dict(getattr(config, "env", {})),
+            "success": getattr(config, "success", None) or SuccessChecks(),
+            "outputs": tuple(getattr(config, "outputs", None) or (EVERYTHING,)),
+            "image": getattr(config, "image", None),
+            "needs_execution": bool(getattr(config, "needs_execution", True)),
+        }
+        # Not validated: another package's attributes of these names may hold anything.
+        model = cls.model_construct(**found)  # type: ignore[arg-type]
+        model._config = config
+        return model
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        return str(getattr(self._config, "kind", type(self._config).__name__))
+
+    @property
+    def run(self) -> Any:
+        """The configuration's own `run(model_run)`, if it has one."""
+        return getattr(self._config, "run", None)
+
+    def plain_data(self) -> dict[str, Json]:
+        config = self._config
+        data = to_plain(config if isinstance(config, BaseModel) else getattr(config, "__dict__", {}))
+        return {"_target_": target_of(type(config)), **plain(cast("Mapping[str, Json]", data))}
+
+    def render_into(self, run: RunFacts) -> None:
+        """Let the configuration write its inputs; GenerateError if it cannot.
+
+        It gets a copy of itself, because rompy's configurations change themselves on the way. In
+        any thread but the main one it works in a child process: rendering with cookiecutter
+        changes the working directory.
+        """
+        config = self._config
+        if not (callable(config) or callable(getattr(config, "render", None))):
+            return
+        if threading.current_thread() is threading.main_thread():
+            _render(copy.deepcopy(config), run)
+        else:
+            _render_in_child(config, run)
 
 
 @dataclass
@@ -54,36 +112,15 @@ class Runtime:
     def model_dump(self, **_how: object) -> dict[str, Any]:
         """The fields of rompy's `ModelRun` as a dict."""
         fields = {name: getattr(self, name) for name in _FIELDS}
-        return {name: _dumped(value) for name, value in fields.items()}
+        return {
+            name: value.model_dump() if isinstance(value, BaseModel) else value
+            for name, value in fields.items()
+        }
 
 
-_FIELDS = ("model_type", "run_id", "period", "output_dir", "config", "delete_existing", "run_id_subdir")
-
-
-def _dumped(value: Any) -> Any:
-    return value.model_dump() if isinstance(value, BaseModel) else value
-
-
-def is_foreign(config: object) -> bool:
-    """Whether a configuration makes its inputs itself, as rompy's do."""
-    return callable(config) or callable(getattr(config, "render", None))
-
-
-def generate(config: object, run_id: str, period: TimeRange, directory: Path) -> None:
-    """Let a configuration make its inputs in the run directory; GenerateError if it cannot.
-
-    It gets a copy of itself, for rompy's change themselves on the way. Beside other threads it works
-    in a process of its own: rendering with cookiecutter changes the working directory.
-    """
-    if threading.current_thread() is threading.main_thread():
-        _generate(copy.deepcopy(config), run_id, period, directory)
-    else:
-        _in_a_child(config, run_id, period, directory)
-
-
-def _generate(config: Any, run_id: str, period: TimeRange, directory: Path) -> None:
-    kind = type(config).__name__
-    runtime = Runtime(run_id, _period_for(config, period), directory.parent, config, directory)
+def _render(config: Any, run: RunFacts) -> None:
+    directory = Path(run.workspace)
+    runtime = Runtime(run.run_id, _period_for(config, run.period), directory.parent, config, directory)
     try:
         context = {"runtime": _context_of(runtime)}
         context["config"] = config(runtime) if callable(config) else config
@@ -93,8 +130,8 @@ def _generate(config: Any, run_id: str, period: TimeRange, directory: Path) -> N
         raise
     except Exception as error:
         raise GenerateError(
-            f"{kind} could not make its inputs: {type(error).__name__}: {error}. Look at the model's "
-            "settings; --debug shows where it happened"
+            f"{type(config).__name__} could not write its inputs: {type(error).__name__}: {error}. Check "
+            "the model's settings; --debug shows where it happened"
         ) from error
 
 
@@ -117,64 +154,35 @@ def _period_for(config: object, period: TimeRange) -> Any:
     return theirs(start=period.start, end=period.end, interval=period.interval)
 
 
-def _in_a_child(config: object, run_id: str, period: TimeRange, directory: Path) -> None:
-    with _pickled((config, run_id, period, directory)) as path:
-        root = str(Path(__file__).parents[2])
+def _render_in_child(config: object, run: RunFacts) -> None:
+    kind = type(config).__name__
+    what = f"the inputs of {kind} cannot be written"
+    with child_command(__name__, "child", (config, run), what, GenerateError) as command:
         finished = subprocess.run(
-            # Not `-m`: that looks for modules in the working directory first.
-            [sys.executable, "-P", "-c", _CHILD.format(root=root), str(path)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, RUN_MARK: str(directory)},
+            env={**os.environ, RUN_MARK: run.workspace},
             encoding="utf-8",
             errors="replace",
             check=False,
         )
-        error = path.with_suffix(".error")
-        said = error.read_text() if error.exists() else ""
+        error = Path(command[-1]).with_suffix(".error")
+        message = error.read_text() if error.exists() else ""
     logger.debug("{}", finished.stdout)
     if finished.returncode:
-        kind = type(config).__name__
         last = "\n".join(finished.stdout.splitlines()[-15:])
         raise GenerateError(
-            said or f"the process that makes the inputs of {kind} ended with {finished.returncode}:\n{last}"
+            message
+            or f"the process that writes the inputs of {kind} exited with {finished.returncode}:\n{last}"
         )
 
 
-@contextlib.contextmanager
-def _pickled(task: tuple[object, str, TimeRange, Path]) -> Iterator[Path]:
-    try:
-        data = pickle.dumps(task)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise GenerateError(
-            f"the inputs of {type(task[0]).__name__} cannot be made in a process of their own: {error}. "
-            "Define the class of the configuration at the top level of a module"
-        ) from error
-    with tempfile.TemporaryDirectory(prefix="rompy_hydra-") as folder:
-        path = Path(folder) / "task.pickle"
-        path.write_bytes(pickle.dumps((_preparation(b"__main__" in data), data)))
-        yield path
-
-
-def _preparation(with_main: bool) -> dict[str, Any]:
-    """What makes the child find the same modules, as multiprocessing does it.
-
-    The user's main script is run again, under another name, only if its classes are needed.
-    """
-    known: Mapping[str, Any] = spawn.get_preparation_data("rompy_hydra generate")
-    wanted = {"sys_path", "sys_argv"} | (
-        {"init_main_from_name", "init_main_from_path"} if with_main else set()
-    )
-    return {name: value for name, value in known.items() if name in wanted}
-
-
 def child(path: str) -> int:
-    """The child's part: make the inputs that the file describes; what goes wrong is left beside it."""
+    """In the child: write the inputs that the file describes; an error message is left beside it."""
     try:
-        kept, data = pickle.loads(Path(path).read_bytes())
-        spawn.prepare(kept)
-        _generate(*pickle.loads(data))
+        _render(*cast("tuple[Any, RunFacts]", received(path)))
     except (RompyHydraError, OSError) as error:
         Path(path).with_suffix(".error").write_text(str(error))
         return 1

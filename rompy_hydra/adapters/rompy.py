@@ -1,4 +1,4 @@
-"""This package's parts in rompy's own shapes, where rompy is installed as well.
+"""This package's parts in rompy's shapes, and rompy's runs as this package's, where rompy is installed.
 
 Importing this module imports nothing of rompy.
 """
@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rompy_hydra.adapters.resolve import WRAPPED, chosen_backend, chosen_processor
+from rompy_hydra.adapters.resolve import WRAPPED, resolve_backend, resolve_processor
 from rompy_hydra.errors import PluginError
-from rompy_hydra.plugins.configured import ChosenBackend, ChosenProcessor
 from rompy_hydra.postprocess.base import BasePostprocessor, normalise_answer
+from rompy_hydra.run.base import BaseRunBackend
+from rompy_hydra.run.job import RunLike
+from rompy_hydra.time_range import TimeRange
 
 
 def as_rompy(part: object) -> Any:
@@ -25,14 +27,28 @@ def as_rompy(part: object) -> Any:
         rompy_run.run(as_rompy(LocalConfig(command="swan.exe")))
         rompy_run.postprocess(as_rompy(SummaryPostprocessor()))
     """
-    if isinstance(part, ChosenProcessor | BasePostprocessor):
-        processor = chosen_processor(part, {})
+    if isinstance(part, BasePostprocessor):
+        processor = resolve_processor(part, {})
         base = _rompy("rompy.postprocess.config", "BasePostprocessorConfig")
         call: Callable[[], Any] = functools.partial(_Processor, processor)
-        return _wrapped(base, processor.name, processor, "get_postprocessor_class", call)
-    backend = chosen_backend(part, {})
+        return _wrapped(base, processor.plugin_name, processor, "get_postprocessor_class", call)
+    backend = resolve_backend(part, {})
     base = _rompy("rompy.backends.config", "BaseBackendConfig")
-    return _wrapped(base, backend.name, backend, "get_backend_class", functools.partial(_Backend, backend))
+    call = functools.partial(_Backend, backend)
+    return _wrapped(base, backend.plugin_name, backend, "get_backend_class", call)
+
+
+def run_fields(model_run: RunLike) -> dict[str, object]:
+    """The fields of a run specification for one of rompy's runs: the same run, in the same directory."""
+    directory = Path(model_run.output_dir) / model_run.run_id
+    if not getattr(model_run, "run_id_subdir", True):
+        directory = Path(model_run.output_dir)
+    given: dict[str, object] = {}
+    period: object = getattr(model_run, "period", None)
+    if period is not None:
+        parts = {name: getattr(period, name, None) for name in ("start", "end", "interval")}
+        given["period"] = TimeRange.model_validate({k: v for k, v in parts.items() if v is not None})
+    return {"run_id": directory.name, "output_dir": directory.parent, "config": model_run.config, **given}
 
 
 def _rompy(module: str, name: str) -> Any:
@@ -49,24 +65,21 @@ def _wrapped(base: Any, name: str, part: object, method: str, call: Callable[[],
         "type": property(lambda _self: name),
         "__module__": __name__,
     }
-    # rompy tells a backend's name by that of its configuration's class.
+    # rompy takes a backend's name from that of its configuration's class.
     return type(f"{name.title()}Config", (base,), names)()
 
 
 class _Backend:
-    def __init__(self, chosen: ChosenBackend) -> None:
-        self._chosen = chosen
+    def __init__(self, backend: BaseRunBackend) -> None:
+        self._backend = backend
 
     def run(self, model_run: Any, config: object = None, workspace_dir: str | Path | None = None) -> bool:
-        if self._chosen.backend is not None:
-            return self._chosen.backend.run(model_run, None, workspace_dir)
-        assert self._chosen.call is not None
-        return self._chosen.call(model_run, Path(workspace_dir or model_run.generate())) is True
+        return self._backend.run(model_run, None, workspace_dir or str(model_run.generate()))
 
 
 class _Processor:
-    def __init__(self, chosen: ChosenProcessor) -> None:
-        self._chosen = chosen
+    def __init__(self, processor: BasePostprocessor) -> None:
+        self._processor = processor
 
     def process(self, model_run: Any, **settings: object) -> Mapping[str, object]:
-        return normalise_answer(self._chosen.name, self._chosen.process(model_run))
+        return normalise_answer(self._processor.plugin_name, self._processor.process(model_run))

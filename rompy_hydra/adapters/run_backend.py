@@ -1,4 +1,4 @@
-"""Run backends that are none of this package's kind: rompy's own, or in the shape of the reference."""
+"""Run backends of other packages, or in the shape of the reference, as a `BaseRunBackend`."""
 
 from __future__ import annotations
 
@@ -6,77 +6,138 @@ import dataclasses
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
-from rompy_hydra.errors import ConfigError, PluginError, RunError
+from rompy_hydra.errors import (
+    ConfigError,
+    ModelFailed,
+    ModelTimedOut,
+    PluginError,
+    RompyHydraError,
+    RunError,
+)
 from rompy_hydra.jsonable import Json, to_plain
 from rompy_hydra.plugins.answers import as_bool, describe
+from rompy_hydra.plugins.configured import name_of
 from rompy_hydra.plugins.construct import check_arguments, construct, instantiate, takes
 from rompy_hydra.redaction import is_secret
+from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, RunLike
+from rompy_hydra.run.outcome import error_with_log
 from rompy_hydra.workspace import LOG, SCRIPT, Workspace
-
-if TYPE_CHECKING:
-    from rompy_hydra.model_run import ModelRun
+from rompy_hydra.workspace.record import Clock
 
 # Backends that know nothing of this package's models start the one script of the run, in its directory.
 _START = "sh {script} > {log} 2>&1"
 
 
-class ForeignBackend:
-    """A backend with `run(model_run, **settings)` or `run(model_run, config)`, and what it is given."""
+class ForeignRunBackend(BaseRunBackend):
+    """A backend with `run(model_run, **settings)` or `run(model_run, config)`, and its settings."""
 
-    def __init__(self, backend: Any, settings: Mapping[str, object]) -> None:
+    config_class = BackendConfig
+
+    def __init__(self, backend: Any, settings: Mapping[str, object], name: str = "") -> None:
+        super().__init__()
         if isinstance(backend, type) and hasattr(backend, "get_backend_class"):
             backend, settings = construct(backend, settings), {}
+        self._arguments: dict[str, Any]
         if hasattr(backend, "get_backend_class"):
             self.instance = construct(backend.get_backend_class(), {})
-            self._arguments: dict[str, Any] = {"config": backend}
+            self._arguments = {"config": backend}
         else:
             self.instance, self._arguments = instantiate(backend, settings, "run")
         self._run = getattr(self.instance, "run", None)
         if not callable(self._run):
-            raise PluginError(f"{self.instance!r} is no run backend: it has no run()")
-        check_arguments(self._run, self._arguments)  # told now, and not when the model is to start
+            raise PluginError(f"{self.instance!r} is not a run backend: it has no run()")
+        check_arguments(self._run, self._arguments)  # now, and not when the model is to start
         config = self._arguments.get("config")
         data = to_plain(config if config is not None else dict(settings))
-        self.settings: dict[str, Json] = data if isinstance(data, dict) else {}
+        self._settings: dict[str, Json] = data if isinstance(data, dict) else {}
+        self._name = name_of("run", type(self.instance), name)
 
-    def check(self, model_config: object) -> None:
-        """ConfigError if it would execute nothing, and say that all is well."""
-        if self._lacks_command() and not _commands(model_config) and not _runs_itself(model_config):
+    @property
+    def plugin_name(self) -> str:
+        return self._name
+
+    @property
+    def plugin_settings(self) -> Mapping[str, Json]:
+        return self._settings
+
+    @property
+    def transient(self) -> frozenset[str]:
+        return frozenset()
+
+    def check(self, model: object, files: set[str]) -> None:
+        """ConfigError if it would execute nothing, and report success."""
+        runs_itself = callable(getattr(model, "run", None))
+        if self._lacks_command() and not self.commands(model) and not runs_itself:
             raise ConfigError(
-                f"nothing to execute: {type(model_config).__name__} has no commands. Give "
-                "run_backend.command, or say model.needs_execution=false if the model knows that"
+                f"nothing to execute: {getattr(model, 'kind', type(model).__name__)} has no commands. Set "
+                "run_backend.command, or model.needs_execution=false if the model needs no execution"
             )
 
-    def call(self, model_run: ModelRun, workspace: Path) -> bool:
-        """Run the model, and judge what the backend says of it; RunError if that cannot be judged."""
-        self.check(model_run.config)
-        arguments = {**self._for_model(model_run.config, workspace), "workspace_dir": str(workspace)}
+    def execution_key(self, model: object) -> list[Json]:
+        return [[], None]
+
+    def run(
+        self,
+        model_run: RunLike,
+        config: BackendConfig | None = None,
+        workspace_dir: str | Path | None = None,
+    ) -> bool:
+        """Run a model in a workspace that somebody else made."""
+        return self._call(model_run, Workspace(workspace_dir or "")) is True
+
+    def start(self, job: Job) -> Outcome:
+        assert job.model_run is not None
+        clock = Clock()
+        try:
+            success = self._call(job.model_run, job.workspace)
+        except RompyHydraError:
+            raise
+        except TimeoutError as error:
+            message = f"the run backend {self.plugin_name}: {error}"
+            raise error_with_log(ModelTimedOut, job.workspace, message) from error
+        except Exception as error:
+            raise RunError(
+                f"the run backend {self.plugin_name} failed: {type(error).__name__}: {error}"
+            ) from error
+        if not success:
+            message = f"the run backend {self.plugin_name} reported a failure"
+            raise error_with_log(ModelFailed, job.workspace, message)
+        return Outcome(0, clock())
+
+    def reattach(self, job: Job, facts: Mapping[str, Json]) -> None:
+        """Nothing: how such a backend runs models is not known."""
+
+    def _call(self, model_run: RunLike, workspace: Workspace) -> bool:
+        """Call the plugin; RunError if whether it succeeded cannot be determined."""
+        model = model_run.config
+        self.check(model, set())
+        arguments = {**self._for_model(model, workspace), "workspace_dir": workspace.root}
         assert self._run is not None
         returned = self._run(model_run, **check_arguments(self._run, arguments))
         success = as_bool(returned)
         name = type(self.instance).__qualname__
         if success is None:
             raise RunError(
-                f"{name}.run() returned {describe(returned)}, and not True or False, so that its success "
-                "cannot be told"
+                f"{name}.run() returned {describe(returned)} instead of True or False, so whether it "
+                "succeeded cannot be determined"
             )
-        code = Workspace(workspace).exit_code()
+        code = workspace.exit_code()
         if success and code:
-            raise RunError(f"{name}.run() returned True, but {SCRIPT} ended with {code}")
+            raise RunError(f"{name}.run() returned True, but {SCRIPT} exited with {code}")
         return success
 
-    def _for_model(self, model_config: object, workspace: Path) -> dict[str, Any]:
+    def _for_model(self, model: object, workspace: Workspace) -> dict[str, Any]:
         """The arguments, with the model's own command and secrets where the backend takes such."""
         filled: dict[str, object] = {}
-        if self._lacks_command() and _commands(model_config):
+        if self._lacks_command() and self.commands(model):
             elsewhere = getattr(self._arguments.get("config"), "working_dir", None)
-            names = [shlex.quote(str(workspace / name)) if elsewhere else name for name in (SCRIPT, LOG)]
+            names = [shlex.quote(workspace.at(name)) if elsewhere else name for name in (SCRIPT, LOG)]
             filled["command"] = _START.format(script=names[0], log=names[1])
-        secrets = {k: v for k, v in getattr(model_config, "env", {}).items() if is_secret(k)}
+        secrets = {key: value for key, value in getattr(model, "env", {}).items() if is_secret(key)}
         if secrets and self._takes("env_vars"):
             filled["env_vars"] = {**secrets, **(self._given("env_vars") or {})}
         config = self._arguments.get("config")
@@ -94,14 +155,6 @@ class ForeignBackend:
     def _given(self, name: str) -> Any:
         config = self._arguments.get("config")
         return getattr(config, name) if config is not None else self._arguments.get(name)
-
-
-def _commands(model_config: object) -> bool:
-    return bool(getattr(model_config, "commands", ()))
-
-
-def _runs_itself(model_config: object) -> bool:
-    return callable(getattr(model_config, "run", None))
 
 
 def _replaced(config: Any, fields: Mapping[str, object]) -> Any:

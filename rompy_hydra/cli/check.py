@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from rompy_hydra.cli import report, sweep
 from rompy_hydra.compose import app
+from rompy_hydra.compose.composer import parser
 
 
 def main(argv: Sequence[str]) -> int:
     """0 if everything can start, 2 if not."""
-    arguments = app.parser().parse_intermixed_args(list(argv))
+    arguments = parser().parse_intermixed_args(list(argv))
     if arguments.help:
         report.say([f"{__doc__}", "", "Everything else is as in `rompy-hydra --help`."])
         return 0
@@ -21,5 +22,5 @@ def main(argv: Sequence[str]) -> int:
         if arguments.multirun:
             return sweep.run(composer, arguments.overrides, check_only=True)
         built = app.prepared(composer, arguments.overrides)
-        report.say([*report.opening(built.task), "check      nothing is wrong; nothing was changed"])
+        report.say([*report.opening(built.plan), "check      nothing is wrong; nothing was changed"])
         return 0

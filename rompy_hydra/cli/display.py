@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from rompy_hydra.cli.report import counted, say
-from rompy_hydra.sweep.plan import Plan, Watcher
+from rompy_hydra.sweep.engine import Watcher
+from rompy_hydra.sweep.plan import SweepPlan
 from rompy_hydra.sweep.preflight import LEAVE, SKIP, Preflight
 from rompy_hydra.sweep.results_table import Row
 from rompy_hydra.sweep.summary import is_failure
@@ -33,11 +34,11 @@ class PlainWatcher:
         self._done = 0
         self._total = 0
 
-    def begin(self, plan: Plan, forecast: Preflight) -> None:
-        self._total = forecast.size - forecast.count(SKIP, LEAVE)
-        skipped = forecast.count(SKIP)
+    def begin(self, plan: SweepPlan, preflight: Preflight) -> None:
+        self._total = preflight.size - preflight.count(SKIP, LEAVE)
+        skipped = preflight.count(SKIP)
         before = f", {skipped} done before" if skipped else ""
-        points = counted(forecast.size, "point")
+        points = counted(preflight.size, "point")
         say([f"sweep      {plan.config.path}: {points}{before}, {plan.workers} at once"])
 
     def state(self, label: str, state: str) -> None:
@@ -73,11 +74,11 @@ class LiveWatcher:
             console=self._console, refresh_per_second=4, transient=True, get_renderable=self._shown
         )
 
-    def begin(self, plan: Plan, forecast: Preflight) -> None:
-        self._total = forecast.size - forecast.count(SKIP, LEAVE)
-        self._skipped = forecast.count(SKIP)
+    def begin(self, plan: SweepPlan, preflight: Preflight) -> None:
+        self._total = preflight.size - preflight.count(SKIP, LEAVE)
+        self._skipped = preflight.count(SKIP)
         self._begun = time.monotonic()
-        points = counted(forecast.size, "point")
+        points = counted(preflight.size, "point")
         self._console.print(f"sweep      {plan.config.path}: {points}", highlight=False)
         self._live.start()
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
-from rompy_hydra.core.plan import Task
-from rompy_hydra.core.status import stale_stages
+from rompy_hydra.core.attempt import stage_of
+from rompy_hydra.core.plan import RunPlan
+from rompy_hydra.core.scope import Watch, ignore
+from rompy_hydra.core.status import inspect
+from rompy_hydra.errors import RompyHydraError
 from rompy_hydra.workspace.record import COMPLETED, STAGES, RunRecord
 
 _SHOWN_METRICS = 12
@@ -25,31 +29,31 @@ def say(lines: list[str]) -> None:
         sys.stdout.flush()
 
 
-def opening(task: Task) -> list[str]:
+def opening(plan: RunPlan) -> list[str]:
     """What will run, where, and what is left to do."""
-    run = task.model_run
-    kind = getattr(run.config, "kind", type(run.config).__name__)
-    assert task.backend is not None
-    record = None if task.overwrite else RunRecord.load(task.workspace)
-    reasons = stale_stages(task, record)
-    todo = ", ".join(name for name in task.stages if name in reasons)
-    processors = ", ".join(p.name for p in task.processors) or "none"
+    assert plan.backend is not None
+    status = inspect(plan)
+    todo = ", ".join(status.stale)
+    processors = ", ".join(p.plugin_name for p in plan.processors) or "none"
+    place = f"{plan.model.kind} on {plan.backend.plugin_name}"
     lines = [
-        f"run        {run.run_id}: {kind} on {task.backend.name}, then {processors}",
-        f"directory  {shown(task.workspace.path)}",
-        f"inputs     {_inputs(task)}",
+        f"run        {plan.spec.run_id}: {place}, then {processors}",
+        f"directory  {shown(plan.workspace.path)}",
+        f"inputs     {_inputs(plan)}",
     ]
-    if record is None:
+    if plan.overwrite:
+        lines.append(f"stages     {', '.join(plan.stages)}")
+    elif status.record is None:
         lines.append(f"stages     {todo}")
-    elif reasons:
-        lines.append(f"stages     {todo} ({reasons[next(iter(reasons))]})")
+    elif status.stale:
+        lines.append(f"stages     {todo} ({next(iter(status.stale.values()))})")
     else:
         lines.append("stages     nothing to do: every stage is done and unchanged")
     return lines
 
 
-def _inputs(task: Task) -> str:
-    inputs = task.inputs
+def _inputs(plan: RunPlan) -> str:
+    inputs = plan.inputs
     rendered = [item for item in inputs if item.content is not None]
     parts = [f"{len(rendered)} rendered ({size(sum(i.size for i in rendered))})"]
     for item in inputs:
@@ -60,16 +64,9 @@ def _inputs(task: Task) -> str:
     return ", ".join(parts[:6]) + (f" and {more} more" if more > 0 else "")
 
 
-def closing(task: Task, results: Mapping[str, object]) -> list[str]:
-    """What came out and where; after a failure, what went wrong and what to do."""
-    try:
-        record = RunRecord.load(task.workspace)
-    except Exception:  # noqa: BLE001 - the failure that is told below may be this very one
-        record = None
-    if results.get("success") is not True:
-        there = record is not None or task.workspace.record.exists()
-        where = [f"record     {shown(task.workspace.record)}"] if there else []
-        return [*_failure(task, results, record), *where]
+def completed(plan: RunPlan) -> list[str]:
+    """What came out, and where."""
+    record = _record(plan)
     lines = []
     if record is not None:
         seconds = sum(record.stages[name].seconds or 0 for name in STAGES)
@@ -80,11 +77,34 @@ def closing(task: Task, results: Mapping[str, object]) -> list[str]:
             shown_files = ", ".join(made[:6]) + (f" and {len(made) - 6} more" if made[6:] else "")
             lines.append(f"outputs    {shown_files}")
         pictures = [path for path in made if path.endswith(".png")]
-        lines += [f"picture    {shown(task.workspace.path / path)}" for path in pictures]
+        lines += [f"picture    {shown(plan.workspace.path / path)}" for path in pictures]
         if record.state != COMPLETED:
-            lines.append("next       run the same command with pipeline.stages left out to go on")
-    lines.append(f"record     {shown(task.workspace.record)}")
+            lines.append("next       run the same command without pipeline.stages to continue")
+    lines.append(f"record     {shown(plan.workspace.record)}")
     return lines
+
+
+def failed(plan: RunPlan, error: BaseException, debug: bool = False) -> list[str]:
+    """What went wrong, and what to do."""
+    if debug:
+        traceback.print_exception(error)
+    record = _record(plan)
+    state = record.state if record is not None and record.ended else "failed"
+    lines = [f"{state:<10} {plan.spec.run_id} in the stage {stage_of(error) or 'pipeline'}"]
+    interrupted = isinstance(error, KeyboardInterrupt)
+    message = "interrupted" if interrupted else str(error) or type(error).__name__
+    lines += [f"           {line}" for line in message.splitlines()]
+    lines.append("next       fix the cause and rerun the command: completed stages are kept")
+    if record is not None or plan.workspace.record.exists():
+        lines.append(f"record     {shown(plan.workspace.record)}")
+    return lines
+
+
+def _record(plan: RunPlan) -> RunRecord | None:
+    """The record, if it can be read; the failure that is reported may be that it cannot."""
+    with contextlib.suppress(RompyHydraError, OSError):
+        return RunRecord.load(plan.workspace)
+    return None
 
 
 def _metrics(record: RunRecord) -> list[str]:
@@ -104,22 +124,12 @@ def _number(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _failure(task: Task, results: Mapping[str, object], record: RunRecord | None) -> list[str]:
-    state = record.state if record is not None and record.ended else "failed"
-    stage = results.get("stage", "pipeline")
-    lines = [f"{state:<10} {task.model_run.run_id} in the stage {stage}"]
-    message = str(results.get("error") or results.get("message") or "no reason was given")
-    lines += [f"           {line}" for line in message.splitlines()]
-    lines.append("next       mend the cause and run the same command again: done stages are kept")
-    return lines
-
-
 @contextlib.contextmanager
-def progress(task: Task) -> Iterator[None]:
+def progress(plan: RunPlan) -> Iterator[Watch]:
     """On a terminal, a line that shows the stage and the time; elsewhere the log says it."""
-    streams = bool(getattr(getattr(task.backend and task.backend.backend, "config", 0), "stream_output", 0))
-    if not sys.stdout.isatty() or streams:
-        yield
+    config = plan.backend.config if plan.backend else None
+    if not sys.stdout.isatty() or getattr(config, "stream_output", False):
+        yield ignore
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -127,8 +137,7 @@ def progress(task: Task) -> Iterator[None]:
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=Console(file=sys.stdout), transient=True) as display:
         line = display.add_task("starting", total=None)
-        task.watch = lambda state: display.update(line, description=state)
-        yield
+        yield lambda state: display.update(line, description=state)
 
 
 def shown(path: Path) -> str:

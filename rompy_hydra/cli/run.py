@@ -1,4 +1,4 @@
-"""`rompy-hydra [OVERRIDES]`: compose, check, run, and tell what came out."""
+"""`rompy-hydra [OVERRIDES]`: compose, check, run, and say what came out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rompy_hydra.cli import report
 from rompy_hydra.compose import app
+from rompy_hydra.compose.composer import parser
 from rompy_hydra.compose.logging_setup import set_up_logging
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE
 from rompy_hydra.workspace import lease
@@ -18,7 +19,7 @@ def main(argv: Sequence[str], is_process: bool = False) -> int:
 
     `is_process` says that this process was started for this command alone.
     """
-    arguments = app.parser().parse_intermixed_args(list(argv))
+    arguments = parser().parse_intermixed_args(list(argv))
     with app.opened(arguments) as composer:
         if app.is_hydras_own(arguments):
             return app.delegate(composer, arguments)
@@ -31,15 +32,17 @@ def main(argv: Sequence[str], is_process: bool = False) -> int:
             return sweep.run(composer, arguments.overrides, dry_run=arguments.dry_run, since=since)
         built = app.prepared(composer, arguments.overrides)
         set_up_logging(str(built.config["log_level"]))
-        report.say(report.opening(built.task))
+        report.say(report.opening(built.plan))
         if arguments.dry_run:
             return 0
         try:
-            with report.progress(built.task):
-                results = app.carry_out(built)
-        except KeyboardInterrupt:
-            told = {"stage": built.task.progress.stage, "error": "interrupted"}
-            report.say(report.closing(built.task, told))
+            with report.progress(built.plan) as watch:
+                app.carry_out(built, watch)
+        except KeyboardInterrupt as error:
+            report.say(report.failed(built.plan, error))
             return INTERRUPTED_EXIT_CODE
-        report.say(report.closing(built.task, results))
-        return 0 if results.get("success") is True else 1
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported here
+            report.say(report.failed(built.plan, error, debug=arguments.debug))
+            return 1
+        report.say(report.completed(built.plan))
+        return 0

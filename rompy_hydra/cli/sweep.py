@@ -13,7 +13,7 @@ from rompy_hydra.cli.tables import problem_table, table
 from rompy_hydra.compose import app
 from rompy_hydra.compose.composer import Composer
 from rompy_hydra.compose.logging_setup import set_up_logging
-from rompy_hydra.compose.sweeper import Request
+from rompy_hydra.compose.sweeper import SweepOutcome, SweepRequest, merge_outcomes
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, SweepInvalid
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.points import Point
@@ -40,54 +40,55 @@ def run(
     """
     # One line a finished run is what a log needs; the stages of each are in its record.
     set_up_logging("WARNING")
-    request = Request(
+    listed: list[list[str]] = []
+
+    def report(point: Point, decision: Decision) -> None:
+        listed.append([decision.action, point.label, decision.why])
+
+    def report_problems(preflight: Preflight) -> None:
+        sys.stderr.write("\n".join(problem_table(preflight)) + "\n")
+
+    request = SweepRequest(
         composer,
         watcher() if not (dry_run or check_only) else PlainWatcher(),
-        carry_out=app.carry_out,
         run_point=functools.partial(app.stock_point, trusted=composer.trusted),
         dry_run=dry_run,
         check_only=check_only,
+        report=report,
+        report_problems=report_problems,
         confirm=_confirmed,
         since=since,
     )
-    listed: list[list[str]] = []
-
-    def told(point: Point, verdict: Decision) -> None:
-        if dry_run or (request.config is not None and request.config.dry_run):
-            listed.append([verdict.decision, point.label, verdict.why])
-
-    request.told = told
     try:
-        app.multirun(request, overrides)
+        outcome = app.multirun(request, overrides)
     except SweepInvalid as error:
-        assert request.forecast is not None
-        sys.stderr.write("\n".join(problem_table(request.forecast)) + "\n")
         return error.exit_code
     except KeyboardInterrupt:
-        if request.summary is None:
+        if not request.batches:
             raise
-    if request.summary is not None and request.config is not None:
-        say(summary_lines(request.summary, request.config))
-        if request.summary.interrupted:
+        outcome = merge_outcomes(request.batches)
+    if outcome.summary is not None and outcome.config is not None:
+        say(summary_lines(outcome.summary, outcome.config))
+        if outcome.summary.interrupted:
             return INTERRUPTED_EXIT_CODE
-        return 1 if request.summary.failed or request.summary.problem else 0
-    if request.only_looks and request.forecast is not None and request.config is not None:
-        say([*(table(listed) if listed else []), forecast_line(request.forecast, request.config)])
+        return 1 if outcome.summary.failed or outcome.summary.problem else 0
+    if outcome.preflight is not None and outcome.config is not None:
+        say([*(table(listed) if listed else []), preflight_line(outcome.preflight, outcome.config)])
         return 0
-    return _stock_answer(request)
+    return _stock_answer(outcome)
 
 
-def _stock_answer(request: Request) -> int:
+def _stock_answer(outcome: SweepOutcome) -> int:
     """What one of Hydra's own launchers left: the failures it has kept."""
     failed = []
-    for job in request.answers:
+    for job in outcome.jobs:
         try:
             job.return_value  # noqa: B018 - raises what the job raised
         except Exception as error:  # noqa: BLE001 - any failure of any job is told
             first, *rest = str(error).splitlines() or [type(error).__name__]
             failed.append(f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first)
-    place = f" in {request.config.path}" if request.config is not None else ""
-    runs = counted(len(request.answers), "run")
+    place = f" in {outcome.config.path}" if outcome.config is not None else ""
+    runs = counted(len(outcome.jobs), "run")
     say([f"{runs}, {len(failed)} failed{place}", *(f"  {line}" for line in failed)])
     return 1 if failed else 0
 
@@ -101,16 +102,16 @@ def _confirmed(points: int) -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-def forecast_line(forecast: Preflight, config: SweepConfig) -> str:
+def preflight_line(preflight: Preflight, config: SweepConfig) -> str:
     """How many points there are, and what would happen to them."""
     told = {
-        "to run": forecast.count(RUN, RETRY, AGAIN),
-        "done and unchanged": forecast.count(SKIP),
-        **_left(forecast.left),
-        "run by another driver": forecast.count(ELSEWHERE),
+        "to run": preflight.count(RUN, RETRY, AGAIN),
+        "done and unchanged": preflight.count(SKIP),
+        **_left(preflight.left),
+        "run by another driver": preflight.count(ELSEWHERE),
     }
     parts = ", ".join(f"{count} {what}" for what, count in told.items() if count)
-    return f"{counted(forecast.size, 'point')} in {config.path}: {parts}"
+    return f"{counted(preflight.size, 'point')} in {config.path}: {parts}"
 
 
 def _left(states: Mapping[str, int]) -> dict[str, int]:

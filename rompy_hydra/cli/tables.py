@@ -25,9 +25,9 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def problem_table(forecast: Preflight) -> list[str]:
+def problem_table(preflight: Preflight) -> list[str]:
     """All problems of all points; the same one once, with the number of points that have it."""
-    found = list(forecast.problems.values())
+    found = list(preflight.problems.values())
     rows = [["points", "example", "key", "value", "reason", "what to do"]]
     for each in found[:_SHOWN_PROBLEMS]:
         problem = each.problem
@@ -35,7 +35,7 @@ def problem_table(forecast: Preflight) -> list[str]:
         cells = [str(each.count), each.label, problem.path, values, problem.reason, problem.hint]
         rows.append([" ".join(cell.split()) for cell in cells])
     shown = [n for n in range(len(rows[0])) if any(row[n] for row in rows[1:])]
-    lines = [_headline(len(found), forecast.size)]
+    lines = [_headline(len(found), preflight.size)]
     lines += [f"  {line}" for line in table([[row[n] for n in shown] for row in rows])]
     if len(found) > _SHOWN_PROBLEMS:
         lines.append(f"  ... and {len(found) - _SHOWN_PROBLEMS} more")

@@ -7,34 +7,22 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from rompy_hydra.compose.build import Built, build_run
 from rompy_hydra.compose.composer import Composed, Composer, parser
-from rompy_hydra.compose.override_parser import parse
-from rompy_hydra.compose.override_rewriting import in_hydras_terms
+from rompy_hydra.compose.override_parser import in_hydras_terms, parse
+from rompy_hydra.compose.sweeper import SweepOutcome, SweepRequest, merge_outcomes
 from rompy_hydra.compose.yaml_text import yaml_text
-from rompy_hydra.core.execute import preflight
+from rompy_hydra.core.execute import check
+from rompy_hydra.core.scope import Watch, ignore
+from rompy_hydra.core.status import RunStatus, inspect
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
-from rompy_hydra.pipeline.local import LocalPipelineBackend
 from rompy_hydra.redaction import redacted, redacted_override
-
-if TYPE_CHECKING:
-    from rompy_hydra.compose.sweeper import Request
-
-__all__ = [
-    "carry_out",
-    "delegate",
-    "is_hydras_own",
-    "multirun",
-    "opened",
-    "parser",
-    "prepared",
-    "stock_point",
-]
+from rompy_hydra.run.handle import drive
+from rompy_hydra.workspace.record import RunRecord
 
 
 @contextlib.contextmanager
@@ -84,7 +72,7 @@ def delegate(composer: Composer, arguments: argparse.Namespace) -> int:
 
 def _refuse_several(flag: str, overrides: Sequence[str]) -> None:
     """Hydra would advise --multirun, which may have been given and does not help here."""
-    for each in parse(list(overrides)):
+    for each in parse(overrides):
         if each.is_sweep_override():
             key = each.get_key_element()
             raise ConfigError(
@@ -94,48 +82,55 @@ def _refuse_several(flag: str, overrides: Sequence[str]) -> None:
 
 
 def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
-    """One run, composed, checked, built and preflighted; nothing on disk is changed."""
-    # Looked at as text: composing parses them anyway, and every start would pay for it twice.
+    """One run, composed, checked and built; nothing on disk is changed."""
+    # Compared as text: composing parses the overrides anyway.
     for line in overrides:
         if line.lstrip("+~").startswith("sweep."):
             raise ConfigError(f"'{line}' is a setting of a sweep: add -m")
     composed = composer.compose(overrides)
     built = build_run(composed, composer.trusted)
-    try:
-        preflight(built.task)
-    except GenerateError as error:
-        # Before anything was written, an input that cannot be made is a fault of the configuration.
-        raise ConfigError(str(error)) from error
-    overrides_kept = [redacted_override(line) for line in composed.overrides]
+    kept = [redacted_override(line) for line in composed.overrides]
     files = {
         "config.yaml": yaml_text(redacted(composed.without_hydra())),
-        "overrides.yaml": yaml_text(list(overrides_kept)),
+        "overrides.yaml": yaml_text(list(kept)),
     }
-    built.task.origin = replace(built.task.origin, composed=files)
+    origin = replace(built.plan.origin, composed=files)
+    built = replace(built, plan=replace(built.plan, origin=origin))
+    preflight(built)
     return built
 
 
-def carry_out(built: Built) -> dict[str, Any]:
-    """Run a prepared task with its pipeline; the pipeline's answer."""
-    pipeline = built.pipeline
-    if isinstance(pipeline.backend, LocalPipelineBackend):
-        return pipeline.backend.carry_out(built.task)
-    return dict(pipeline.carry_out(built.task))
+def preflight(built: Built) -> RunStatus:
+    """Find what is wrong with a run before anything is written: its status, or ConfigError."""
+    try:
+        check(built.plan)
+        return inspect(built.plan)
+    except GenerateError as error:
+        # Before anything was written, an input that cannot be made is a fault of the configuration.
+        raise ConfigError(str(error)) from error
 
 
-def multirun(request: Request, overrides: Sequence[str]) -> None:
-    """A sweep with the sweeper and the launcher that the configuration chooses; see `request`."""
+def carry_out(built: Built, watch: Watch = ignore) -> RunRecord | None:
+    """Run a prepared plan with its pipeline: the record, or the error of the stage that failed."""
+    return drive(built.pipeline.steps(built.plan, watch=watch))
+
+
+def multirun(request: SweepRequest, overrides: Sequence[str]) -> SweepOutcome:
+    """A sweep with the sweeper and the launcher that the configuration chooses."""
     composer = request.composer
     composer.hydra.accept = request.accept
     with composer.explained(overrides):
         returned = composer.hydra.multirun(
             composer.config_name, request, list(overrides), with_log_configuration=False
         )
-    if request.summary is None and not request.only_looks:
-        request.answers = [job for batch in returned or [] for job in batch]
+    if isinstance(returned, SweepOutcome):
+        return returned
+    if request.batches:
+        return merge_outcomes(request.batches)
+    return SweepOutcome(jobs=[job for batch in returned or [] for job in batch])
 
 
-def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> dict[str, Any]:
+def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> RunRecord | None:
     """One job of one of Hydra's own launchers; ModelFailed if the run failed."""
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
@@ -143,14 +138,14 @@ def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> dict[str, An
     assert isinstance(overrides, list)
     composed = Composed(_with_hydra(config), tuple(map(str, overrides)))
     built = build_run(composed, trusted)
-    # Before anything is made of them: a task makes its workspace and its keys once.
-    built.task.model_run.output_dir = directory.parent
-    built.task.model_run.run_id = directory.name
-    preflight(built.task)
-    results = carry_out(built)
-    if results.get("success") is not True:
-        raise ModelFailed(f"{directory}: {results.get('error') or results.get('message')}")
-    return results
+    # Before anything is computed from them.
+    built.plan.spec.output_dir = directory.parent
+    built.plan.spec.run_id = directory.name
+    preflight(built)
+    try:
+        return carry_out(built)
+    except Exception as error:
+        raise ModelFailed(f"{directory}: {error}") from error
 
 
 def _with_hydra(config: DictConfig) -> DictConfig:

@@ -10,14 +10,16 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from rompy_hydra.adapters.pipeline import chosen_pipeline
-from rompy_hydra.adapters.resolve import chosen_backend, chosen_processor
+from rompy_hydra.adapters.model import resolve_model
+from rompy_hydra.adapters.pipeline import resolve_pipeline
+from rompy_hydra.adapters.resolve import resolve_backend, resolve_processor
 from rompy_hydra.compose.allowed_targets import allowed as allowed_by
 from rompy_hydra.compose.allowed_targets import located
 from rompy_hydra.compose.composer import Composed, config_dir
 from rompy_hydra.compose.override_parser import assignments
 from rompy_hydra.compose.validate import SPECIAL, has_missing, problems
-from rompy_hydra.core.plan import Origin, Task
+from rompy_hydra.core.pipeline import BasePipeline
+from rompy_hydra.core.plan import Origin, RunPlan
 from rompy_hydra.errors import ConfigError, InvalidConfig, Problem, RompyHydraError, closest
 from rompy_hydra.jsonable import Json
 from rompy_hydra.model_run import ModelRun
@@ -32,8 +34,8 @@ _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 class Built:
     """A run that is ready to start."""
 
-    task: Task
-    pipeline: Any
+    plan: RunPlan
+    pipeline: BasePipeline
     config: Mapping[str, Any]
 
 
@@ -114,12 +116,12 @@ class Parts:
         config = self._config
         period = self._part("period", self._object)
         model = self._part("model", self._object)
-        backend = self._part("run_backend", lambda node: self._chosen(chosen_backend, node))
+        backend = self._part("run_backend", lambda node: self._resolved(resolve_backend, node))
         processors = self._part(
             "processor",
-            lambda node: tuple(self._chosen(chosen_processor, each) for each in _several(node)),
+            lambda node: tuple(self._resolved(resolve_processor, each) for each in _several(node)),
         )
-        pipeline = self._part("pipeline", self._pipeline)
+        pipeline = self._part("pipeline", lambda node: self._resolved(resolve_pipeline, node))
         model_run = ModelRun(
             run_id=str(config["run_id"]),
             output_dir=Path(str(config["output_dir"])),
@@ -130,16 +132,17 @@ class Parts:
             raise InvalidConfig([Problem("overwrite", config["overwrite"], "must be true or false")])
         if config["log_level"] not in _LOG_LEVELS:
             hint = closest(str(config["log_level"]), _LOG_LEVELS)
-            raise InvalidConfig([Problem("log_level", config["log_level"], "is no level", hint)])
-        task = Task(
+            raise InvalidConfig([Problem("log_level", config["log_level"], "is not a valid level", hint)])
+        plan = RunPlan(
             model_run,
-            stages=pipeline.stages,
+            resolve_model(model),
+            stages=pipeline.stages_of(),
             backend=backend,
             processors=processors,
             origin=Origin(overrides, config_dir, parameters=parameters),
             overwrite=config["overwrite"],
         )
-        return Built(task, pipeline, config)
+        return Built(plan, pipeline, config)
 
     def _part(self, key: str, make: Callable[[Any], Any]) -> Any:
         if key not in self._config:
@@ -178,15 +181,12 @@ class Parts:
     def _object(self, node: Any) -> Any:
         return build(node, self._allowed)
 
-    def _chosen(self, choose: Callable[[Any, dict[str, Any]], Any], node: Any) -> Any:
+    def _resolved(self, resolve: Callable[[Any, dict[str, Any]], Any], node: Any) -> Any:
         """A plugin of any shape: its class and its settings, which may go to its method only."""
         if not isinstance(node, Mapping) or "_target_" not in node or _HYDRA_ONLY & node.keys():
-            return choose(self._object(node), {})
+            return resolve(self._object(node), {})
         fields = {key: self._object(value) for key, value in node.items() if key != "_target_"}
-        return choose(located(node["_target_"], self._allowed), fields)
-
-    def _pipeline(self, node: Any) -> Any:
-        return self._chosen(chosen_pipeline, node)
+        return resolve(located(node["_target_"], self._allowed), fields)
 
 
 def _checks_itself(node: Any, allowed: Sequence[str]) -> bool:

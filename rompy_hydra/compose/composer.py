@@ -32,7 +32,7 @@ from rompy_hydra.compose.hydra_errors import Explained
 from rompy_hydra.compose.hydra_node import check_hydra_part
 from rompy_hydra.compose.override_parser import first_line, label_of, parse
 from rompy_hydra.errors import ConfigError
-from rompy_hydra.sweep.points import DEFAULT_LABEL
+from rompy_hydra.sweep.label import DEFAULT_LABEL
 
 CONFIG_NAME = "config"
 TASK_NAME = "rompy_hydra"

@@ -50,14 +50,14 @@ def grid(
 
     Nothing is enumerated here, so that a huge grid can be counted.
     """
-    typed = parse(list(arguments))
+    typed = parse(arguments)
     given = {_path(override) for override in typed}
     defaults = parse([f"{key}={value}" for key, value in params.items()])
     _refuse_own("hydra.sweeper.params", list(params))
     axes: dict[str, Axis] = {}
     intervals: dict[str, tuple[float, float, bool]] = {}
     for override in [*(each for each in defaults if _path(each) not in given), *typed]:
-        override.config_loader = config_loader
+        override = replace(override, config_loader=config_loader)
         key = override.get_key_element()
         if override.is_interval_sweep():
             _refuse_both(key, {*axes, *intervals})
@@ -85,7 +85,7 @@ def grid(
 
 def batch(lines: Sequence[Sequence[str]]) -> Grid:
     """The points that another sweeper made, as its overrides tell them."""
-    points = [[_fixed(override) for override in parse(list(line))] for line in lines]
+    points = [[_fixed(override) for override in parse(line)] for line in lines]
     common = set.intersection(*({each.text for each in point} for point in points))
     return Grid(([tuple(replace(a, fixed=a.text in common) for a in point) for point in points],))
 

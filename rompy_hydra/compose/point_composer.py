@@ -1,33 +1,58 @@
-"""Composing the points of a sweep, the short way where that is exact.
+"""Composing the points of a sweep, by a fast path where that is exact.
 
-Points that choose the same groups share a template, composed once by Hydra itself, together with
+Points that choose the same groups share one composition, made once by Hydra itself, together with
 all values that they have in common. What is left of a point is put into a copy of the resolved
-template, without Hydra. Where interpolations may depend on a point's values, or a value is no plain
-one, Hydra's own code does it on a copy of the composition.
+configuration, without Hydra. Where interpolations may depend on a point's values, or a value is not
+plain, Hydra's own code does it on a copy of the composition.
 """
 
 from __future__ import annotations
 
 import functools
+import pickle
 from collections import OrderedDict
-from collections.abc import Sequence, Set
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 from rompy_hydra.compose.build import Built, Parts
 from rompy_hydra.compose.composer import Composer
 from rompy_hydra.compose.fast_path import fast_path
 from rompy_hydra.compose.shared_composition import Refusal, SharedComposition
 from rompy_hydra.errors import ConfigError, InvalidConfig, Problem
+from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.points import Assignment, Point
 
-_TEMPLATES = 32
+# Compositions that are kept, for the points that share them.
+_KEPT = 32
+
+
+@dataclass
+class _Base:
+    """What the points of one composition share when they are built."""
+
+    plain: Mapping[str, Any] = field(default_factory=dict)
+    parts: dict[str, Any] = field(default_factory=dict)
+
+
+class _Composed(NamedTuple):
+    """One point's configuration: the nodes in which it differs from its base."""
+
+    overrides: tuple[str, ...]
+    parameters: dict[str, Json]
+    base: int | None
+    nodes: dict[str, Any]
+    # See `Parts`.
+    alike: tuple[str, ...] | None
+    origin: Path
 
 
 class PointComposer:
     """Composes and builds points of a sweep. Used by one thread: Hydra's configuration is global.
 
-    `settings` are the overrides that all points have and that are no part of them: Hydra's and the
+    `settings` are the overrides that all points have and that are not part of them: Hydra's and the
     sweep's own.
     """
 
@@ -35,66 +60,79 @@ class PointComposer:
         self._composer = composer
         self._directory = str(sweep.path)
         self._settings = list(settings)
-        self._templates: OrderedDict[tuple[str, ...], SharedComposition | ConfigError] = OrderedDict()
-        self._goes_first = functools.cache(self._belongs_to_the_template)
+        self._shared: OrderedDict[tuple[str, ...], SharedComposition | ConfigError] = OrderedDict()
+        # The first compositions, which points are built with; a point of a later one is kept whole.
+        self._bases: list[_Base] = []
+        self._base_of: dict[tuple[str, ...], int] = {}
+        self._goes_first = functools.cache(self._belongs_to_the_shared)
 
     def plain(self, point: Point) -> dict[str, Any]:
         """The resolved configuration of a point as plain data, without Hydra's part."""
-        return self._plain(point)[1]
+        return self._plain(point)[2]
 
-    def build(self, point: Point) -> Built:
-        """A point's run, checked and built; ConfigError tells what is wrong with it."""
-        template, plain, changed, alike = self._plain(point)
-        parts = Parts(plain, template.parts, changed, self._composer.trusted, alike)
-        return parts.built(
-            overrides=tuple(point.overrides),
-            parameters=point.parameters,
-            config_dir=template.origin,
+    def compose(self, point: Point) -> bytes:
+        """A point's configuration, for `build`; ConfigError tells what is wrong with its overrides."""
+        number, shared, plain, changed, alike = self._plain(point)
+        if number is None or plain.keys() != shared.plain.keys():
+            number, nodes = None, plain
+        else:
+            nodes = {key: plain[key] for key in {*changed, "run_id", "output_dir"}}
+        overrides = tuple(point.overrides)
+        return pickle.dumps(
+            tuple(_Composed(overrides, point.parameters, number, nodes, alike, shared.origin))
         )
+
+    def build(self, composed: bytes) -> Built:
+        """A composed point's run, checked and built; InvalidConfig tells what is wrong with it."""
+        point = _Composed(*pickle.loads(composed))
+        base = _Base() if point.base is None else self._bases[point.base]
+        changed = point.nodes.keys() - {"run_id", "output_dir"}
+        plain = {**base.plain, **point.nodes}
+        parts = Parts(plain, base.parts, changed, self._composer.trusted, point.alike)
+        return parts.built(point.overrides, point.parameters, point.origin)
 
     def _plain(
         self, point: Point
-    ) -> tuple[SharedComposition, dict[str, Any], Set[str], tuple[str, ...] | None]:
-        """The template of a point, its configuration, the parts in which it differs, and see `Parts`."""
-        shared, values = self._split(point.assignments)
-        template = self._template(tuple(a.text for a in shared))
+    ) -> tuple[int | None, SharedComposition, dict[str, Any], Set[str], tuple[str, ...] | None]:
+        """A point's base and composition, its configuration, the nodes that differ, and see `Parts`."""
+        first, values = self._split(point.assignments)
+        key = tuple(a.text for a in first)
+        shared = self._composition(key)
+        number = self._base_of.get(key)
         given = {"run_id": point.label, "output_dir": self._directory}
-        keys = tuple(a.key for a in values)
-        plain = None if template.interpolates else fast_path(template.plain, values)
+        plain = None if shared.interpolates else fast_path(shared.plain, values)
         if plain is not None:
-            return template, plain | given, *_changed(keys)
-        refused = functools.partial(self._refuse, template)
-        plain = template.filled(point.assignments, values, given, refused)
-        return template, plain | given, template.differences(plain), None
+            return number, shared, plain | given, *_changed(tuple(a.key for a in values))
+        plain = shared.filled(point.assignments, values, given, functools.partial(self._refuse, shared))
+        return number, shared, plain | given, shared.differences(plain), None
 
-    def _refuse(self, template: SharedComposition, wrong: Sequence[Refusal]) -> NoReturn:
+    def _refuse(self, shared: SharedComposition, wrong: Sequence[Refusal]) -> NoReturn:
         """Tell all overrides of a point that are wrong."""
         problems = []
         for assignment, error in wrong:
-            reason, _, hint = self._reason(template, assignment, error).partition(". ")
+            reason, _, hint = self._reason(shared, assignment, error).partition(". ")
             problems.append(Problem(_path(assignment.key), assignment.value, reason, hint))
         raise InvalidConfig(problems)
 
-    def _reason(self, template: SharedComposition, assignment: Assignment, error: Exception) -> str:
+    def _reason(self, shared: SharedComposition, assignment: Assignment, error: Exception) -> str:
         """What is wrong with an override, in this package's words; looked up once for a key."""
         kind = assignment.key, type(error.__cause__).__name__
-        if kind not in template.wrong:
-            shared = template.composed.overrides
+        if kind not in shared.wrong:
             try:
-                self._composer.compose([*self._settings, *shared, assignment.text])
-                template.wrong[kind] = str(error)  # wrong only together with others
+                self._composer.compose([*self._settings, *shared.composed.overrides, assignment.text])
+                shared.wrong[kind] = str(error)  # wrong only together with others
             except ConfigError as explained:
-                template.wrong[kind] = str(explained).removeprefix(f"{_path(assignment.key)}: ")
-        return template.wrong[kind]
+                shared.wrong[kind] = str(explained).removeprefix(f"{_path(assignment.key)}: ")
+        return shared.wrong[kind]
 
     def _split(self, assignments: Sequence[Assignment]) -> tuple[list[Assignment], list[Assignment]]:
-        """What a template is composed of, and what is put in afterwards."""
+        """What is composed by Hydra, and what is put in afterwards."""
         kinds = tuple((a.key, a.fixed, isinstance(a.value, dict)) for a in assignments)
         first = self._goes_first(kinds)
         shared = [a for a, is_first in zip(assignments, first, strict=True) if is_first]
         return shared, [a for a, is_first in zip(assignments, first, strict=True) if not is_first]
 
-    def _belongs_to_the_template(self, kinds: tuple[tuple[str, bool, bool], ...]) -> list[bool]:
+    def _belongs_to_the_shared(self, kinds: tuple[tuple[str, bool, bool], ...]) -> list[bool]:
         """Hydra applies groups first and the others in their order.
 
         So a value that all points have goes before the others only where its place does not matter:
@@ -115,16 +153,20 @@ class PointComposer:
         loader: Any = self._composer.hydra.config_loader
         return "@" in key or "/" in key or bool(loader.repository.group_exists(_path(key)))
 
-    def _template(self, overrides: tuple[str, ...]) -> SharedComposition:
-        if overrides not in self._templates:
-            self._templates[overrides] = self._composed(overrides)
-            if len(self._templates) > _TEMPLATES:
-                self._templates.popitem(last=False)
-        self._templates.move_to_end(overrides)
-        template = self._templates[overrides]
-        if isinstance(template, ConfigError):
-            raise template.with_traceback(None)
-        return template
+    def _composition(self, overrides: tuple[str, ...]) -> SharedComposition:
+        if overrides not in self._shared:
+            self._shared[overrides] = found = self._composed(overrides)
+            if len(self._shared) > _KEPT:
+                self._shared.popitem(last=False)
+            is_new = isinstance(found, SharedComposition) and overrides not in self._base_of
+            if is_new and len(self._bases) < _KEPT:
+                self._base_of[overrides] = len(self._bases)
+                self._bases.append(_Base(found.plain))  # type: ignore[union-attr]
+        self._shared.move_to_end(overrides)
+        shared = self._shared[overrides]
+        if isinstance(shared, ConfigError):
+            raise shared.with_traceback(None)
+        return shared
 
     def _composed(self, overrides: tuple[str, ...]) -> SharedComposition | ConfigError:
         try:

@@ -40,7 +40,6 @@ class SharedComposition:
 
     def __init__(self, composed: Composed) -> None:
         self.composed = composed
-        self.parts: dict[str, Any] = {}
         # Why an override of a key is wrong, by the key and the kind of its error.
         self.wrong: dict[tuple[str, str], str] = {}
         found = interpolations(composed.config, _GIVEN)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from rompy_hydra.compose import grid_parser
-from rompy_hydra.compose.build import Built, build
+from rompy_hydra.compose.build import build
 from rompy_hydra.compose.composer import Composed, Composer
 from rompy_hydra.compose.grid_parser import text_of
 from rompy_hydra.compose.override_parser import parse
@@ -22,53 +22,71 @@ from rompy_hydra.process.cpus import available_cores
 from rompy_hydra.provenance import versions
 from rompy_hydra.redaction import redacted_override
 from rompy_hydra.sweep.config import SweepConfig
-from rompy_hydra.sweep.engine import run_sweep
-from rompy_hydra.sweep.plan import Plan, Ready, Watcher
+from rompy_hydra.sweep.engine import Watcher, run_sweep
+from rompy_hydra.sweep.label import Naming
+from rompy_hydra.sweep.plan import Ready, SweepPlan
 from rompy_hydra.sweep.points import Grid, Point
 from rompy_hydra.sweep.preflight import RUN, Decision, Preflight, inspect_points
-from rompy_hydra.sweep.results_table import Results
+from rompy_hydra.sweep.results_table import ResultsTable
+from rompy_hydra.sweep.spool import Spool
 from rompy_hydra.sweep.summary import Summary
-from rompy_hydra.sweep.sweep_file import check_directory, make_directory, write_sweep_file
+from rompy_hydra.sweep.sweep_file import (
+    check_directory,
+    make_directory,
+    read_constants,
+    write_sweep_file,
+)
 from rompy_hydra.workspace.record import now
 
-_NO_POINTS = "the sweep has no points: every one is left out by sweep.filter"
+_NO_POINTS = "the sweep has no points: sweep.filter leaves out every one"
 
 
-@dataclass
-class Request:
+@dataclass(frozen=True)
+class SweepOutcome:
+    """What came of a sweep: of the validation of its points, and of their runs if there were any."""
+
+    config: SweepConfig | None = None
+    preflight: Preflight | None = None
+    summary: Summary | None = None
+    # What one of Hydra's own launchers returned.
+    jobs: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class SweepRequest:
     """What the command line wants of a sweep. Handed to Hydra's sweeper as its task function."""
 
     composer: Composer
     watcher: Watcher
-    carry_out: Callable[[Built], Mapping[str, object]]
+    # One job of one of Hydra's own launchers.
     run_point: Callable[[DictConfig], Any]
     check_only: bool = False
     dry_run: bool = False
-    # Told of every point that is looked at, for a list of them.
-    told: Callable[[Point, Decision], None] = lambda _point, _verdict: None
+    # Called with every point that a dry run lists.
+    report: Callable[[Point, Decision], None] = lambda _point, _decision: None
+    # Called with the problems of the points before SweepInvalid is raised.
+    report_problems: Callable[[Preflight], None] = lambda _preflight: None
     confirm: Callable[[int], bool] = lambda _points: False
-    # When the command was given, as records tell times; '' leaves out what that is for.
+    # When the command was given, as records write times; '' if that does not matter.
     since: str = ""
-    forecast: Preflight | None = None
-    summary: Summary | None = None
-    config: SweepConfig | None = None
-    answers: list[Any] = field(default_factory=list)
+    # What came of each batch that another sweeper has given to this package's launcher.
+    batches: list[SweepOutcome] = field(default_factory=list)
 
-    @property
-    def only_looks(self) -> bool:
+    def only_looks(self, config: SweepConfig) -> bool:
         """Whether nothing is to be run."""
-        return self.check_only or self.dry_run or (self.config is not None and self.config.dry_run)
+        return self.check_only or self.dry_run or config.dry_run
 
     def accept(self, config: DictConfig) -> None:
-        """ConfigError if the chosen sweeper would write or run what is only to be looked at."""
+        """ConfigError if the chosen sweeper would write or run what is only to be validated."""
         from hydra_plugins.rompy_hydra import RompySweeper
 
         chosen = config.hydra.sweeper.get("_target_")
         own = f"{RompySweeper.__module__}.{RompySweeper.__qualname__}"
-        if chosen != own and (self.only_looks or config.sweep.get("dry_run") is True):
+        only_looks = self.check_only or self.dry_run or config.sweep.get("dry_run") is True
+        if chosen != own and only_looks:
             raise ConfigError(
-                f"{chosen} cannot look at its points without running them: leave out hydra/sweeper=..., or "
-                "look at each point with `rompy-hydra check`"
+                f"{chosen} cannot validate its points without running them: leave out hydra/sweeper=..., "
+                "or validate each point with `rompy-hydra check`"
             )
 
     def __call__(self, config: DictConfig) -> Any:
@@ -112,15 +130,25 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
 
     shared = [*sweeper.config.hydra.overrides.hydra, *own]
     if isinstance(sweeper.launcher, RompyLauncher):
-        return drive(request, _plan(request, config, grid, shared, sweeper.launcher.workers, arguments))
+        return drive(request, config, grid, shared, sweeper.launcher.workers, arguments)
     # Hydra's own launchers run every point that they are given.
-    plan = _plan(request, config.model_copy(update={"retry": "all"}), grid, shared, None, arguments)
-    _foreseen(request, plan, request.told)
-    if request.only_looks:
-        return None
-    # Each job is composed alone, and would name the sweep after its own model.
-    points = [[*own, f"sweep.name={text_of(config.name)}", *point.overrides] for point in grid]
-    return [sweeper.launcher.launch(points, initial_job_idx=0)]
+    config = config.model_copy(update={"retry": "all"})
+    outcome = drive(request, config, grid, shared, None, arguments, runs=False)
+    if request.only_looks(config):
+        return outcome
+    # Each job is composed alone, and would name the sweep after its own model, and itself with all
+    # of its overrides.
+    naming = _naming(grid, read_constants(config.path))
+    points = [
+        [
+            *own,
+            f"sweep.name={text_of(config.name)}",
+            f"hydra.sweep.subdir={text_of(point.label)}",
+            *point.overrides,
+        ]
+        for point in replace(grid, naming=naming)
+    ]
+    return SweepOutcome(config, jobs=sweeper.launcher.launch(points, initial_job_idx=0))
 
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
@@ -130,12 +158,10 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobRet
     parted = [_parted(line) for line in job_overrides]
     grid = grid_parser.batch([of_run for _, of_run in parted])
     shared = [*launcher.config.hydra.overrides.hydra, *parted[0][0]]
-    earlier = request.summary
     config = _named(config, grid, launcher.config)
-    drive(request, _plan(request, config, grid, shared, launcher.workers, []))
-    if earlier is not None and request.summary is not None:
-        request.summary = request.summary.after(earlier)
-    if request.summary is not None and request.summary.interrupted:
+    outcome = drive(request, config, grid, shared, launcher.workers, [])
+    request.batches.append(outcome)
+    if outcome.summary is not None and outcome.summary.interrupted:
         raise KeyboardInterrupt  # no more batches
     returned = []
     for line in job_overrides:
@@ -146,60 +172,84 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobRet
     return returned
 
 
-def drive(request: Request, plan: Plan) -> Summary | None:
-    """Look at all points, then run what is missing; SweepInvalid if a point is wrong."""
-    config = plan.config
-    results = Results(config.path)
-    listed: dict[str, list[str]] = {}
-
-    def told(point: Point, verdict: Decision) -> None:
-        listed[point.label] = point.overrides
-        if verdict.row is not None:
-            results.add(verdict.row)
-        request.told(point, verdict)
-
-    try:
-        forecast = _foreseen(request, plan, told)
-        if request.only_looks:
-            return None
-        make_directory(config.path)
-        write_sweep_file(config.path, config.name, _command(plan, forecast), listed)
-        results.add_earlier(listed)
-        listed.clear()
-        request.summary = run_sweep(plan, forecast, request.watcher, results)
-        return request.summary
-    finally:
-        results.close()
-
-
-def _plan(
-    request: Request,
+def drive(
+    request: SweepRequest,
     config: SweepConfig,
     grid: Grid,
     shared: Sequence[str],
     workers: int | None,
     arguments: Sequence[str],
-) -> Plan:
-    request.config = config
+    runs: bool = True,
+) -> SweepOutcome:
+    """Validate all points, then run what is missing; SweepInvalid if a point is wrong.
+
+    `runs=False` leaves it at the validation, for a launcher that runs the points itself.
+    """
+    known = read_constants(config.path)
+    grid = replace(grid, naming=_naming(grid, known))
     points = PointComposer(request.composer, config, shared)
 
-    def ready(point: Point) -> Ready:
-        built = points.build(point)
-        return Ready(built.task, lambda task: request.carry_out(Built(task, built.pipeline, built.config)))
+    def ready(composed: bytes) -> Ready:
+        built = points.build(composed)
+        return Ready(built.plan, built.pipeline)
 
-    return Plan(config, grid, ready, _workers(workers), {"overrides": _stored(arguments)})
+    command: dict[str, Json] = {"overrides": [redacted_override(line) for line in arguments]}
+    plan = SweepPlan(config, grid, points.compose, ready, _workers(workers), command)
+    spool = Spool()
+    table = ResultsTable(config.path, spool)
+    lists = request.dry_run or config.dry_run
+
+    def report(point: Point, decision: Decision) -> None:
+        if decision.row is not None:
+            table.add(decision.row)
+        if lists:
+            request.report(point, decision)
+
+    try:
+        preflight = inspect_points(plan, spool, request.since, report)
+        _refuse_problems(request, preflight, config)
+        outcome = SweepOutcome(config, preflight)
+        if not runs or request.only_looks(config):
+            return outcome
+        make_directory(config.path)
+        write_sweep_file(
+            config.path,
+            config.name,
+            _facts(plan, preflight),
+            spool.overrides(),
+            constants=grid.naming.constants,
+            expected=known,
+        )
+        table.add_earlier()
+        summary = run_sweep(plan, preflight, spool, request.watcher, table)
+        return replace(outcome, summary=summary)
+    finally:
+        spool.close()
 
 
-def _foreseen(request: Request, plan: Plan, told: Callable[[Point, Decision], None]) -> Preflight:
-    """What a look at all points found; SweepInvalid or ConfigError if they cannot be run."""
-    forecast = inspect_points(plan.grid, plan.config.retry, plan.task, told, request.since)
-    request.forecast = forecast
-    if forecast.problems:
-        raise SweepInvalid([found.problem for found in forecast.problems.values()])
-    if not forecast.size:
+def merge_outcomes(batches: Sequence[SweepOutcome]) -> SweepOutcome:
+    """The outcome of a sweep whose points came in batches."""
+    last = batches[-1]
+    summary = last.summary
+    for earlier in reversed(batches[:-1]):
+        if summary is not None and earlier.summary is not None:
+            summary = summary.after(earlier.summary)
+    return replace(last, summary=summary)
+
+
+def _naming(grid: Grid, known: Mapping[str, str] | None) -> Naming:
+    """How points are named: as in the sweep's first command, or else by what varies in this one."""
+    return Naming(grid.constants if known is None else known)
+
+
+def _refuse_problems(request: SweepRequest, preflight: Preflight, config: SweepConfig) -> None:
+    """SweepInvalid or ConfigError if the points cannot be run."""
+    if preflight.problems:
+        request.report_problems(preflight)
+        raise SweepInvalid([found.problem for found in preflight.problems.values()])
+    if not preflight.size:
         raise ConfigError(_NO_POINTS)
-    check_directory(plan.config.path)
-    return forecast
+    check_directory(config.path)
 
 
 def _named(config: SweepConfig, grid: Grid, composed: DictConfig) -> SweepConfig:
@@ -214,23 +264,19 @@ def _named(config: SweepConfig, grid: Grid, composed: DictConfig) -> SweepConfig
     return config
 
 
-def _stored(arguments: Sequence[str]) -> list[Json]:
-    return [redacted_override(line) for line in arguments]
-
-
-def _command(plan: Plan, forecast: Preflight) -> dict[str, Json]:
+def _facts(plan: SweepPlan, preflight: Preflight) -> dict[str, Json]:
     return {
         **plan.command,
         "started": now(),
-        "points": forecast.size,
-        "to_run": forecast.count(RUN),
+        "points": preflight.size,
+        "to_run": preflight.count(RUN),
         "workers": plan.workers,
         "packages": dict(versions()),
     }
 
 
-def _request(task_function: Any) -> Request:
-    if not isinstance(task_function, Request):
+def _request(task_function: Any) -> SweepRequest:
+    if not isinstance(task_function, SweepRequest):
         raise ConfigError(
             "the rompy_hydra sweeper and launcher work in the rompy_hydra program only; choose "
             "hydra/launcher=basic hydra/sweeper=basic in this one"
@@ -241,7 +287,7 @@ def _request(task_function: Any) -> Request:
 def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Overrides that are settings of the sweep, and those that make its points."""
     own, of_runs = [], []
-    for override in parse(list(arguments)):
+    for override in parse(arguments):
         line, path = str(override.input_line), override.key_or_group
         grid_parser.refuse_given(f"'{line}'", path)
         if path.split(".")[0] != "sweep":
@@ -261,14 +307,11 @@ def _workers(workers: int | None) -> int:
     return workers
 
 
-def _refuse_huge(grid: Grid, config: SweepConfig, request: Request) -> None:
+def _refuse_huge(grid: Grid, config: SweepConfig, request: SweepRequest) -> None:
     if grid.size == 0:
         raise ConfigError("the sweep has no points")
     if grid.size > config.max_points and not request.confirm(grid.size):
         raise ConfigError(
             f"the grid has {grid.size} points, and sweep.max_points is {config.max_points}. If you "
-            f"want them all, say sweep.max_points={grid.size}"
+            f"want them all, set sweep.max_points={grid.size}"
         )
-
-
-__all__ = ["Request", "drive", "launch", "settings", "sweep"]

@@ -1,122 +1,123 @@
-"""Generate, run, postprocess: what is missing of a run is done, by one driver at a time.
-
-`perform` is the one way in which this package works on a run directory, be it for one verb of the
-Python API, a pipeline or a point of a sweep.
-"""
+"""Carrying out a plan: the one way in which this package works on a run directory."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+from collections.abc import Iterator
 
 from loguru import logger
 
+from rompy_hydra.core import scope
 from rompy_hydra.core.attempt import Attempt
-from rompy_hydra.core.plan import Task
-from rompy_hydra.core.status import load_own_record, stale_stages
+from rompy_hydra.core.plan import RunPlan
+from rompy_hydra.core.recovery import recover
+from rompy_hydra.core.scope import Watch
+from rompy_hydra.core.stages import STAGES
+from rompy_hydra.core.status import RunStatus, inspect
 from rompy_hydra.errors import Busy, GenerateError, RompyHydraError
-from rompy_hydra.workspace import RECORD, lease
-from rompy_hydra.workspace import record as rec
+from rompy_hydra.process import StopSignal
+from rompy_hydra.run.handle import Waiting, drive
+from rompy_hydra.workspace import lease
+from rompy_hydra.workspace.lease import Snapshot
 from rompy_hydra.workspace.record import RunRecord
 
 
-def preflight(task: Task) -> None:
-    """Find what is wrong with a task without changing anything; ConfigError or GenerateError tells."""
-    check(task)
-    load_own_record(task)
+def execute(
+    plan: RunPlan,
+    *,
+    stop: StopSignal | None = None,
+    watch: Watch = scope.ignore,
+    seen: Snapshot | None = None,
+) -> RunRecord:
+    """Do what is missing of a run, and return its record.
 
-
-def check(task: Task) -> None:
-    """The part of `preflight` that does not look at what is in the run directory."""
-    files = {item.path for item in task.inputs}
-    backend = task.backend
-    config = task.model_run.config
-    if backend and "run" in task.stages and getattr(config, "needs_execution", True):
-        if backend.backend:
-            backend.backend.check(config, files)
-        elif backend.check:
-            backend.check(config)
-
-
-def perform(task: Task) -> RunRecord:
-    """Do what is missing of a task, and return the record.
+    `stop` from another thread interrupts it; `watch` is called at each change of state; `seen` is
+    what was there when somebody decided to do this: whoever came since is another driver.
 
     Raises Busy if another living driver has the run, ConfigError if the directory holds another
-    configuration, and the error of the first stage that fails, after the record says so.
+    configuration, and the error of the first stage that fails, after it was recorded: see
+    `attempt.record_of`.
     """
+    return drive(steps(plan, stop=stop, watch=watch, seen=seen))
+
+
+def steps(
+    plan: RunPlan,
+    *,
+    stop: StopSignal | None = None,
+    watch: Watch = scope.ignore,
+    seen: Snapshot | None = None,
+) -> Waiting[RunRecord]:
+    """`execute` as a generator, which yields the handle of each submitted job that it waits for."""
+    with _os_errors(plan):
+        status = inspect(plan)
+        if seen is not None and seen.is_outdated(status.seen):
+            raise Busy(f"another driver has taken {plan.workspace.path} meanwhile; run the command again")
+        if status.record is not None and status.up_to_date:
+            return status.record
+        if status.must_replace:
+            status = _set_aside(status)
+        with _acquired(status) as status, logger.contextualize(run_id=plan.spec.run_id):
+            if status.record is not None and not status.stale:
+                return status.record
+            attempt = Attempt(status, stop, watch)
+            with attempt.recording(next(iter(status.stale)), completes=False):
+                recover(attempt)
+            for stage in status.stale:
+                with attempt.recording(stage), scope.executing(plan.workspace):
+                    yield from STAGES[stage](attempt) or ()
+            return attempt.finish()
+
+
+@contextlib.contextmanager
+def _acquired(status: RunStatus) -> Iterator[RunStatus]:
+    """Own the run's next attempt: its status, which nobody else changes in this context.
+
+    Raises Busy if another driver owns it, or is faster.
+    """
+    plan, number = status.plan, status.seen.number + 1
+    if status.holder is not None:
+        raise Busy(
+            f"process {status.holder.pid} on {status.holder.host} is working on {plan.workspace.path}; "
+            "wait for it to finish, or stop it"
+        )
+    plan.workspace.create()
+    if not lease.claim(plan.workspace, number, status.seen.directory):
+        raise Busy(f"another driver has just taken {plan.workspace.path}; run the command again")
+    used = False
     try:
-        return _perform(task)
+        status = inspect(plan)
+        used = bool(status.stale)
+        yield status
+    finally:
+        lease.release(plan.workspace, number, unused=not used)
+
+
+def _set_aside(status: RunStatus) -> RunStatus:
+    """Move the directory away, on demand or because its outputs are those of other inputs."""
+    with _acquired(status):
+        logger.info("moved the earlier run aside: {}", status.plan.workspace.set_aside())
+    return inspect(status.plan)
+
+
+@contextlib.contextmanager
+def _os_errors(plan: RunPlan) -> Iterator[None]:
+    try:
+        yield
     except RompyHydraError:
         raise
     except OSError as error:
         raise GenerateError(
-            f"cannot work in the run directory {task.workspace.path}: {error.strerror}. Free space or "
-            "mend its permissions, or choose another one with output_dir=DIR"
+            f"cannot work in the run directory {plan.workspace.path}: {error.strerror}. Free space or "
+            "fix its permissions, or choose another one with output_dir=DIR"
         ) from error
 
 
-def _perform(task: Task) -> RunRecord:
-    workspace = task.workspace
-    seen = task.seen
-    while True:
-        # In this order: who claims or writes after the look makes our claim fail, or our stamp differ.
-        directory, number = now = lease.look(workspace)
-        stamp = _stamp(workspace.at(RECORD)) if directory else None
-        if seen is not None and seen.is_outdated(now):
-            raise Busy(f"another driver took {workspace.path} since it was looked at")
-        record = load_own_record(task) if directory else None
-        reasons = stale_stages(task, record)
-        done = record is not None and not reasons and not task.overwrite
-        # An ended run that needs nothing is nobody's, whoever claimed it since.
-        if not (done and record is not None and record.ended):
-            _check_free(task, record, number)
-        if done and record is not None:
-            task.progress.record = record
-            return record
-        aside = _goes_aside(task, record, reasons)
-        made = workspace.create()
-        if not lease.claim(workspace, number + 1, directory):
-            continue  # Another driver was first: see what it makes of it.
-        unused = True
-        try:
-            if _stamp(workspace.at(RECORD)) != stamp:
-                continue
-            unused = False
-            if aside:
-                logger.info("moved the earlier run aside: {}", workspace.set_aside())
-                seen = seen and lease.EMPTY
-                continue
-            with logger.contextualize(run_id=task.model_run.run_id):
-                return Attempt(task, record, number + 1, reasons, made).do()
-        finally:
-            lease.release(workspace, number + 1, unused)
+def check(plan: RunPlan) -> None:
+    """Find what is wrong with a plan, apart from what is in its directory; nothing is changed.
 
-
-def _check_free(task: Task, record: RunRecord | None, number: int) -> None:
-    """Busy if another living driver has the run."""
-    claimed_later = number > (record.claim if record else 0)
-    working = record is not None and not (record.ended or record.state == rec.PENDING)
-    if (working or claimed_later) and (holder := lease.holder(task.workspace, number)):
-        raise Busy(
-            f"{task.workspace.path} is being run by process {holder.pid} on {holder.host}; "
-            "wait for its end, or end it"
-        )
-
-
-def _stamp(record: str) -> tuple[int, int, int] | None:
-    """What differs when a record was written again."""
-    try:
-        stat = os.stat(record)
-    except OSError:
-        return None
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
-
-
-def _goes_aside(task: Task, record: RunRecord | None, reasons: dict[str, str]) -> bool:
-    """Whether the directory is moved away first: on demand, or because its inputs changed."""
-    outdated = (
-        record is not None
-        and record.stages["run"].state == rec.COMPLETED
-        and "generate" in reasons
-        and record.stages["generate"].key != task.generate_key
-    )
-    return (task.overwrite or outdated) and task.workspace.is_taken()
+    Raises ConfigError or GenerateError.
+    """
+    files = {item.path for item in plan.inputs}
+    if plan.backend and "run" in plan.stages and plan.model.needs_execution:
+        plan.backend.check(plan.model, files)

@@ -5,41 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from rompy_hydra.core.spec import RunSpec
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.hashing import hash_file
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.models.inputs import Input, RunFacts
-from rompy_hydra.workspace import (
-    ATTEMPTS,
-    BUILD_LOG,
-    COMPOSED,
-    EXIT_CODE,
-    LOG,
-    METRICS,
-    RECORD,
-    SCRIPT,
-    Workspace,
-)
-
-if TYPE_CHECKING:
-    from rompy_hydra.model_run import ModelRun
-
-_RESERVED = {RECORD, SCRIPT, LOG, EXIT_CODE, METRICS, COMPOSED, ATTEMPTS, BUILD_LOG}
+from rompy_hydra.workspace import METRICS
 
 
-def planned_inputs(model_run: ModelRun, workspace: Workspace | None = None) -> tuple[Input, ...]:
-    """The input files of a run, rendered in memory and checked; GenerateError if there is a fault."""
-    config = model_run.config
-    if not isinstance(config, BaseConfig):
-        return ()
-    workspace = workspace or model_run.workspace
-    facts = RunFacts(model_run.run_id, model_run.period, workspace.root)
+def facts_of(spec: RunSpec) -> RunFacts:
+    """What a template knows about the run."""
+    return RunFacts(spec.run_id, spec.period, spec.workspace.root)
+
+
+def rendered_inputs(spec: RunSpec, model: BaseConfig) -> tuple[Input, ...]:
+    """The input files of a run, rendered in memory and checked; GenerateError if one cannot be made."""
+    workspace = spec.workspace
     # One spelling of a path, so that it is found again among the files of the directory.
     inputs = tuple(
-        i if i.path == (path := os.path.normpath(i.path)) else replace(i, path=path)
-        for i in config.inputs(facts)
+        item if item.path == (path := os.path.normpath(item.path)) else replace(item, path=path)
+        for item in model.inputs(facts_of(spec))
     )
     seen: set[str] = set()
     for item in inputs:
@@ -47,7 +33,7 @@ def planned_inputs(model_run: ModelRun, workspace: Workspace | None = None) -> t
             workspace.inside(item.path)
         except ValueError as error:
             raise GenerateError(f"{error} (a file of the model's template)") from error
-        if item.path.split("/")[0] in _RESERVED:
+        if workspace.is_own(item.path) or item.path.split("/")[0] == METRICS:
             raise GenerateError(f"the input '{item.path}' has the name of a file of the engine; rename it")
         if item.path in seen:
             raise GenerateError(f"two inputs have the same path '{item.path}'; rename one of them")

@@ -1,32 +1,24 @@
-"""What to do with one run: the run, its stages, its backend and its processors, and their keys."""
+"""What is asked for: one run, its stages, its backend and postprocessors, and the key of each stage."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
-from rompy_hydra import process
-from rompy_hydra.core.inputs import content_hash, planned_inputs
+from rompy_hydra.core.inputs import content_hash, rendered_inputs
+from rompy_hydra.core.spec import RunSpec
 from rompy_hydra.hashing import hash_list, hash_text
-from rompy_hydra.jsonable import Json, canonical_json, json_text, plain, to_plain
+from rompy_hydra.jsonable import Json, canonical_json
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.models.inputs import Input
-from rompy_hydra.plugins.configured import ChosenBackend, ChosenProcessor
-from rompy_hydra.postprocess.base import Results
+from rompy_hydra.postprocess.base import BasePostprocessor
 from rompy_hydra.redaction import may_hide, redacted_mapping, without_secrets
+from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.time_range import TimeRange
 from rompy_hydra.workspace import Workspace
-from rompy_hydra.workspace import record as rec
-from rompy_hydra.workspace.lease import Snapshot
-from rompy_hydra.workspace.record import RunRecord
-
-if TYPE_CHECKING:
-    from rompy_hydra.model_run import ModelRun
+from rompy_hydra.workspace.record import STAGES
 
 
 @dataclass(frozen=True)
@@ -37,81 +29,35 @@ class Origin:
     config_dir: Path = field(default_factory=Path.cwd)
     # The values that the overrides set: the columns of a table of results.
     parameters: Mapping[str, Json] = field(default_factory=dict)
-    # Files that tell the composed configuration, written below `.hydra/` when the run begins.
+    # The composed configuration by file name, written below `.hydra/` when the run begins.
     composed: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass
-class Progress:
-    """How far a task came: for whoever must answer after a failure."""
+@dataclass(frozen=True, eq=False)
+class RunPlan:
+    """What to do with one run. Its rendered inputs and keys are computed once, when they are needed."""
 
-    record: RunRecord | None = None
-    stage: str | None = None
-    answers: list[Results] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class Task:
-    """What to do with one run. Its keys and rendered inputs are made once, when they are asked for."""
-
-    model_run: ModelRun
-    stages: tuple[str, ...] = rec.STAGES
-    backend: ChosenBackend | None = None
-    processors: tuple[ChosenProcessor, ...] = ()
+    spec: RunSpec
+    # `spec.config`, as a type of this package.
+    model: BaseConfig
+    stages: tuple[str, ...] = STAGES
+    backend: BaseRunBackend | None = None
+    processors: tuple[BasePostprocessor, ...] = ()
     origin: Origin = field(default_factory=Origin)
     overwrite: bool = False
-    # A single verb of the Python API does what it says, whatever was done before.
-    imperative: bool = False
-    # Do all stages again, also those that are done and unchanged.
-    again: bool = False
-    # What was there when somebody decided to do this task: what came later is another driver's.
-    seen: Snapshot | None = None
-    stop: process.StopSignal | None = None
-    # Told at the border of each stage, for those who watch.
-    watch: Callable[[str], None] = lambda _state: None
-    progress: Progress = field(default_factory=Progress)
+    # Run and postprocess again even if they are done and unchanged.
+    rerun: bool = False
+    # The run backend is no part of the run's identity: each call of the Python API may take another one.
+    any_backend: bool = False
 
-    def within(self, outer: Task) -> Task:
-        """This task as a part of another one: with its origin, its signal to stop and its watcher."""
-        alone = self.stages == (rec.STAGES[-1],)
-        return replace(
-            self,
-            backend=outer.backend if alone and self.backend is None else self.backend,
-            origin=outer.origin,
-            overwrite=outer.overwrite,
-            stop=outer.stop,
-            watch=outer.watch,
-        )
-
-    @functools.cached_property
+    @property
     def workspace(self) -> Workspace:
-        return self.model_run.workspace
+        return self.spec.workspace
 
     @functools.cached_property
     def inputs(self) -> tuple[Input, ...]:
-        """Every file that generating will write, rendered in memory; GenerateError if it cannot."""
-        return planned_inputs(self.model_run, self.workspace)
-
-    @functools.cached_property
-    def model(self) -> dict[str, Json]:
-        return config_data(self.model_run.config)
-
-    @functools.cached_property
-    def _model_text(self) -> str:
-        return canonical_json(self.model)
-
-    @functools.cached_property
-    def _hides(self) -> bool:
-        return may_hide(self._model_text)
-
-    @functools.cached_property
-    def identity(self) -> dict[str, str]:
-        """Hashes of what makes this run another one than its neighbour."""
-        backend = self.backend.identity if self.backend and not self.imperative else ""
-        model = canonical_json(without_secrets(self.model)) if self._hides else self._model_text
-        period = _period_text(self.model_run.period)
-        text = f'{{"model":{model},"period":{period}}}'
-        return {"model": hash_text(text), "run_backend": backend}
+        """Every file that generating will write, rendered in memory; GenerateError if it cannot be."""
+        return rendered_inputs(self.spec, self.model)
 
     @functools.cached_property
     def hashes(self) -> dict[str, str]:
@@ -119,80 +65,69 @@ class Task:
         return {item.path: content_hash(item) for item in self.inputs}
 
     @functools.cached_property
-    def generate_key(self) -> str:
-        hashes = self.hashes
-        files: list[Json] = [[i.path, hashes[i.path], i.link, i.executable] for i in self.inputs]
-        return hash_list(self.identity["model"], self.model_run.run_id, files)
+    def model_data(self) -> dict[str, Json]:
+        return self.model.plain_data()
 
     @functools.cached_property
-    def run_key(self) -> str:
-        backend = self.backend
-        assert backend is not None
-        script: list[Json] = []
-        digest = None
-        if backend.backend is not None:
-            # Not the text of `run.sh`: another version of it makes no other result.
-            commands = backend.backend.commands(self.model_run.config)
-            env = backend.backend.environment(self.model_run.config)
-            script = [
-                [c if isinstance(c, str) else [*c] for c in commands],
-                without_secrets({"env": dict(sorted(env.items()))}),
-            ]
-            digest = getattr(backend.backend, "image_key", lambda _image: None)(
-                getattr(self.model_run.config, "image", None)
-            )
-        return hash_list(self.generate_key, backend.identity, script, digest)
-
-    def forget_run_key(self) -> None:
-        """Let the keys be made anew: an image that had only a name before may have come meanwhile."""
-        for name in ("run_key", "postprocess_key"):
-            self.__dict__.pop(name, None)
+    def _model_text(self) -> str:
+        return canonical_json(self.model_data)
 
     @functools.cached_property
-    def postprocess_key(self) -> str:
-        before = self.run_key if self.backend else self.generate_key
-        return hash_list(before, [p.whole for p in self.processors])
+    def _hides(self) -> bool:
+        return may_hide(self._model_text)
+
+    @functools.cached_property
+    def identity(self) -> dict[str, str]:
+        """Hashes of what distinguishes this run from every other one."""
+        backend = self.backend.result_hash if self.backend and not self.any_backend else ""
+        model = canonical_json(without_secrets(self.model_data)) if self._hides else self._model_text
+        text = f'{{"model":{model},"period":{_period_text(self.spec.period)}}}'
+        return {"model": hash_text(text), "run_backend": backend}
+
+    def key(self, stage: str) -> str:
+        """A hash of everything that the result of a stage depends on."""
+        if stage == "generate":
+            return self._generate_key
+        if stage == "run":
+            return self._run_key if self.backend else ""
+        before = self._run_key if self.backend else self._generate_key
+        return hash_list(before, [processor.settings_hash for processor in self.processors])
+
+    @functools.cached_property
+    def _generate_key(self) -> str:
+        files: list[Json] = [[i.path, self.hashes[i.path], i.link, i.executable] for i in self.inputs]
+        return hash_list(self.identity["model"], self.spec.run_id, files)
+
+    @property
+    def _run_key(self) -> str:
+        # Not cached: an image that had only a name may have been pulled or built meanwhile.
+        assert self.backend is not None
+        return hash_list(
+            self._generate_key, self.backend.result_hash, *self.backend.execution_key(self.model)
+        )
 
     def stored_config(self) -> dict[str, Json]:
         """The resolved configuration, as the record keeps it."""
-        run = self.model_run
         data: dict[str, Json] = {
-            "run_id": run.run_id,
-            "output_dir": str(run.output_dir),
-            "period": run.period.model_dump(mode="json"),
-            "model": redacted_mapping(self.model) if self._hides else self.model,
+            "run_id": self.spec.run_id,
+            "output_dir": str(self.spec.output_dir),
+            "period": self.spec.period.model_dump(mode="json"),
+            "model": redacted_mapping(self.model_data) if self._hides else self.model_data,
         }
         if self.backend:
-            data["run_backend"] = self.backend.stored
+            data["run_backend"] = self.backend.redacted
         if self.processors:
-            data["processor"] = [p.stored for p in self.processors]
+            data["processor"] = [processor.redacted for processor in self.processors]
         return data
 
     def config_hash(self) -> str:
         """A hash of what is run, leaving out where it is put."""
-        backend = self.backend.whole if self.backend else ""
-        return hash_list(self.identity["model"], backend, [p.whole for p in self.processors])
+        backend = self.backend.settings_hash if self.backend else ""
+        processors: list[Json] = [processor.settings_hash for processor in self.processors]
+        return hash_list(self.identity["model"], backend, processors)
 
 
 # The runs of a sweep share their period.
 @functools.lru_cache(maxsize=64)
 def _period_text(period: TimeRange) -> str:
     return canonical_json(period.model_dump(mode="json"))
-
-
-def config_data(config: object) -> dict[str, Json]:
-    """A model configuration of any kind as plain data."""
-    kind = type(config)
-    target = f"{kind.__module__}.{kind.__qualname__}"
-    if isinstance(config, BaseConfig):
-        fields = config.model_dump(mode="json")
-        return {"_target_": target, **(fields if _is_json(fields) else plain(fields))}
-    data = to_plain(config if isinstance(config, BaseModel) else getattr(config, "__dict__", {}))
-    assert isinstance(data, dict)
-    return {"_target_": target, **plain({**data})}
-
-
-def _is_json(value: object) -> bool:
-    """Whether there is no number in it that JSON does not have; False may be wrong."""
-    text = json_text(value)
-    return "NaN" not in text and "Infinity" not in text

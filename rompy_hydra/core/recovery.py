@@ -1,131 +1,95 @@
-"""What a driver that died left of a run: its model is taken over, or ended."""
+"""What a driver that died left of a run: its model is re-attached, or else stopped."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from loguru import logger
 
 from rompy_hydra import process
-from rompy_hydra.core import stages
-from rompy_hydra.core.plan import Task
+from rompy_hydra.core.attempt import Attempt
+from rompy_hydra.core.status import may_reattach
 from rompy_hydra.errors import PluginError, RunLost
-from rompy_hydra.jsonable import Json
-from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.plugins import registry
-from rompy_hydra.run.base import BaseRunBackend, Outcome
+from rompy_hydra.run.base import BaseRunBackend, Handle, Outcome
 from rompy_hydra.workspace import record as rec
-from rompy_hydra.workspace.record import RunRecord
-
-if TYPE_CHECKING:
-    from rompy_hydra.core.attempt import Attempt
 
 
-def recovery_outlook(task: Task, record: RunRecord, reasons: Mapping[str, str]) -> str:
-    """What is to be said of a lost run whose model is not started again; '' if it is, as far as is seen.
+def recover(attempt: Attempt) -> None:
+    """Bring a run directory that an earlier attempt left to where this attempt begins.
 
-    It is a look at this machine and the run directory: a container that still runs is not asked for.
+    A model of that attempt with the same inputs and settings is re-attached; any other is stopped,
+    and its files are archived if the model runs again.
     """
-    stage = record.stages["run"]
-    if "run" not in reasons:
-        return "its model has ended: the rest is done" if stage.state == rec.COMPLETED else ""
-    backend = task.backend.backend if task.backend else None
-    started = stage.state == rec.RUNNING if "generate" not in reasons else tells_of_run(task, reasons)
-    if backend is None or not started or stage.key != task.run_key:
-        return ""
-    if task.workspace.exit_code() is not None:
-        return "its model has ended: its results are taken"
-    pid = record.backend_facts.get("pid")
-    if process.find_leader(task.workspace.root, pid if isinstance(pid, int) else None):
-        return "its model still runs: it is waited for"
-    return ""
+    stages = attempt.record.stages
+    unfinished = any(stage.state not in (rec.PENDING, rec.COMPLETED) for stage in stages.values())
+    if not attempt.fresh and (unfinished or stages["run"].state == rec.COMPLETED):
+        attempt.recovered = _reattached(attempt)
+        if attempt.recovered is None:
+            _stop(attempt)
+            if "run" in attempt.stale:
+                attempt.archive()
+        # Nothing counts that came after a stage which is done again.
+        again = [stage for stage in attempt.stale if stage != "run" or attempt.recovered is None]
+        attempt.reset_from(next(iter(again), None))
+    attempt.prepare()
 
 
-def tells_of_run(task: Task, reasons: Mapping[str, str]) -> bool:
-    """Whether the record of generating tells as well what is started after it, by its key.
+def _reattached(attempt: Attempt) -> Outcome | Handle | None:
+    """The model that a dead driver, or one that lost sight of it, has started; None if there is none."""
+    record, plan = attempt.record, attempt.plan
+    backend = plan.backend
+    if backend is None or not _is_lost(record) or not may_reattach(record, plan, attempt.stale):
+        return None
+    logger.info("looking for the model that an earlier driver started")
+    attempt.watch(rec.RUNNING)
+    job = backend.job(plan.spec, plan.model, attempt.workspace, attempt.stop, attempt.report)
+    started = record.stages["run"].started
+    attempt.ran_before = _seconds_between(started, time.time())
+    found = backend.reattach(job, record.backend_facts)
+    if found is None:
+        return None
+    if isinstance(found, Outcome):
+        if found.seconds is None:
+            found = replace(found, seconds=_seconds_between(started, attempt.workspace.ended_at()))
+        attempt.ran_before = found.seconds
+    record.error = None
+    logger.info("re-attached to the model that an earlier driver started")
+    return found
 
-    So it need not be written again when a model starts whose backend reports at once: that
-    writes it, together with what was started, and not at all for a model that is over by then.
-    """
-    backend = task.backend.backend if task.backend else None
-    both = "generate" in reasons and "run" in reasons
-    return both and backend is not None and backend.reports_at_once
 
-
-def adopt_or_end(attempt: Attempt) -> Outcome | None:
-    """Deal with a model that a dead driver left: take its result, wait for it, or else end it."""
-    record, task, workspace = attempt.record, attempt.task, attempt.workspace
-    backend = task.backend.backend if task.backend else None
-    # Lost by a driver that died, or by one that lost sight of its model.
-    lost = not record.ended or (record.error or {}).get("type") == RunLost.__name__
-    adopted = started = None
-    if (
-        backend is not None
-        and lost
-        and _may_have_started(attempt)
-        and record.stages["run"].key == task.run_key
-    ):
-        logger.info("looking for the model that an earlier driver started")
-        task.watch(rec.RUNNING)
-        job = backend.job(task.model_run, workspace, task.stop, reported=record.backend_facts)
-        started = record.stages["run"].started
-        attempt.ran_before = _between(started, time.time())
-        adopted = backend.adopt(job)
-    if adopted is not None:
-        if adopted.seconds is None:
-            adopted = replace(adopted, seconds=_between(started, workspace.ended_at()))
-        attempt.ran_before = adopted.seconds
-        record.error = None
-        if "generate" in attempt.reasons:
-            _was_generated(attempt)
-        logger.info("took over the model that an earlier driver started")
-        return adopted
+def _stop(attempt: Attempt) -> None:
+    """Stop what an earlier driver left running, on this machine and where its backend runs models."""
     attempt.ran_before = 0.0
-    if process.end_tree(None, workspace.root, grace=5.0):
-        logger.warning("ended what an earlier driver left running")
-    if lost:
-        old = _backend_named(record.run_backend.get("name"))
+    backend, workspace = attempt.plan.backend, attempt.workspace
+    earlier = _backend_named(attempt.record.run_backend.get("name"))
+    stopper = backend or (earlier() if earlier else None)
+    if process.end_tree(None, workspace.root, grace=stopper.kill_grace if stopper else 0.0):
+        logger.warning("stopped what an earlier driver left running")
+    if _is_lost(attempt.record):
         if backend is not None:
             backend.clean_up(workspace)
-        if old is not None and not isinstance(backend, old):
-            old().clean_up(workspace)
-    return None
+        if earlier is not None and not isinstance(backend, earlier):
+            earlier().clean_up(workspace)
 
 
-def _between(started: str | None, end: float | None) -> float | None:
-    """Seconds from a time in a record to `end`; None if one is not known, or their clocks disagree."""
+def _is_lost(record: rec.RunRecord) -> bool:
+    """Whether the driver of the last attempt died, or lost sight of its model."""
+    return not record.ended or (record.error or {}).get("type") == RunLost.__name__
+
+
+def _seconds_between(started: str | None, end: float | None) -> float | None:
+    """Seconds from a time in a record to `end`; None if one is unknown, or their clocks disagree."""
     if started is None or end is None:
         return None
     seconds = end - datetime.fromisoformat(started).timestamp()
     return seconds if seconds >= 0 else None
 
 
-def _may_have_started(attempt: Attempt) -> bool:
-    """Whether the model of a lost attempt may have been started, with the inputs of this task."""
-    record = attempt.record
-    if "generate" not in attempt.reasons:
-        return record.ended or record.stages["run"].state == rec.RUNNING
-    # Its start was not written down. The key, which tells of the inputs too, is compared in any case.
-    whole = isinstance(attempt.task.model_run.config, BaseConfig)
-    return whole and record.state == rec.GENERATING and attempt.tells_of_run
-
-
-def _was_generated(attempt: Attempt) -> None:
-    """Bring the record to where it is when a model starts; when that was is not known."""
-    record, task = attempt.record, attempt.task
-    done = record.stages["generate"]
-    done.state, done.key, done.why = rec.COMPLETED, task.generate_key, attempt.reasons.pop("generate")
-    record.inputs = stages.input_facts(task)
-    attempt.begin("run", rec.RUNNING, key=task.run_key, save=False)
-    record.stages["run"].started = None
-
-
-def _backend_named(name: Json) -> type[BaseRunBackend] | None:
-    """The backend that an earlier attempt used, if it is one of this package's kind."""
+def _backend_named(name: object) -> type[BaseRunBackend] | None:
+    """The backend that an earlier attempt used, if it is one of this package's base type."""
     try:
         found = registry.load("run", name) if isinstance(name, str) else None
     except PluginError:

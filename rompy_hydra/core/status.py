@@ -1,145 +1,207 @@
-"""What a run directory remembers: which stages are done, and whose they are."""
+"""In what state a run is, and what has to be done: the only place that decides either.
+
+Execution, the preflight of a sweep, dry runs and tables of results all call `inspect` or
+`recorded_state`. A stage is skipped if its state is `completed`, its key is that of the plan and its
+files are intact; `RunStatus.stale` names every other stage with the reason.
+"""
 
 from __future__ import annotations
 
-import json
+import functools
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from rompy_hydra.core.plan import Task
+from rompy_hydra import process
+from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.errors import ConfigError, DamagedRecord
 from rompy_hydra.hashing import hash_file
-from rompy_hydra.jsonable import Json
-from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.workspace import EVERYTHING, Workspace, lease
 from rompy_hydra.workspace import record as rec
+from rompy_hydra.workspace.config_diff import describe_difference
+from rompy_hydra.workspace.lease import Owner, Snapshot
 from rompy_hydra.workspace.record import RunRecord
 
+BUSY = "busy"  # said of a run on which a living driver works, whatever its record says
 
-def stale_stages(task: Task, record: RunRecord | None) -> dict[str, str]:
-    """The stages of a task that must be done, each with the reason; the others are remembered."""
-    reasons: dict[str, str] = {}
-    workspace = task.workspace
-    for stage in task.stages:
-        old = record.stages.get(stage) if record else None
-        key = getattr(task, f"{stage}_key") if stage != "run" or task.backend else ""
-        if reasons and stage != "generate":
-            reasons[stage] = f"{next(reversed(reasons))} is done again"
-        elif old is None or old.state == rec.PENDING:
-            reasons[stage] = "not done yet"
-        elif old.state != rec.COMPLETED:
-            reasons[stage] = f"was {old.state} before"
-        elif (task.imperative or task.again) and stage != "generate":
-            reasons[stage] = "asked for"
-        elif old.key != key:
-            reasons[stage] = _what_changed(stage)
-        else:
-            assert record is not None
-            kept = {"generate": record.inputs, "run": record.outputs}.get(stage, record.products)
-            damaged = next((f.path for f in kept if not f.is_intact(workspace)), None)
-            if damaged:
-                reasons[stage] = f"{damaged} is missing or was changed"
-    return reasons
+_WAY_OUT = "Choose another run_id or output_dir, or set overwrite=true, which moves the directory aside"
 
 
-def _what_changed(stage: str) -> str:
-    return {
-        "generate": "a template or a staged file changed",
-        "run": "the commands, the backend or its image changed",
-        "postprocess": "the postprocessor or its settings changed",
-    }[stage]
+@dataclass(frozen=True)
+class RunStatus:
+    """What is there of a run, and which of the plan's stages have to be done."""
+
+    plan: RunPlan
+    # The directory and its newest lease as they were when the rest was read.
+    seen: Snapshot
+    record: RunRecord | None
+    # The stages to do, in order, each with the reason.
+    stale: Mapping[str, str]
+    # Whether what is there has to be moved aside first.
+    must_replace: bool
+
+    @functools.cached_property
+    def holder(self) -> Owner | None:
+        """The living driver that works on the run."""
+        taken_later = self.seen.number > (self.record.claim if self.record else 0)
+        if taken_later or (self.record is not None and not _is_over(self.record)):
+            return lease.holder(self.plan.workspace, self.seen.number)
+        return None
+
+    @property
+    def state(self) -> str:
+        """The state in the record, `busy` if a driver works on it, or `lost` if its driver died."""
+        if self.holder is not None:
+            return BUSY
+        if self.record is None:
+            return rec.PENDING
+        return self.record.state if _is_over(self.record) else rec.LOST
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether there is nothing to do."""
+        if self.record is None or self.stale or self.must_replace:
+            return False
+        # A completed run that needs nothing is nobody's, whoever works on it.
+        return self.record.ended or self.holder is None
+
+    @functools.cached_property
+    def recovery_outlook(self) -> str:
+        """What happens to a lost run whose model is not started again; '' if it is.
+
+        It looks at this machine and the run directory: the container engine is not asked.
+        """
+        record, backend = self.record, self.plan.backend
+        if record is None or self.state != rec.LOST:
+            return ""
+        run = record.stages["run"]
+        if "run" not in self.stale:
+            return "its model has ended: only the rest is done" if run.state == rec.COMPLETED else ""
+        if backend is None or not may_reattach(record, self.plan, self.stale):
+            return ""
+        if self.plan.workspace.exit_code() is not None:
+            return "its model has ended: its results are used"
+        pid = record.backend_facts.get("pid")
+        if process.find_leader(self.plan.workspace.root, pid if isinstance(pid, int) else None):
+            return "its model is still running and will be waited for"
+        return ""
 
 
-def state_of(workspace: Workspace, record: RunRecord) -> str:
-    """What to say of a run: the state in its record, or `lost` if nobody works on it any more."""
-    if record.ended or record.state == rec.PENDING:
+def inspect(plan: RunPlan) -> RunStatus:
+    """The status of a run; nothing is changed.
+
+    ConfigError if the directory holds another configuration, files that the run would replace, or
+    a damaged record. GenerateError if the inputs cannot be rendered.
+    """
+    # In this order: whoever takes a lease after this makes ours fail.
+    seen = lease.look(plan.workspace)
+    record = _own_record(plan) if seen.directory else None
+    stale = _stale_stages(plan, record)
+    replace = (plan.overwrite or _is_outdated(plan, record, stale)) and plan.workspace.is_taken()
+    return RunStatus(plan, seen, record, stale, replace)
+
+
+def recorded_state(workspace: Workspace, record: RunRecord) -> str:
+    """The state of a run of which nothing but its record is known; `lost` if its driver died."""
+    if _is_over(record) or lease.holder(workspace, lease.latest(workspace)):
         return record.state
-    return record.state if lease.holder(workspace, lease.latest(workspace)) else rec.LOST
+    return rec.LOST
 
 
-def load_own_record(task: Task) -> RunRecord | None:
-    """The record in the run directory if it is of this very run; ConfigError if it is of another."""
-    workspace = task.workspace
+def may_reattach(record: RunRecord, plan: RunPlan, stale: Mapping[str, str]) -> bool:
+    """Whether the model of an unfinished attempt was started with the inputs and settings of the plan."""
+    run = record.stages["run"]
+    started = record.ended or run.state in (rec.QUEUED, rec.RUNNING)
+    return "generate" not in stale and started and run.key == plan.key("run")
+
+
+def _is_over(record: RunRecord) -> bool:
+    return record.ended or record.state == rec.PENDING
+
+
+def _stale_stages(plan: RunPlan, record: RunRecord | None) -> dict[str, str]:
+    stale: dict[str, str] = {}
+    for stage in plan.stages:
+        old = record.stages.get(stage) if record else None
+        if stale and stage != "generate":
+            stale[stage] = f"{next(reversed(stale))} is done again"
+        elif record is None or old is None or old.state == rec.PENDING:
+            stale[stage] = "not done yet"
+        elif old.state != rec.COMPLETED:
+            stale[stage] = f"was {old.state} before"
+        elif plan.rerun and stage != "generate":
+            stale[stage] = "asked for"
+        elif old.key != plan.key(stage):
+            stale[stage] = _CHANGES[stage]
+        else:
+            files = {"generate": record.inputs, "run": record.outputs}.get(stage, record.products)
+            damaged = next((f.path for f in files if not f.is_intact(plan.workspace)), None)
+            if damaged:
+                stale[stage] = f"{damaged} is missing or was changed"
+    return stale
+
+
+_CHANGES = {
+    "generate": "a template or a staged file changed",
+    "run": "the commands, the backend or its image changed",
+    "postprocess": "the postprocessor or its settings changed",
+}
+
+
+def _is_outdated(plan: RunPlan, record: RunRecord | None, stale: Mapping[str, str]) -> bool:
+    """Whether the outputs of a completed run are those of other inputs."""
+    if record is None or "generate" not in stale or record.stages["run"].state != rec.COMPLETED:
+        return False
+    return record.stages["generate"].key != plan.key("generate")
+
+
+def _own_record(plan: RunPlan) -> RunRecord | None:
+    """The record in the run directory; ConfigError if what is there is not this run's."""
     try:
-        record = RunRecord.load(workspace)
-        if record is None and not task.overwrite and (stranger := _stranger(task)):
+        record = RunRecord.load(plan.workspace)
+        if record is None and not plan.overwrite and (conflict := _conflict(plan)):
             # Another driver may have begun this run since the record was not there.
-            record = RunRecord.load(workspace)
+            record = RunRecord.load(plan.workspace)
             if record is None:
-                raise ConfigError(stranger)
+                raise ConfigError(conflict)
     except DamagedRecord as error:
-        if task.overwrite:
+        if plan.overwrite:
             return None
         raise ConfigError(str(error)) from error
-    if record is None:
-        return None
-    differs = [
-        part
-        for part, value in task.identity.items()
-        if value and record.identity.get(part) not in (None, "", value)
-    ]
-    if differs and not task.overwrite:
-        raise ConfigError(
-            f"{workspace.path} holds another configuration ({_difference(record, task)}). Choose "
-            "another run_id or output_dir, or say overwrite=true: it moves the old directory aside"
-        )
+    if record is None or plan.overwrite:
+        return record
+    for part, value in plan.identity.items():
+        if value and record.identity.get(part) not in (None, "", value):
+            differences = describe_difference(record.config, plan.stored_config())
+            raise ConfigError(
+                f"{plan.workspace.path} holds another configuration ({differences}). {_WAY_OUT}"
+            )
     return record
 
 
-def _stranger(task: Task) -> str:
-    """Which file a run would replace that no run of ours has made, and what to do; '' for none."""
-    if not task.workspace.is_taken():
+def _conflict(plan: RunPlan) -> str:
+    """Which file in a directory without a record the run would replace; '' for none."""
+    workspace = plan.workspace
+    if not workspace.is_taken():
         return ""
-    traces = task.workspace.traces()
-    if traces:
+    leftover = workspace.traces()
+    if leftover:
         return (
-            f"{task.workspace.path} has no run.json, but {', '.join(traces)} that a run would replace. "
-            "Choose another run_id or output_dir, or say overwrite=true: it moves the directory aside"
+            f"{workspace.path} has no run.json, but {', '.join(leftover)} that a run would replace. "
+            f"{_WAY_OUT}"
         )
-    for item in task.inputs:
-        path = task.workspace.path / item.path
-        if os.path.lexists(path) and (not path.is_file() or hash_file(path) != task.hashes[item.path]):
-            return (
-                f"{path} is there already and differs from what the run would write. Choose another "
-                "run_id or output_dir, or say overwrite=true: it moves the directory aside"
-            )
-    inputs = {item.path for item in task.inputs}
-    for name in task.workspace.in_the_way(_made_by(task.model_run.config)):
+    for item in plan.inputs:
+        path = workspace.path / item.path
+        if os.path.lexists(path) and (not path.is_file() or hash_file(path) != plan.hashes[item.path]):
+            return f"{path} exists already and differs from what the run would write. {_WAY_OUT}"
+    # The files that the model writes, as far as its configuration names them.
+    success = plan.model.success
+    globs = [*plan.model.outputs, *success.must_exist, success.log_file]
+    inputs = {item.path for item in plan.inputs}
+    for name in workspace.in_the_way([glob for glob in globs if glob != EVERYTHING]):
         if name not in inputs:
             return (
-                f"{task.workspace.path / name} is there already, and the model would replace it "
-                "(model.outputs, model.success). Choose another run_id or output_dir, or say "
-                "overwrite=true: it moves the directory aside"
+                f"{workspace.path / name} exists already, and the model would replace it "
+                f"(model.outputs, model.success). {_WAY_OUT}"
             )
     return ""
-
-
-def _made_by(config: object) -> list[str]:
-    """The files that a model makes as far as its configuration names them; globs."""
-    if not isinstance(config, BaseConfig):
-        return []
-    named = [*config.outputs, *config.success.must_exist, config.success.log_file]
-    return [glob for glob in named if glob != EVERYTHING]
-
-
-def _difference(record: RunRecord, task: Task) -> str:
-    old, new = _flat(dict(record.config)), _flat(task.stored_config())
-    parts = [
-        f"{key}: {_json(old.get(key))} there, {_json(new.get(key))} here"
-        for key in sorted(old | new)
-        if old.get(key) != new.get(key) and not key.startswith(("processor", "output_dir"))
-    ]
-    more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
-    return "; ".join(parts[:3]) + more or "values that are not stored differ"
-
-
-def _json(value: Json) -> str:
-    return "nothing" if value is None else json.dumps(value)
-
-
-def _flat(value: Json, prefix: str = "") -> dict[str, Json]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat: dict[str, Json] = {}
-    for key, item in value.items():
-        flat |= _flat(item, f"{prefix}.{key}" if prefix else key)
-    return flat

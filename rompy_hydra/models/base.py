@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from rompy_hydra.errors import GenerateError
+from rompy_hydra.jsonable import Json, json_text, plain
 from rompy_hydra.models.inputs import Input, RunFacts
 from rompy_hydra.models.success import Glob, SuccessChecks
 from rompy_hydra.workspace.script import Env
@@ -87,6 +88,9 @@ class BaseConfig(BaseModel):
         # A single string is one command, not a list of letters.
         return (value,) if isinstance(value, str) else value
 
+    # Whether the configuration writes input files into the run directory by itself (`render_into`).
+    renders_itself: ClassVar[bool] = False
+
     @property
     def template_dir(self) -> Path | None:
         """The directory whose files are rendered into the workspace, if there is one."""
@@ -106,3 +110,20 @@ class BaseConfig(BaseModel):
             yield from render_directory(template, {"run": run, "model": dict(self.context())})
         for file in self.files:
             yield file.as_input()
+
+    def render_into(self, run: RunFacts) -> None:
+        """Write input files into the run directory, where `renders_itself`."""
+
+    def plain_data(self) -> dict[str, Json]:
+        """The configuration as plain data, with its class as `_target_`."""
+        fields = self.model_dump(mode="json")
+        text = json_text(fields)
+        # JSON has no NaN and no infinities; finding none of these words is certain.
+        if "NaN" in text or "Infinity" in text:
+            fields = plain(fields)
+        return {"_target_": target_of(type(self)), **fields}
+
+
+def target_of(cls: type) -> str:
+    """The dotted path of a class."""
+    return f"{cls.__module__}.{cls.__qualname__}"

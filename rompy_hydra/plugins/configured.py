@@ -1,75 +1,70 @@
-"""A run backend and postprocessors as somebody chose them: with their names and settings."""
+"""A plugin's name and settings as plain data: what a record stores of it, and their hashes."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import ClassVar
 
 from rompy_hydra.hashing import hash_json
 from rompy_hydra.jsonable import Json
+from rompy_hydra.plugins import registry
 from rompy_hydra.redaction import redacted_mapping, without_secrets
-from rompy_hydra.run.base import BaseRunBackend
-
-if TYPE_CHECKING:
-    from rompy_hydra.model_run import ModelRun
 
 
-class _Chosen:
-    """What a chosen backend and a chosen postprocessor share: a name, and settings as plain data."""
+class Configured:
+    """A run backend, postprocessor or pipeline backend with its settings.
 
-    name: str
-    settings: Mapping[str, Json]
-
-    @functools.cached_property
-    def whole(self) -> str:
-        """A hash of all settings."""
-        return hash_json(with_name(self.name, self.settings))
-
-    @functools.cached_property
-    def stored(self) -> dict[str, Json]:
-        """What a record keeps of it."""
-        return redacted_mapping(with_name(self.name, self.settings))
-
-
-@dataclass(frozen=True)
-class ChosenBackend(_Chosen):
-    """A run backend and its settings as plain data.
-
-    `backend` is one of this package's kind; for a plugin in the reference's shape it is None, and
-    `call` calls it with a model run and a workspace.
+    A subclass says in `plugin_settings` what they are, and in `transient` which of them change
+    how one waits or what one sees, and not what comes out.
     """
 
-    name: str
-    settings: Mapping[str, Json] = field(default_factory=dict)
-    backend: BaseRunBackend | None = None
-    call: Callable[[ModelRun, Path], object] | None = None
-    # What tells such a plugin's ConfigError, for a model configuration, before anything starts.
-    check: Callable[[object], None] | None = None
+    category: ClassVar[str]
+    name: ClassVar[str]
+
+    @property
+    def plugin_settings(self) -> Mapping[str, Json]:
+        return {}
+
+    @property
+    def transient(self) -> frozenset[str]:
+        return frozenset()
 
     @functools.cached_property
-    def identity(self) -> str:
-        """A hash of the settings that decide about the result."""
-        transient: frozenset[str] = frozenset()
-        if self.backend is not None:
-            transient = type(self.backend.config).transient
-        kept = {k: without_secrets(v, k) for k, v in self.settings.items() if k not in transient}
-        return hash_json(with_name(self.name, kept))
+    def plugin_name(self) -> str:
+        """The name that chooses this plugin: that of its entry point, or else its own."""
+        return name_of(self.category, type(self))
+
+    @functools.cached_property
+    def settings_hash(self) -> str:
+        """A hash of the name and all settings."""
+        return hash_json(self._with_name(self.plugin_settings))
+
+    @functools.cached_property
+    def result_hash(self) -> str:
+        """A hash of the name and the settings that decide about the result."""
+        kept = {
+            key: without_secrets(value, key)
+            for key, value in self.plugin_settings.items()
+            if key not in self.transient
+        }
+        return hash_json(self._with_name(kept))
+
+    @functools.cached_property
+    def redacted(self) -> dict[str, Json]:
+        """The name and the settings without secrets, as a record stores them."""
+        return redacted_mapping(self._with_name(self.plugin_settings))
+
+    def _with_name(self, settings: Mapping[str, Json]) -> dict[str, Json]:
+        """The name beside the settings, one of which may be called `name` as well."""
+        renamed = {"settings.name" if key == "name" else key: value for key, value in settings.items()}
+        return {"name": self.plugin_name, **renamed}
 
 
-@dataclass(frozen=True)
-class ChosenProcessor(_Chosen):
-    """A postprocessor, bound to its arguments, and its settings as plain data."""
-
-    name: str
-    process: Callable[[ModelRun], object]
-    settings: Mapping[str, Json] = field(default_factory=dict)
-    # Whether it takes no longer than to write down that it begins.
-    instant: bool = False
-
-
-def with_name(name: str, settings: Mapping[str, Json]) -> dict[str, Json]:
-    """A plugin's name beside its settings, of which one may be called `name` as well."""
-    return {"name": name} | {"settings.name" if k == "name" else k: v for k, v in settings.items()}
+def name_of(category: str, cls: type, given: str = "") -> str:
+    """The name of a plugin's class: that of its entry point, else `given`, else the class's own."""
+    registered = registry.name_of(category, cls)
+    if registered != cls.__name__:
+        return registered
+    own = getattr(cls, "name", None)
+    return given or (own if isinstance(own, str) else registered)

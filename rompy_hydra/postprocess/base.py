@@ -11,7 +11,9 @@ from typing import ClassVar, Protocol, Self, runtime_checkable
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rompy_hydra.errors import ConfigError, PostprocessError, closest
+from rompy_hydra.jsonable import Json, plain
 from rompy_hydra.plugins.answers import as_results, describe
+from rompy_hydra.plugins.configured import Configured
 from rompy_hydra.workspace import Workspace
 
 Results = dict[str, object]
@@ -25,7 +27,7 @@ class HasOutputs(Protocol):
     output_dir: Path
 
 
-class BasePostprocessor(BaseModel, ABC):
+class BasePostprocessor(Configured, BaseModel, ABC):
     """What we learn from the outputs. Fields are its settings: plain, validated, frozen.
 
     `process` answers a dict with at least `success` and `message`; numbers for the run record and
@@ -38,7 +40,11 @@ class BasePostprocessor(BaseModel, ABC):
     # Whether it takes no longer than to write down that it begins, and can be done again for nothing.
     instant: ClassVar[bool] = False
 
-    name: ClassVar[str]
+    category: ClassVar[str] = "postprocess"
+
+    @property
+    def plugin_settings(self) -> Mapping[str, Json]:
+        return plain(self.model_dump(mode="json"))
 
     @abstractmethod
     def process(self, model_run: HasOutputs, **settings: object) -> Results:

@@ -1,53 +1,52 @@
-"""What all run backends share: their configuration, the checks of arguments, the job that they start."""
+"""The contract of run backends, what they share, and how they are configured."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from abc import ABC
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rompy_hydra.errors import ConfigError, ModelTimedOut, RompyHydraError, RunError
-from rompy_hydra.jsonable import Json
+from rompy_hydra.jsonable import Json, plain
+from rompy_hydra.plugins.configured import Configured
 from rompy_hydra.process import StopSignal
-from rompy_hydra.run.job import Job, RunLike, check_model_run, nothing
-from rompy_hydra.run.outcome import CheckLike, Outcome, check_success, error_with_log
-from rompy_hydra.run.programs import missing_program
+from rompy_hydra.redaction import without_secrets
+from rompy_hydra.run.handle import Handle, Update, drive, outcome_of
+from rompy_hydra.run.job import Job, RunLike, check_model_run, ignore
+from rompy_hydra.run.outcome import Outcome, check_success, error_with_log
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.script import Command, Env, script_text
 
 __all__ = [
     "BackendConfig",
     "BaseRunBackend",
-    "CheckLike",
+    "Handle",
     "Job",
     "Outcome",
     "RunLike",
+    "Update",
     "check_model_run",
-    "check_success",
-    "error_with_log",
     "failure",
-    "missing_program",
-    "validated",
 ]
-
 
 # The name by which plugins know it.
 failure = error_with_log
 
 
 class BackendConfig(BaseModel):
-    """Fields that every run backend knows. Plain data: it never looks at this machine."""
+    """Fields that every run backend has. Plain data: validation never looks at this machine."""
 
-    # Its validator is made when it is first used: most programs use few of its kind.
+    # The validator is built on first use: most programs use few classes of this kind.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    # Fields that change how one waits or what one sees, not what comes out.
+    # Fields that change how one waits or what one sees, and not what comes out.
     transient: ClassVar[frozenset[str]] = frozenset({"timeout"})
+    # Those of them that nobody compares runs by: they are no part of a run's name.
+    unnamed: ClassVar[frozenset[str]] = frozenset({"timeout"})
 
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     env_vars: Env = {}
@@ -58,43 +57,106 @@ class BackendConfig(BaseModel):
         raise NotImplementedError(f"{type(self).__name__} names no backend")
 
 
-class BaseRunBackend(ABC):
-    """Where a model executes. A subclass names its `config_class` and says how to `execute` a job.
+class BaseRunBackend(Configured, ABC):
+    """Where a model executes. A subclass names its `config_class` and implements one of
 
-    Fields of the configuration may be given to the constructor, as in YAML, or a configuration
-    object to `run`, as in the reference.
+    - `execute`, which starts a job and blocks until it ends; or
+    - `submit` and `poll`, for a system with a queue, which then holds thousands of jobs without a
+      thread for each; and `cancel`.
+
+    `reattach` finds a job again whose driver died. Fields of the configuration may be given to
+    the constructor, as in YAML, or a configuration object to `run`, as in the reference.
     """
 
-    name: ClassVar[str]
+    category: ClassVar[str] = "run"
     config_class: ClassVar[type[BackendConfig]]
-    # Whether `report` is called as soon as there is something to report, with nothing slow before it.
-    reports_at_once: ClassVar[bool] = False
+    # Seconds between two calls of `poll`.
+    poll_seconds: float = 1.0
 
     def __init__(self, config: BackendConfig | None = None, **fields: object) -> None:
         if config is not None and fields:
             raise ConfigError("give either a configuration object or fields, not both")
-        self.config = config or validated(self.config_class, fields, f"{self.name} run backend")
+        self.config = config or _validated(self.config_class, fields, f"{self.name} run backend")
 
-    @abstractmethod
     def execute(self, job: Job) -> Outcome:
-        """Start the job's script and wait for its end.
+        """Start the job's script and wait for it to end.
 
-        Raises RunError if it cannot start or is lost, ModelTimedOut if its time was up.
+        Raises RunError if it cannot start or is lost, ModelTimedOut if its time limit was reached.
         """
+        return drive(outcome_of(self.submit(job)))
 
-    def check(self, model_config: object, files: set[str]) -> None:
+    def submit(self, job: Job) -> Handle:
+        """Submit the job's script and return at once. RunError if that is refused."""
+        raise NotImplementedError(f"{type(self).__name__} implements neither execute() nor submit()")
+
+    def poll(self, handles: Sequence[Handle]) -> Mapping[Handle, Update]:
+        """What is known of submitted jobs: `"running"`, an Outcome, or an error; nothing for queued ones.
+
+        RunError says that the system does not answer now; the jobs are polled again.
+        """
+        raise NotImplementedError(f"{type(self).__name__} implements submit() but not poll()")
+
+    def cancel(self, handle: Handle) -> None:
+        """Stop a submitted job, queued or running."""
+        raise NotImplementedError(f"{type(self).__name__} implements submit() but not cancel()")
+
+    def reattach(self, job: Job, facts: Mapping[str, Json]) -> Handle | Outcome | None:
+        """The same job, started by a driver that died; None if nothing is left of it.
+
+        `facts` are what was reported of it. A blocking backend waits for a job that still runs. Here:
+        the exit code that `run.sh` left.
+        """
+        return self.left_outcome(job)
+
+    def left_outcome(self, job: Job) -> Outcome | None:
+        """The outcome that an earlier start of `run.sh` left; None if it has not ended."""
+        code = job.workspace.exit_code()
+        return None if code is None else Outcome(code, None, facts={"adopted": True})
+
+    def clean_up(self, workspace: Workspace) -> None:
+        """Stop and remove what a dead driver left of a run, apart from processes on this machine."""
+
+    @property
+    def submits(self) -> bool:
+        """Whether jobs are submitted and polled, rather than executed in the calling thread."""
+        return type(self).submit is not BaseRunBackend.submit
+
+    @property
+    def kill_grace(self) -> float:
+        """Seconds between SIGTERM and SIGKILL where a model is stopped."""
+        return float(getattr(self.config, "kill_grace", 5.0))
+
+    @property
+    def plugin_settings(self) -> Mapping[str, Json]:
+        return plain(self.config.model_dump(mode="json"))
+
+    @property
+    def transient(self) -> frozenset[str]:
+        return type(self.config).transient
+
+    def check(self, model: object, files: set[str]) -> None:
         """Raise ConfigError if a run of this model cannot work here; change nothing.
 
         `files` are the names of the files that generating will make.
         """
-        commands = self.commands(model_config)
-        if not commands and not callable(getattr(model_config, "run", None)):
+        commands = self.commands(model)
+        if not commands and not _runs_itself(model):
             raise ConfigError(self._nothing_to_execute())
-        self.preflight(commands, files, getattr(model_config, "image", None))
+        self.preflight(commands, files, getattr(model, "image", None))
 
     def preflight(self, commands: tuple[Command, ...], files: set[str], image: str | None) -> None:
         """The part of `check` that is about these commands in this place."""
-        return
+
+    def execution_key(self, model: object) -> list[Json]:
+        """What the result of a run depends on, besides the inputs and this backend's settings."""
+        # Not the text of `run.sh`: another version of it gives the same result.
+        commands: Json = [c if isinstance(c, str) else [*c] for c in self.commands(model)]
+        env = cast("Json", dict(sorted(self.environment(model).items())))
+        return [[commands, without_secrets({"env": env})], self.image_key(getattr(model, "image", None))]
+
+    def image_key(self, image: str | None) -> str | None:
+        """What identifies the content of the container image, if there is one."""
+        return None
 
     def run(
         self,
@@ -104,21 +166,23 @@ class BaseRunBackend(ABC):
     ) -> bool:
         """Run a model: True if it succeeded, with its success checks; generates first if need be.
 
-        Raises ValueError for a `model_run` that is none, TimeoutError if its time was up.
+        Raises ValueError if `model_run` is not a model run, TimeoutError if its time limit was reached.
         """
         check_model_run(model_run)
         if config is not None:
             return type(self)(config).run(model_run, None, workspace_dir)
+        model = model_run.config
         try:
             if workspace_dir is None:
-                workspace_dir = str(model_run.generate() or "")
+                workspace_dir = str(_generated(model_run) or "")
             workspace = Workspace(workspace_dir or Path(model_run.output_dir) / model_run.run_id)
             outcome = Outcome(0, 0.0)
-            if getattr(model_run.config, "needs_execution", True):
-                job = self.job(model_run, workspace)
+            if getattr(model, "needs_execution", True):
+                job = self.job(model_run, model, workspace)
                 workspace.forget_exit_code()
-                outcome = self.carry_out(job, model_run)
-            check_success(model_run, workspace, outcome)
+                started = self.start(job)
+                outcome = started if isinstance(started, Outcome) else drive(outcome_of(started))
+            check_success(model, workspace, outcome)
         except ModelTimedOut:
             raise
         except (RompyHydraError, OSError) as error:
@@ -126,12 +190,15 @@ class BaseRunBackend(ABC):
             return False
         return True
 
-    def carry_out(self, job: Job, model_run: RunLike) -> Outcome:
-        """Execute a job, or call the model configuration's own `run` where there are no commands."""
+    def start(self, job: Job) -> Handle | Outcome:
+        """Start a job: the handle of a submitted one, or the outcome of one that has ended.
+
+        Where there are no commands, the model configuration's own `run` is called.
+        """
         if job.commands:
-            return self.execute(job)
-        if callable(getattr(model_run.config, "run", None)):
-            return self.call(job, model_run)
+            return self.submit(job) if self.submits else self.execute(job)
+        if job.model_run is not None and _runs_itself(job.model_run.config):
+            return self.call(job, job.model_run)
         raise RunError(self._nothing_to_execute())
 
     def call(self, job: Job, model_run: RunLike) -> Outcome:
@@ -141,73 +208,60 @@ class BaseRunBackend(ABC):
             f"the {self.name} backend cannot call; choose run_backend=local"
         )
 
-    def adopt(self, job: Job) -> Outcome | None:
-        """The outcome of this same job, started by a driver that died; None if there is nothing of it.
-
-        It is waited for if it still runs. Here: the exit code that an ended `run.sh` left.
-        """
-        code = job.workspace.exit_code()
-        return None if code is None else Outcome(code, None, facts={"adopted": True})
-
-    def clean_up(self, workspace: Workspace) -> None:
-        """End and remove what a dead driver left of a run directory, besides processes on this machine."""
-        return
-
     def job(
         self,
         model_run: RunLike,
+        model: object,
         workspace: Workspace,
         stop: StopSignal | None = None,
-        report: Callable[[Mapping[str, Json]], None] = nothing,
-        reported: Mapping[str, Json] = MappingProxyType({}),
+        report: Callable[[Mapping[str, Json]], None] = ignore,
     ) -> Job:
-        """The job of a model run here, with its `run.sh` written into the workspace."""
+        """The job of a model run, with its `run.sh` written into the workspace."""
         if not workspace.exists():
             raise RunError(f"the workspace {workspace.path} does not exist; generate it first")
-        commands = self.commands(model_run.config)
-        env = self.environment(model_run.config)
+        commands = self.commands(model)
+        env = self.environment(model)
         if commands:
-            text = script_text(
-                commands, env, title=f"Runs {model_run.run_id}", working_dir=self.working_dir()
-            )
-            workspace.write_script(text)
-        image = getattr(model_run.config, "image", None)
+            title = f"Runs {model_run.run_id}"
+            workspace.write_script(script_text(commands, env, title=title, working_dir=self.working_dir()))
+        image = getattr(model, "image", None)
         return Job(
-            run_id=model_run.run_id,
-            workspace=workspace,
-            commands=commands,
-            env=env,
-            timeout=self.config.timeout,
-            image=image,
-            stop=stop,
-            report=report,
-            reported=reported,
+            model_run.run_id, workspace, commands, env, self.config.timeout, image, stop, report, model_run
         )
 
-    def commands(self, model_config: object) -> tuple[Command, ...]:
+    def commands(self, model: object) -> tuple[Command, ...]:
         """The commands to run: the backend's own if it has any, else the model's."""
         command: Command | None = getattr(self.config, "command", None)
         if command is not None:
             return (command,)
-        return tuple(getattr(model_config, "commands", ()))
-
-    def _nothing_to_execute(self) -> str:
-        own = "executable" if "executable" in self.config_class.model_fields else "command"
-        return (
-            f"nothing to execute: the model has no commands. Give model.commands or run_backend.{own}, "
-            "or say model.needs_execution=false"
-        )
+        return tuple(getattr(model, "commands", ()))
 
     def working_dir(self) -> str | None:
         """The directory in which the commands run, as `run.sh` says it; None is the workspace."""
         return self.config.working_dir
 
-    def environment(self, model_config: object) -> dict[str, str]:
+    def environment(self, model: object) -> dict[str, str]:
         """The variables of the script: the model's, then the backend's own."""
-        return {**getattr(model_config, "env", {}), **self.config.env_vars}
+        return {**getattr(model, "env", {}), **self.config.env_vars}
+
+    def _nothing_to_execute(self) -> str:
+        own = "executable" if "executable" in self.config_class.model_fields else "command"
+        return (
+            f"nothing to execute: the model has no commands. Set model.commands or run_backend.{own}, "
+            "or model.needs_execution=false"
+        )
 
 
-def validated(cls: type[BackendConfig], fields: Mapping[str, object], what: str) -> BackendConfig:
+def _runs_itself(model: object) -> bool:
+    return callable(getattr(model, "run", None))
+
+
+def _generated(model_run: object) -> object:
+    generate = getattr(model_run, "generate", None)
+    return generate() if callable(generate) else None
+
+
+def _validated(cls: type[BackendConfig], fields: Mapping[str, object], what: str) -> BackendConfig:
     """A configuration from fields; ConfigError lists everything that is wrong with them."""
     try:
         return cls.model_validate(dict(fields))

@@ -1,4 +1,4 @@
-"""What a run backend is given: a model run, and the one job that it makes of it."""
+"""What a run backend gets: a model run, and the job that it makes of it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,17 @@ class RunLike(Protocol):
     output_dir: Path
     config: object
 
-    def generate(self) -> object:
-        """Make the workspace and return its path."""
-
 
 def check_model_run(model_run: object) -> None:
-    """ValueError, as the reference has it, for something that is no model run."""
+    """ValueError, as in the reference, if `model_run` is not a model run."""
     if model_run is None:
         raise ValueError("model_run cannot be None")
     if not hasattr(model_run, "run_id"):
         raise ValueError("model_run must have a run_id attribute")
 
 
-def nothing(_facts: Mapping[str, Json]) -> None:
-    return None
+def ignore(_facts: Mapping[str, Json]) -> None:
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +43,16 @@ class Job:
     workspace: Workspace
     commands: tuple[Command, ...]
     env: Mapping[str, str]
+    # Seconds; None for no limit.
     timeout: float | None
     image: str | None = None
     stop: StopSignal | None = None
     # Called with facts (process, container, batch job) as soon as the backend has them.
-    report: Callable[[Mapping[str, Json]], None] = field(default=nothing)
-    # What this job reported when a driver started it that has died since.
-    reported: Mapping[str, Json] = field(default_factory=dict)
+    report: Callable[[Mapping[str, Json]], None] = field(default=ignore)
+    # For models and backends that are called in Python rather than started by `run.sh`.
+    model_run: RunLike | None = None
 
     @property
     def secrets(self) -> dict[str, str]:
-        """The variables whose values `run.sh` does not hold: they go with the process."""
+        """The variables whose values `run.sh` does not contain: they are passed with the process."""
         return {name: value for name, value in self.env.items() if is_secret(name)}

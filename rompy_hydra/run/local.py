@@ -11,17 +11,12 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from rompy_hydra import process
-from rompy_hydra.errors import ConfigError, ModelTimedOut, RunError
-from rompy_hydra.run.base import (
-    BackendConfig,
-    BaseRunBackend,
-    Job,
-    Outcome,
-    RunLike,
-    error_with_log,
-    missing_program,
-)
-from rompy_hydra.run.programs import near_program
+from rompy_hydra.errors import ConfigError, RunError
+from rompy_hydra.jsonable import Json
+from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, RunLike
+from rompy_hydra.run.handle import timed_out
+from rompy_hydra.run.outcome import error_with_log
+from rompy_hydra.run.programs import missing_program, near_program
 from rompy_hydra.workspace import LOG, SCRIPT
 
 
@@ -35,6 +30,7 @@ class LocalConfig(BackendConfig):
     """
 
     transient: ClassVar[frozenset[str]] = frozenset({"timeout", "stream_output", "kill_grace"})
+    unnamed: ClassVar[frozenset[str]] = transient
 
     command: str | None = None
     stream_output: bool = False
@@ -56,13 +52,12 @@ class LocalRunBackend(BaseRunBackend):
 
     name: ClassVar[str] = "local"
     config_class: ClassVar[type[LocalConfig]] = LocalConfig
-    reports_at_once: ClassVar[bool] = True
     config: LocalConfig
 
-    def check(self, model_config: object, files: set[str]) -> None:
-        super().check(model_config, files)
-        path = self.environment(model_config).get("PATH", search_path())
-        for command in self.commands(model_config):
+    def check(self, model: object, files: set[str]) -> None:
+        super().check(model, files)
+        path = self.environment(model).get("PATH", search_path())
+        for command in self.commands(model):
             program = missing_program(command, files, path)
             if program is not None:
                 raise ConfigError(
@@ -78,31 +73,31 @@ class LocalRunBackend(BaseRunBackend):
         # Secrets are not in the script: they come with the process.
         return self._run(job, ["/bin/sh", job.workspace.at(SCRIPT)], job.secrets)
 
-    def adopt(self, job: Job) -> Outcome | None:
+    def reattach(self, job: Job, facts: Mapping[str, Json]) -> Outcome | None:
         mark = job.workspace.root
-        known = job.reported.get("pid")
+        known = facts.get("pid")
         pid = None
         if job.workspace.exit_code() is None:
             pid = process.find_leader(mark, known if isinstance(known, int) else None)
         if pid is None:
-            # Nobody was there at the end of `run.sh` to see that nothing outlives it.
+            # Nobody was there when `run.sh` ended to stop what it may have left.
             process.end_tree(None, mark, self.config.kill_grace)
-            return super().adopt(job)
+            return self.left_outcome(job)
         ended = process.wait_for(
             pid, mark, timeout=job.timeout, grace=self.config.kill_grace, stop=job.stop
         )
         if not ended:
-            raise self._too_long(job)
-        code = job.workspace.exit_code()
-        if code is None:
-            raise error_with_log(RunError, job.workspace, "the model was ended from outside")
-        return Outcome(code, None, facts={"adopted": True})
+            raise timed_out(job)
+        outcome = self.left_outcome(job)
+        if outcome is None:
+            raise error_with_log(RunError, job.workspace, "the model was killed from outside")
+        return outcome
 
     def call(self, job: Job, model_run: RunLike) -> Outcome:
         """Call `model_run.config.run(model_run)` in a process of its own, in the workspace."""
-        from rompy_hydra.run.config_hook import pickled
+        from rompy_hydra.run.config_hook import hook_command
 
-        with pickled(model_run) as argv:
+        with hook_command(model_run) as argv:
             return self._run(job, argv, job.env, cwd=self.working_dir() or job.workspace.root)
 
     def working_dir(self) -> str | None:
@@ -127,7 +122,7 @@ class LocalRunBackend(BaseRunBackend):
         except OSError as error:
             raise RunError(f"cannot start {argv[0]} for {job.run_id}: {error.strerror or error}") from error
         if finished.timed_out:
-            raise self._too_long(job)
+            raise timed_out(job)
         assert finished.exit_code is not None
         facts = {"left_processes": finished.left_processes} if finished.left_processes else {}
         return Outcome(
@@ -136,13 +131,6 @@ class LocalRunBackend(BaseRunBackend):
             cpu_seconds=finished.cpu_seconds,
             peak_memory_bytes=finished.peak_memory_bytes,
             facts={**facts},
-        )
-
-    def _too_long(self, job: Job) -> Exception:
-        return error_with_log(
-            ModelTimedOut,
-            job.workspace,
-            f"the model did not end within {job.timeout:g} s (run_backend.timeout) and was ended",
         )
 
 

@@ -1,4 +1,4 @@
-"""How a model ended, judged by what its configuration calls success."""
+"""How a model ended, and whether that is what its configuration declares as success."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ from rompy_hydra.errors import ModelFailed, RompyHydraError
 from rompy_hydra.jsonable import Json
 from rompy_hydra.process import signal_name
 from rompy_hydra.workspace import Workspace
-
-
-class HasConfig(Protocol):
-    """What judging needs of a model run."""
-
-    config: object
 
 
 class CheckLike(Protocol):
@@ -33,7 +27,7 @@ class CheckLike(Protocol):
 class Outcome:
     """How a model ended: its exit code, times in seconds, memory in bytes, and the backend's facts.
 
-    `seconds` is None where the backend cannot tell, as of a model that another driver started.
+    `seconds` is None if the backend does not know it, as for a model that another driver started.
     """
 
     exit_code: int
@@ -43,26 +37,24 @@ class Outcome:
     facts: Mapping[str, Json] = field(default_factory=dict)
 
 
-def check_success(model_run: HasConfig, workspace: Workspace, outcome: Outcome) -> list[dict[str, Json]]:
-    """The outcome of a model against what its configuration calls success.
+def check_success(model: object, workspace: Workspace, outcome: Outcome) -> list[dict[str, Json]]:
+    """Check a model's outcome against what its configuration declares as success.
 
-    Returns the facts of all checks; ModelFailed names what did not hold.
+    Returns the facts of all checks; ModelFailed names the checks that failed.
     """
-    success = getattr(model_run.config, "success", None)
-    judging = getattr(success, "judge", None)
-    checks = judging(workspace) if callable(judging) else []
-    failed = [check for check in checks if not check.ok]
+    judge = getattr(getattr(model, "success", None), "judge", None)
+    checks: list[CheckLike] = judge(workspace) if callable(judge) else []
     facts = [check.facts() for check in checks]
-    reasons = [f"check {check.check}: {check.message}" for check in failed]
-    kind = getattr(model_run.config, "kind", type(model_run.config).__name__)
+    reasons = [f"check {check.check}: {check.message}" for check in checks if not check.ok]
     if outcome.exit_code == 0 and not reasons:
         return facts
+    kind = getattr(model, "kind", type(model).__name__)
     name = signal_name(outcome.exit_code)
     ended = f"{kind} exited with {outcome.exit_code}" + (f" ({name})" if name else "")
-    if not getattr(model_run.config, "needs_execution", True):
+    if not getattr(model, "needs_execution", True):
         ended = f"{kind} was generated"
-    detail = outcome.facts.get("why")
-    text = "; ".join([*([str(detail)] if detail else []), *reasons])
+    why = outcome.facts.get("why")
+    text = "; ".join([*([str(why)] if why else []), *reasons])
     separator = " but " if outcome.exit_code == 0 else "; "
     raise error_with_log(ModelFailed, workspace, f"{ended}{separator + text if text else ''}", facts)
 
@@ -73,7 +65,7 @@ def error_with_log(
     message: str,
     checks: list[dict[str, Json]] | None = None,
 ) -> RompyHydraError:
-    """An error about a run, with where it was, the end of its log and how to start it by hand."""
+    """An error about a run, with its directory, the end of its log and how to rerun it by hand."""
     lines = workspace.last_log_lines()
     text = f"{message} in {workspace.path}."
     if lines:

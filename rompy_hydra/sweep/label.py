@@ -1,4 +1,4 @@
-"""Names of runs made from their overrides: readable, stable, and fit for any file system."""
+"""Names of runs made from their overrides: readable, stable, and valid on any file system."""
 
 from __future__ import annotations
 
@@ -6,19 +6,42 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from rompy_hydra.plugins import registry
 from rompy_hydra.redaction import is_secret, may_be_told
+from rompy_hydra.run.base import BackendConfig
 
-# What says where and how, and not what: it is no part of a run's name.
-NOT_IN_LABELS = {"pipeline", "site", "overwrite", "output_dir", "run_id", "log_level"}
-NOT_IN_LABELS |= {"allowed_targets", "hydra", "sweep"}
-# Nor what decides how one waits and what one sees.
-_TRANSIENT = {"timeout", "stream_output", "kill_grace", "remove_container", "pull"}
+# The name of a run that nothing distinguishes from the composition as it is.
+DEFAULT_LABEL = "default"
+
+# What says where and how, and not what, is no part of a run's name.
+_NOT_NAMED = {"pipeline", "site", "overwrite", "output_dir", "run_id", "log_level"}
+_NOT_NAMED |= {"allowed_targets", "hydra", "sweep"}
 _MAX_VALUE = 32
 _MAX_LABEL = 160
-_HASH = 10  # hexadecimal digits: ten thousand awkward values must not meet
+_HASH = 10  # hexadecimal digits: ten thousand awkward values must not collide
 _AWKWARD = re.compile(r"[^\w.+-]+", re.UNICODE)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How the runs of a sweep are named: by what distinguishes them from one another.
+
+    `constants` are the overrides that all points of the sweep's first command share, each with its
+    value as a label shows it. A label leaves out what is equal to them, so that a later command with
+    another value of a constant, or with several, gets names of its own and keeps the old ones.
+    """
+
+    constants: Mapping[str, str] = field(default_factory=dict)
+
+    def label(self, overrides: Iterable[tuple[str, str]]) -> str:
+        """The label of a point from its overrides as `shown`."""
+        pairs = dict(overrides)
+        told = [(key, text) for key, text in pairs.items() if self.constants.get(key) != text]
+        told += [(f"~{key}", "") for key in self.constants if key not in pairs]
+        return joined(told) or DEFAULT_LABEL
 
 
 def label(overrides: Iterable[tuple[str, object]]) -> str:
@@ -32,7 +55,7 @@ def label(overrides: Iterable[tuple[str, object]]) -> str:
 
 def shown(key: str, value: object) -> tuple[str, str] | None:
     """An override as a label shows it: its key, and its value as a text; None if it is no part of it."""
-    if not named(key):
+    if not is_named(key):
         return None
     text = _text(value) if may_be_told(key, value) else f"~{_hash(str(value))}"
     return key.lstrip("+"), text
@@ -42,7 +65,7 @@ def joined(overrides: Iterable[tuple[str, str]]) -> str:
     """The label of a run from overrides as `shown`, such as `friction=0.03,source=2.5`.
 
     Keys are sorted, so the order of the overrides does not matter, and shortened to their last
-    part where that is not ambiguous. Long or awkward values are cut and told apart by a hash.
+    part where that is not ambiguous. Long or awkward values are cut and distinguished by a hash.
     """
     pairs = sorted(overrides)
     short = [_last(key) for key, _ in pairs]
@@ -59,13 +82,23 @@ def joined(overrides: Iterable[tuple[str, str]]) -> str:
 
 # Most of a point's keys and values are those of its neighbours.
 @functools.lru_cache(maxsize=4096)
-def named(key: str) -> bool:
+def is_named(key: str) -> bool:
     """Whether an override of this key is part of a run's name."""
     path = key.lstrip("+~")
-    first, _, rest = path.partition(".")
-    if first == "run_backend" and rest in _TRANSIENT:
+    group, _, setting = path.partition(".")
+    if group == "run_backend" and setting in _unnamed_settings():
         return False
-    return first.split("/")[0].split("@")[0] not in NOT_IN_LABELS and not is_secret(path)
+    return group.split("/")[0].split("@")[0] not in _NOT_NAMED and not is_secret(path)
+
+
+@functools.cache
+def _unnamed_settings() -> frozenset[str]:
+    """The settings that run backends declare to be no part of a name, such as a time limit."""
+    found = BackendConfig.unnamed
+    for plugins in registry.plugins("run").values():
+        if plugins[0].own:  # the code of others is not run to make a name
+            found |= getattr(plugins[0].load(), "config_class", BackendConfig).unnamed
+    return found
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,49 +1,36 @@
-"""What a sweep is to do, and who watches it."""
+"""What a sweep is to do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from rompy_hydra.core.plan import Task
+from rompy_hydra.core.pipeline import BasePipeline
+from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.points import Grid, Point
-from rompy_hydra.sweep.preflight import Preflight
-from rompy_hydra.sweep.results_table import Row
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A run of a sweep that can start: its task, and the pipeline that carries it out."""
+    """A run of a sweep that can start: its plan, and the pipeline that carries it out."""
 
-    task: Task
-    carry_out: Callable[[Task], Mapping[str, object]]
+    plan: RunPlan
+    pipeline: BasePipeline
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A whole sweep: its settings, its points, and how a point becomes a run."""
+class SweepPlan:
+    """A whole sweep: its settings, its points, and how a point becomes a run.
+
+    `compose` gives a point's configuration as bytes, which are kept on disk until the run starts;
+    `build` makes the run of them.
+    """
 
     config: SweepConfig
     grid: Grid
-    build: Callable[[Point], Ready]
+    compose: Callable[[Point], bytes]
+    build: Callable[[bytes], Ready]
     workers: int
     command: Mapping[str, Json] = field(default_factory=dict)
-
-    def task(self, point: Point) -> Task:
-        return self.build(point).task
-
-
-class Watcher(Protocol):
-    """Whoever shows the progress of a sweep. Called from several threads, one at a time."""
-
-    # Whether it is told of every stage of every run.
-    live: bool
-
-    def begin(self, plan: Plan, forecast: Preflight) -> None: ...
-    def state(self, label: str, state: str) -> None: ...
-    def finished(self, row: Row) -> None: ...
-    def stopping(self) -> None: ...
-    def end(self) -> None: ...

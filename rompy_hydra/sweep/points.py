@@ -1,4 +1,4 @@
-"""The points of a sweep: grids, pairs, cases and designs, one after the other and never all at once."""
+"""The points of a sweep: grids, pairs, cases and designs, made one at a time."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from functools import cached_property
 
 from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.jsonable import Json
-from rompy_hydra.sweep.label import joined, named, shown
-
-# The name of a point that nothing tells from the composition as it is.
-DEFAULT_LABEL = "default"
+from rompy_hydra.sweep.label import Naming, is_named, shown
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """One override with one value: its key, its value as Python has it, and its text as typed.
+    """One override with one value: its key, its value in Python, and its text as typed.
 
     `fixed` says that the key has this one value in all points.
     """
@@ -30,20 +27,21 @@ class Assignment:
 
     @cached_property
     def shown(self) -> tuple[str, str] | None:
-        """What a label shows of it; most points share most of their assignments."""
+        """How a label shows it; most points share most of their assignments."""
         return shown(self.key, self.value)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a sweep: its overrides, in the order in which they were given."""
+    """One run of a sweep: its overrides, in the order in which they were given, and its name."""
 
     assignments: tuple[Assignment, ...]
+    naming: Naming = field(default_factory=Naming)
 
     @cached_property
     def label(self) -> str:
         """The name of the run's directory."""
-        return joined(a.shown for a in self.assignments if a.shown) or DEFAULT_LABEL
+        return self.naming.label(a.shown for a in self.assignments if a.shown)
 
     @property
     def overrides(self) -> list[str]:
@@ -51,11 +49,11 @@ class Point:
 
     @property
     def parameters(self) -> dict[str, Json]:
-        """The values by key, of what is part of the label: the columns of the results."""
+        """The values by key: the columns of the results."""
         return {
             a.key.lstrip("+"): a.value
             for a in self.assignments
-            if named(a.key) and not a.key.startswith("~")
+            if is_named(a.key) and not a.key.startswith("~")
         }
 
 
@@ -86,11 +84,20 @@ class Grid:
 
     axes: tuple[Axis, ...]
     keep: Callable[[Mapping[str, Json]], bool] | None = field(default=None)
+    naming: Naming = field(default_factory=Naming)
 
     @property
     def size(self) -> int:
         """The number of points before `keep`."""
         return math.prod(len(axis) for axis in self.axes)
+
+    @property
+    def constants(self) -> dict[str, str]:
+        """The overrides that all points share, as a label shows them; none if there is but one point."""
+        if self.size < 2:
+            return {}
+        firsts = (next(iter(axis), ()) for axis in self.axes)
+        return dict(a.shown for first in firsts for a in first if a.fixed and a.shown)
 
     def varies(self, key: str) -> bool:
         """Whether a key is set by an axis and not by one value for all points."""
@@ -99,7 +106,7 @@ class Grid:
 
     def __iter__(self) -> Iterator[Point]:
         for combination in _product(self.axes):
-            point = Point(tuple(itertools.chain.from_iterable(combination)))
+            point = Point(tuple(itertools.chain.from_iterable(combination)), self.naming)
             if self.keep is None or self.keep(point.parameters):
                 yield point
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from rompy_hydra import BaseConfig, ModelRun
-from rompy_hydra.core.plan import config_data
+from rompy_hydra.adapters.model import resolve_model
 from rompy_hydra.testing.base import UNKNOWN, PluginContract, refused
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.record import RunRecord
@@ -31,13 +31,13 @@ class ModelContract(PluginContract):
         return ModelRun(run_id=run_id, output_dir=directory, config=self.config())
 
     def test_it_is_plain_data_and_the_same_each_time(self) -> None:
-        assert config_data(self.config()) == config_data(self.config())
+        assert resolve_model(self.config()).plain_data() == resolve_model(self.config()).plain_data()
 
     def test_it_generates_its_inputs_and_does_not_change_itself(self, tmp_path: Path) -> None:
         run = self._run(tmp_path)
-        before = config_data(run.config)
+        before = resolve_model(run.config).plain_data()
         run.generate()
-        assert config_data(run.config) == before
+        assert resolve_model(run.config).plain_data() == before
         assert _inputs(run.workspace), "no input file was made"
 
     def test_the_same_parameters_make_the_same_inputs(self, tmp_path: Path) -> None:

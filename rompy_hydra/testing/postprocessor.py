@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from rompy_hydra import ModelRun
-from rompy_hydra.adapters.resolve import chosen_processor
+from rompy_hydra.adapters.resolve import resolve_processor
 from rompy_hydra.errors import PostprocessError
 from rompy_hydra.jsonable import plain
 from rompy_hydra.postprocess.base import normalise_answer
@@ -39,8 +39,8 @@ class PostprocessorContract(PluginContract):
         return run
 
     def _answer(self, run: Any) -> dict[str, Any]:
-        chosen = chosen_processor(self.plugin, self.settings)
-        return normalise_answer(chosen.name, chosen.process(run))
+        resolved = resolve_processor(self.plugin, self.settings)
+        return normalise_answer(resolved.plugin_name, resolved.process(run))
 
     def test_it_says_that_it_succeeded_and_what_it_found(self, outputs: ModelRun) -> None:
         results = self._answer(outputs)

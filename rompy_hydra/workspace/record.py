@@ -20,6 +20,7 @@ SCHEMA_VERSION = 1
 
 PENDING = "pending"
 GENERATING = "generating"
+QUEUED = "queued"
 RUNNING = "running"
 CHECKING = "checking"
 POSTPROCESSING = "postprocessing"
@@ -109,6 +110,8 @@ class RunRecord:
     attempts: list[dict[str, Json]] = field(default_factory=list)
     created: str = ""
     updated: str = ""
+    # What the postprocessors of this process returned: not written.
+    answers: list[dict[str, object]] = field(default_factory=list)
 
     @classmethod
     def load(cls, workspace: Workspace) -> RunRecord | None:
@@ -170,6 +173,7 @@ class RunRecord:
 
     def _data(self) -> dict[str, object]:
         data: dict[str, object] = dict(vars(self))
+        del data["answers"]
         data["stages"] = {name: vars(stage) for name, stage in self.stages.items()}
         for files in ("inputs", "outputs", "products"):
             data[files] = [vars(fact) for fact in cast("list[FileFact]", data[files])]

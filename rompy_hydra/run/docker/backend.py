@@ -11,16 +11,9 @@ from typing import ClassVar
 
 from loguru import logger
 
-from rompy_hydra.errors import ConfigError, EngineUnavailable, ModelTimedOut, RunError, RunLost
+from rompy_hydra.errors import ConfigError, EngineUnavailable, RunError, RunLost
 from rompy_hydra.jsonable import Json
-from rompy_hydra.run.base import (
-    BackendConfig,
-    BaseRunBackend,
-    Job,
-    Outcome,
-    error_with_log,
-    missing_program,
-)
+from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome
 from rompy_hydra.run.docker import image as docker_image
 from rompy_hydra.run.docker.config import DockerConfig
 from rompy_hydra.run.docker.container import Container
@@ -29,6 +22,8 @@ from rompy_hydra.run.docker.engine import KNOWN_SECONDS, Engine, engine, engine_
 from rompy_hydra.run.docker.labels import SCRIPT_LABEL, own_containers, script_hash
 from rompy_hydra.run.docker.outcome import outcome_of, ran_seconds
 from rompy_hydra.run.docker.refusal import refused
+from rompy_hydra.run.handle import timed_out
+from rompy_hydra.run.programs import missing_program
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.script import Command
 
@@ -51,10 +46,10 @@ class DockerRunBackend(BaseRunBackend):
         # The key of what is built, and when it was made: the points of a sweep share it.
         self._built: tuple[float, str | None] | None = None
 
-    def commands(self, model_config: object) -> tuple[Command, ...]:
+    def commands(self, model: object) -> tuple[Command, ...]:
         config = self.config
         if config.executable is None:
-            return super().commands(model_config)
+            return super().commands(model)
         if config.mpiexec is None:
             return (config.executable,)
         return (f"{config.mpiexec} -n {config.cpu:.0f} {config.executable}",)
@@ -151,7 +146,7 @@ class DockerRunBackend(BaseRunBackend):
         finally:
             self._let_go(container)
 
-    def adopt(self, job: Job) -> Outcome | None:
+    def reattach(self, job: Job, facts: Mapping[str, Json]) -> Outcome | None:
         """The outcome of a container that a dead driver of this same job left, None if there is nothing.
 
         It is waited for if it still runs. One that was killed, and so has no result, is taken away.
@@ -173,7 +168,7 @@ class DockerRunBackend(BaseRunBackend):
                 continue
             logger.info("taking over the container {} ({})", container.id[:12], state["Status"])
             own_containers.add(container.id)
-            facts: dict[str, Json] = {
+            found: dict[str, Json] = {
                 "image": str(labels.get("rompy_hydra.image", seen["Image"])),
                 "image_id": str(seen["Image"]),
                 "container": container.id,
@@ -181,15 +176,15 @@ class DockerRunBackend(BaseRunBackend):
                 "adopted": True,
             }
             try:
-                job.report(facts)
+                job.report(found)
                 deadline = None
                 if job.timeout is not None:
                     deadline = time.monotonic() + job.timeout - (ran_seconds(state) or 0.0)
-                return self._attended(job, container, deadline, facts)
+                return self._attended(job, container, deadline, found)
             finally:
                 self._let_go(container)
         # Its driver may have died after it was gone, and before that was written down.
-        return super().adopt(job)
+        return self.left_outcome(job)
 
     def clean_up(self, workspace: Workspace) -> None:
         """End and remove what a dead driver left of a run directory; RunError if nobody can know."""
@@ -210,11 +205,7 @@ class DockerRunBackend(BaseRunBackend):
             ended = container.wait(deadline, job.stop)
         except TimeoutError:
             container.end(self.config.kill_grace)
-            raise error_with_log(
-                ModelTimedOut,
-                job.workspace,
-                f"the model did not end within {job.timeout:g} s (run_backend.timeout) and was ended",
-            ) from None
+            raise timed_out(job) from None
         except KeyboardInterrupt:
             container.end(self.config.kill_grace)
             raise

@@ -158,6 +158,8 @@ class DockerConfig(BackendConfig):
     transient |= {"cpu", "memory", "shm_size", "pids_limit", "init", "cap_add", "no_new_privileges"}
     transient |= {"user", "network", "dockerfile", "build_context", "build_args", "build_network"}
 
+    unnamed: ClassVar[frozenset[str]] = frozenset({"timeout", "kill_grace", "remove_container", "pull"})
+
     image: Annotated[str, AfterValidator(check_image)] | None = None
     dockerfile: Text | None = None
     build_context: Text | None = None
