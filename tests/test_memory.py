@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from rompy_hydra import LocalConfig, ModelRun, TemplateModel
-from rompy_hydra.adapters.resolve import chosen_backend, chosen_processors
-from rompy_hydra.core.plan import Task
-from rompy_hydra.core.status import stale_stages
-from rompy_hydra.errors import ConfigError, DamagedRecord
+from rompy_hydra.adapters.resolve import resolve_processors
+from rompy_hydra.core.execute import execute
+from rompy_hydra.core.status import inspect
+from rompy_hydra.errors import ConfigError
 from rompy_hydra.workspace.record import RunRecord
+from tests.plans import plan_of
 
 
 class Counts:
@@ -51,16 +52,16 @@ def run(tmp_path, template):
         fields = {"commands": [f"cp INPUT out.nc; echo x >> '{tmp_path}/starts'"]} | fields
         config = TemplateModel(template=str(template), parameters=parameters, **fields)
         model_run = ModelRun(run_id=run_id, output_dir=tmp_path / "runs", config=config)
-        task = Task(
+        plan = plan_of(
             model_run,
-            backend=chosen_backend(backend or "local", {}),
-            processors=chosen_processors([processor], settings or {}),
+            backend=backend or "local",
+            processors=resolve_processors(processor, settings or {}),
             overwrite=overwrite,
-            again=again,
+            rerun=again,
         )
-        with contextlib.suppress(DamagedRecord):
-            run.why = stale_stages(task, RunRecord.load(model_run.workspace))
-        return model_run.perform(task)
+        with contextlib.suppress(ConfigError):
+            run.why = dict(inspect(plan).stale)
+        return execute(plan)
 
     run.directory = tmp_path / "runs" / "shoal"
     run.starts = lambda: (
@@ -190,7 +191,7 @@ def test_another_configuration_in_the_same_directory_is_refused_with_the_differe
         with pytest.raises(ConfigError, match="holds another configuration") as error:
             run(**fields)
         assert told.replace("null", "nothing") in str(error.value)
-        assert "Choose another run_id or output_dir, or say overwrite=true" in str(error.value)
+        assert "Choose another run_id or output_dir, or set overwrite=true" in str(error.value)
     assert run.starts() == 1
     assert RunRecord.read(run.directory / "run.json").state == "completed"
 
@@ -308,7 +309,7 @@ def test_what_the_model_says_that_it_makes_is_not_made_over_a_file_of_somebody_e
     path = run.directory / name
     path.parent.mkdir(parents=True)
     path.write_text("precious")
-    with pytest.raises(ConfigError, match=rf"{name} is there already.*moves the directory aside"):
+    with pytest.raises(ConfigError, match=rf"{name} exists already.*moves the directory aside"):
         run(**declared)
     assert path.read_text() == "precious"
     assert run.starts() == 0
@@ -320,7 +321,7 @@ def test_what_the_model_says_that_it_makes_is_not_made_over_a_file_of_somebody_e
 def test_a_model_does_not_write_through_a_link_of_somebody_else(run, tmp_path):
     run.directory.mkdir(parents=True)
     (run.directory / "out.nc").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ConfigError, match=r"out.nc is there already"):
+    with pytest.raises(ConfigError, match=r"out.nc exists already"):
         run(outputs=["out.nc"])
     assert not (tmp_path / "elsewhere").exists()
 
@@ -375,7 +376,7 @@ def test_the_secrets_of_an_override_are_not_in_the_record(tmp_path):
 
     run = ModelRun(run_id="a", output_dir=tmp_path)
     origin = Origin(overrides=("run_backend.env_vars.TOKEN=hunter2", "model.friction=1"))
-    run.perform(Task(run, ("generate",), origin=origin))
+    execute(plan_of(run, "generate", origin=origin))
     stored = json.loads(run.workspace.record.read_text())["overrides"]
     assert stored == ["run_backend.env_vars.TOKEN=<not stored>", "model.friction=1"]
 

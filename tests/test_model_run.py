@@ -247,7 +247,7 @@ def test_an_answer_without_success_is_no_success(model, answer):
     assert run.run()
     results = run.postprocess(Vague)
     assert results["success"] is False
-    assert "whose success cannot be told" in results["message"]
+    assert "so whether it succeeded cannot be determined" in results["message"]
 
 
 def test_the_numbers_of_an_earlier_postprocessor_are_not_this_ones(model):
@@ -361,7 +361,7 @@ def test_an_error_of_an_old_plain_model_configuration_is_told_with_its_name(tmp_
             raise KeyError("bathymetry")
 
     run = ModelRun(run_id="broken", output_dir=tmp_path, config=Broken())
-    with pytest.raises(GenerateError, match="Broken could not make its inputs: KeyError: 'bathymetry'"):
+    with pytest.raises(GenerateError, match="Broken could not write its inputs: KeyError: 'bathymetry'"):
         run.generate()
     assert run.run() is False
     assert issubclass(GenerateError, RompyHydraError)

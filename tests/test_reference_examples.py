@@ -21,7 +21,7 @@ from rompy_hydra import (
     NoopPostprocessor,
     TimeRange,
 )
-from rompy_hydra.adapters.resolve import chosen_backend
+from rompy_hydra.adapters.resolve import resolve_backend
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_local_execution_with_a_command_of_its_own(model, my_model_executable):
 
 
 def test_docker_settings_with_an_image_are_taken(model):
-    chosen = chosen_backend(
+    chosen = resolve_backend(
         "docker",
         {
             "image": "rompy/schism:latest",
@@ -75,8 +75,8 @@ def test_docker_settings_with_an_image_are_taken(model):
             "env_vars": {"MODEL_CONFIG": "production"},
         },
     )
-    assert chosen.name == "docker"
-    assert chosen.backend.config == DockerConfig(
+    assert chosen.plugin_name == "docker"
+    assert chosen.config == DockerConfig(
         image="rompy/schism:latest",
         executable="/usr/local/bin/schism",
         cpu=4,
@@ -94,8 +94,8 @@ def test_docker_settings_with_a_dockerfile_are_taken():
         "mpiexec": "mpiexec",
         "cpu": 8,
     }
-    chosen = chosen_backend("docker", settings)
-    assert chosen.backend.commands(BaseConfig()) == ("mpiexec -n 8 /usr/local/bin/model",)
+    chosen = resolve_backend("docker", settings)
+    assert chosen.commands(BaseConfig()) == ("mpiexec -n 8 /usr/local/bin/model",)
 
 
 # --- the API reference of the local parts --------------------------------------------------------

@@ -39,7 +39,7 @@ def resolve_backend(backend: object, settings: Mapping[str, object]) -> BaseRunB
 
 
 def resolve_processors(chosen: object, settings: Mapping[str, object]) -> tuple[BasePostprocessor, ...]:
-    """One or several postprocessors from names, classes, configurations or objects; each gets `settings`."""
+    """One or several postprocessors from names, classes, configurations or objects, with `settings`."""
     current = scope.current()
     composed = current.plan.processors if current else ()
     same = bool(composed) and chosen == ",".join(p.plugin_name for p in composed)

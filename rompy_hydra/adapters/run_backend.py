@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
@@ -35,10 +35,11 @@ _START = "sh {script} > {log} 2>&1"
 class ForeignRunBackend(BaseRunBackend):
     """A backend with `run(model_run, **settings)` or `run(model_run, config)`, and its settings."""
 
+    name: ClassVar[str] = "foreign"
     config_class = BackendConfig
 
     def __init__(self, backend: Any, settings: Mapping[str, object], name: str = "") -> None:
-        super().__init__()
+        super().__init__(BackendConfig())
         if isinstance(backend, type) and hasattr(backend, "get_backend_class"):
             backend, settings = construct(backend, settings), {}
         self._arguments: dict[str, Any]

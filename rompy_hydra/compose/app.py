@@ -16,9 +16,8 @@ from rompy_hydra.compose.composer import Composed, Composer, parser
 from rompy_hydra.compose.override_parser import in_hydras_terms, parse
 from rompy_hydra.compose.sweeper import SweepOutcome, SweepRequest, merge_outcomes
 from rompy_hydra.compose.yaml_text import yaml_text
-from rompy_hydra.core.execute import check
+from rompy_hydra.core.execute import preflight
 from rompy_hydra.core.scope import Watch, ignore
-from rompy_hydra.core.status import RunStatus, inspect
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
 from rompy_hydra.redaction import redacted, redacted_override
 from rompy_hydra.run.handle import drive
@@ -96,15 +95,14 @@ def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
     }
     origin = replace(built.plan.origin, composed=files)
     built = replace(built, plan=replace(built.plan, origin=origin))
-    preflight(built)
+    _check(built)
     return built
 
 
-def preflight(built: Built) -> RunStatus:
-    """Find what is wrong with a run before anything is written: its status, or ConfigError."""
+def _check(built: Built) -> None:
+    """ConfigError tells what is wrong with a run before anything is written."""
     try:
-        check(built.plan)
-        return inspect(built.plan)
+        preflight(built.plan)
     except GenerateError as error:
         # Before anything was written, an input that cannot be made is a fault of the configuration.
         raise ConfigError(str(error)) from error
@@ -141,7 +139,7 @@ def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> RunRecord | 
     # Before anything is computed from them.
     built.plan.spec.output_dir = directory.parent
     built.plan.spec.run_id = directory.name
-    preflight(built)
+    _check(built)
     try:
         return carry_out(built)
     except Exception as error:

@@ -52,7 +52,7 @@ def steps(
     with _os_errors(plan):
         status = inspect(plan)
         if seen is not None and seen.is_outdated(status.seen):
-            raise Busy(f"another driver has taken {plan.workspace.path} meanwhile; run the command again")
+            raise _busy(status)
         if status.record is not None and status.up_to_date:
             return status.record
         if status.must_replace:
@@ -76,14 +76,10 @@ def _acquired(status: RunStatus) -> Iterator[RunStatus]:
     Raises Busy if another driver owns it, or is faster.
     """
     plan, number = status.plan, status.seen.number + 1
-    if status.holder is not None:
-        raise Busy(
-            f"process {status.holder.pid} on {status.holder.host} is working on {plan.workspace.path}; "
-            "wait for it to finish, or stop it"
-        )
-    plan.workspace.create()
-    if not lease.claim(plan.workspace, number, status.seen.directory):
-        raise Busy(f"another driver has just taken {plan.workspace.path}; run the command again")
+    if status.holder is None:
+        plan.workspace.create()
+    if status.holder is not None or not lease.claim(plan.workspace, number, status.seen.directory):
+        raise _busy(status if status.holder else inspect(plan))
     used = False
     try:
         status = inspect(plan)
@@ -91,6 +87,15 @@ def _acquired(status: RunStatus) -> Iterator[RunStatus]:
         yield status
     finally:
         lease.release(plan.workspace, number, unused=not used)
+
+
+def _busy(status: RunStatus) -> Busy:
+    path, holder = status.plan.workspace.path, status.holder
+    if holder is None:
+        return Busy(f"another driver has just worked on {path}; run the command again")
+    return Busy(
+        f"process {holder.pid} on {holder.host} is working on {path}; wait for it to finish, or stop it"
+    )
 
 
 def _set_aside(status: RunStatus) -> RunStatus:
@@ -113,11 +118,12 @@ def _os_errors(plan: RunPlan) -> Iterator[None]:
         ) from error
 
 
-def check(plan: RunPlan) -> None:
-    """Find what is wrong with a plan, apart from what is in its directory; nothing is changed.
+def preflight(plan: RunPlan) -> RunStatus:
+    """Find what is wrong with a plan before anything is done; nothing is changed. Its status.
 
     Raises ConfigError or GenerateError.
     """
     files = {item.path for item in plan.inputs}
     if plan.backend and "run" in plan.stages and plan.model.needs_execution:
         plan.backend.check(plan.model, files)
+    return inspect(plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import TypeAlias
 
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.process import StopSignal
+from rompy_hydra.process.tree import RUN_MARK
 from rompy_hydra.workspace import Workspace
 
 # Called with the state of a run at each change.
@@ -76,5 +78,5 @@ def executing(workspace: Workspace) -> Iterator[None]:
 
 
 def is_executing(workspace: Workspace) -> bool:
-    """Whether a stage of this very run has called the code that asks."""
-    return _executing.get() == workspace.root
+    """Whether a stage of this very run has called the code that asks, or has started its process."""
+    return workspace.root in (_executing.get(), os.environ.get(RUN_MARK))

@@ -123,6 +123,7 @@ def _stale_stages(plan: RunPlan, record: RunRecord | None) -> dict[str, str]:
     stale: dict[str, str] = {}
     for stage in plan.stages:
         old = record.stages.get(stage) if record else None
+        key = plan.key(stage)  # also of a new run: a fault in its inputs is found before anything is written
         if stale and stage != "generate":
             stale[stage] = f"{next(reversed(stale))} is done again"
         elif record is None or old is None or old.state == rec.PENDING:
@@ -131,7 +132,7 @@ def _stale_stages(plan: RunPlan, record: RunRecord | None) -> dict[str, str]:
             stale[stage] = f"was {old.state} before"
         elif plan.rerun and stage != "generate":
             stale[stage] = "asked for"
-        elif old.key != plan.key(stage):
+        elif old.key != key:
             stale[stage] = _CHANGES[stage]
         else:
             files = {"generate": record.inputs, "run": record.outputs}.get(stage, record.products)

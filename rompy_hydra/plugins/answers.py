@@ -28,7 +28,7 @@ def describe(value: object) -> str:
 def as_results(returned: object) -> dict[str, object]:
     """What a plugin returned as a dict: of a mapping, an object with attributes, or a bare truth.
 
-    Its `success` is True, False or, if it cannot be told, missing.
+    Its `success` is True, False or, if it cannot be determined, missing.
     """
     if as_bool(returned) is not None:
         found: dict[str, object] = {"success": returned}

@@ -87,8 +87,8 @@ def normalise_answer(name: str, results: object) -> Results:
     found = as_results(results)
     if "success" not in found:
         raise PostprocessError(
-            f"the postprocessor {name} returned {describe(results)}, whose success cannot be told; it must "
-            "return a dict with 'success' (True or False) and 'message'"
+            f"the postprocessor {name} returned {describe(results)}, so whether it succeeded cannot be "
+            "determined; it must return a dict with 'success' (True or False) and 'message'"
         )
     return {**found, "message": str(found.get("message") or found.get("error") or "")}
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rompy_hydra.core.execute import check
-from rompy_hydra.core.status import BUSY, RunStatus, inspect
+from rompy_hydra.core.execute import preflight as preflight_of
+from rompy_hydra.core.status import BUSY, RunStatus
 from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError, shortened
 from rompy_hydra.redaction import is_hidden
 from rompy_hydra.sweep.config import Retry
@@ -103,9 +103,8 @@ def inspect_points(
         preflight.size += 1
         try:
             composed = plan.compose(point)
-            run = plan.build(composed).plan
-            check(run)
-            decision = decide(inspect(run), plan.config.retry, since)
+            status = preflight_of(plan.build(composed).plan)
+            decision = decide(status, plan.config.retry, since)
         except (RompyHydraError, OSError) as error:
             preflight.fail(point.label, error)
             continue

@@ -114,7 +114,7 @@ def test_nothing_is_ever_overwritten(tmp_path):
     ]
     for command, answer in zip(commands, program.several(*commands), strict=True):
         assert answer.returncode == 2, command
-        assert "is there already" in answer.stderr or "cannot write" in answer.stderr, command
+        assert "exists already" in answer.stderr or "cannot write" in answer.stderr, command
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["dangling", "file", "mine"]
     assert (tmp_path / "file").read_text() == "mine"
     answer = program("new", "model", "other", "--directory", "deep/er")

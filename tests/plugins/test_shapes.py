@@ -245,7 +245,7 @@ def test_a_false_answer_is_believed(value, run):
 @pytest.mark.parametrize("value", [None, 0, 1, "ok", "", {}, {"success": True}, [], SimpleNamespace(a=1)])
 def test_an_answer_that_is_neither_true_nor_false_is_an_error(value, run):
     assert run.run(answers(value)) is False
-    assert "cannot be told" in why(run)
+    assert "cannot be determined" in why(run)
     assert RunRecord.load(run.workspace).state == "failed"
 
 
@@ -262,7 +262,7 @@ def test_an_answer_that_nobody_waits_for_is_an_error(run):
 def test_a_backend_that_says_true_of_a_script_that_failed_is_not_believed(tmp_path):
     run = ModelRun(run_id="wild", output_dir=tmp_path, config=BaseConfig(commands="exit 3"))
     assert run.run(answers(True)) is False
-    assert "returned True, but run.sh ended with 3" in why(run)
+    assert "returned True, but run.sh exited with 3" in why(run)
 
 
 def test_a_backend_that_says_true_and_ran_nothing_fails_the_checks_of_the_model(run):
@@ -465,7 +465,7 @@ def test_a_pipelines_answer_of_this_shape_is_understood(value, run):
 
 @pytest.mark.parametrize("value", [None, {}, {"success": "yes"}, "done", 0])
 def test_a_pipelines_answer_that_cannot_be_judged_is_an_error(value, run):
-    with pytest.raises(PluginError, match=r"returned .* whose success cannot be told"):
+    with pytest.raises(PluginError, match=r"returned .* so whether it succeeded cannot be determined"):
         run.pipeline(pipeline(value))
 
 

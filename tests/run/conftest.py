@@ -59,7 +59,7 @@ class ContainerRun:
         return DockerRunBackend(**fields)
 
     def job(self, backend: DockerRunBackend, stop: StopSignal | None = None) -> Job:
-        return backend.job(self.model_run, self.workspace, stop)
+        return backend.job(self.model_run, self.model_run.config, self.workspace, stop)
 
     def execute(self, stop: StopSignal | None = None, **fields: Any) -> Outcome:
         backend = self.backend(**fields)

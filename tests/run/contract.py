@@ -21,12 +21,12 @@ from pathlib import Path
 import pytest
 
 from rompy_hydra import BackendConfig, BaseConfig, ModelRun, SuccessChecks
-from rompy_hydra.adapters.resolve import chosen_backend
-from rompy_hydra.core.plan import Task
+from rompy_hydra.core.execute import execute
 from rompy_hydra.errors import PluginError
 from rompy_hydra.process import StopSignal
 from rompy_hydra.workspace.record import RunRecord
 from tests.conftest import LIMIT, wait_until
+from tests.plans import plan_of
 
 TAKE_OVER = """
 commands = ["echo start >> starts; until [ -e go ]; do sleep 0.05; done", "echo data > out.nc"]
@@ -196,12 +196,11 @@ class RunBackendContract:
     def test_a_stop_signal_ends_the_model_and_the_record_says_interrupted(self, place, model):
         run = model("while :; do echo tick; sleep 0.01; done")
         stop = StopSignal()
-        task = Task(run, backend=chosen_backend(place.config(), {}), stop=stop)
         ended = []
 
         def work():
             try:
-                run.perform(task)
+                execute(plan_of(run, backend=place.config()), stop=stop)
             except KeyboardInterrupt:
                 ended.append("interrupted")
 

@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 
 from rompy_hydra import BaseConfig, DockerConfig, DockerRunBackend, ModelRun, RunRecord
-from rompy_hydra.adapters.resolve import chosen_backend
 from rompy_hydra.core.execute import preflight
-from rompy_hydra.core.plan import Task
 from rompy_hydra.errors import ConfigError, ModelTimedOut, RunError, RunLost
 from rompy_hydra.process import StopSignal
 from tests.conftest import LIMIT, Driver, living, wait_until
+from tests.plans import plan_of
 from tests.run.conftest import BUSYBOX, ContainerRun, OwnEngine, containers_below
 
 pytestmark = [
@@ -190,7 +189,7 @@ def test_a_container_whose_driver_was_killed_is_waited_for(
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
     backend = run.backend()
-    result = in_thread(lambda: backend.adopt(run.job(backend)))
+    result = in_thread(lambda: backend.reattach(run.job(backend), {}))
     (run.workspace.path / "go").touch()
     outcome: Any = result()
     assert outcome.exit_code == 0
@@ -207,7 +206,7 @@ def test_a_container_that_ended_after_its_driver_was_killed_is_taken_over(
     (run.workspace.path / "go").touch()
     docker_engine.wait(containers_below(docker_engine, tmp_path)[0]["Id"])
     backend = run.backend()
-    outcome = backend.adopt(run.job(backend))
+    outcome = backend.reattach(run.job(backend), {})
     assert outcome is not None and outcome.exit_code == 9
 
 
@@ -217,7 +216,7 @@ def test_what_is_taken_over_keeps_its_time_limit(
     run = killed_driver(tmp_path, start_driver)
     backend = run.backend(timeout=0.2)
     with pytest.raises(ModelTimedOut):
-        backend.adopt(run.job(backend))
+        backend.reattach(run.job(backend), {})
 
 
 def test_a_container_that_was_killed_with_its_driver_is_no_result(
@@ -226,7 +225,7 @@ def test_a_container_that_was_killed_with_its_driver_is_no_result(
     run = killed_driver(tmp_path, start_driver)
     docker_engine.kill(containers_below(docker_engine, tmp_path)[0]["Id"])
     backend = run.backend()
-    assert backend.adopt(run.job(backend)) is None
+    assert backend.reattach(run.job(backend), {}) is None
     assert containers_below(docker_engine, tmp_path) == []
 
 
@@ -235,7 +234,7 @@ def test_a_container_of_another_script_is_not_taken_over(
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
     backend = run.backend(executable="echo something else", kill_grace=0)
-    assert backend.adopt(run.job(backend)) is None
+    assert backend.reattach(run.job(backend), {}) is None
     assert containers_below(docker_engine, tmp_path) == []
 
 
@@ -304,9 +303,9 @@ def test_twelve_runs_at_once_share_one_engine(in_container: Any) -> None:
 
 def refusal(model_run: ModelRun, **fields: Any) -> str:
     """What a check says, which leaves nothing behind."""
-    task = Task(model_run, backend=chosen_backend(DockerRunBackend(**fields), {}))
+    plan = plan_of(model_run, backend=DockerRunBackend(**fields))
     with pytest.raises(ConfigError) as error:
-        preflight(task)
+        preflight(plan)
     assert not model_run.output_dir.exists()
     return str(error.value)
 

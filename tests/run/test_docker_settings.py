@@ -255,7 +255,7 @@ def test_a_kept_container_does_not_hinder_the_next_run(in_container: Any, docker
     run = in_container("echo once")
     kept = [run.execute(remove_container=False).facts["container"] for _ in range(2)]
     backend = run.backend()
-    adopted = backend.adopt(run.job(backend))
+    adopted = backend.reattach(run.job(backend), {})
     assert adopted is None or "container" not in adopted.facts
     backend.clean_up(run.workspace)
     for container in kept:

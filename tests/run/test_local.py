@@ -10,12 +10,11 @@ import textwrap
 import pytest
 
 from rompy_hydra import BaseConfig, LocalConfig, LocalRunBackend, ModelRun
-from rompy_hydra.adapters.resolve import chosen_backend
 from rompy_hydra.core.execute import preflight
-from rompy_hydra.core.plan import Task
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.workspace.record import RunRecord
 from tests.conftest import living, wait_until
+from tests.plans import plan_of
 from tests.run.contract import Place, RunBackendContract
 
 
@@ -36,9 +35,9 @@ def model(tmp_path):
 
 
 def refusal(run, **settings) -> str:
-    task = Task(run, backend=chosen_backend("local", settings))
+    plan = plan_of(run, settings=settings)
     with pytest.raises(ConfigError) as error:
-        preflight(task)
+        preflight(plan)
     assert not run.workspace.path.exists()
     return str(error.value)
 
@@ -65,7 +64,7 @@ def test_a_working_directory_is_where_the_commands_run(model, tmp_path, monkeypa
     # A relative one means the same for the user who gives it, whoever uses it.
     monkeypatch.chdir(tmp_path)
     again = model("pwd", run_id="relative")
-    preflight(Task(again, backend=chosen_backend("local", {"working_dir": "my work"})))
+    preflight(plan_of(again, settings={"working_dir": "my work"}))
     assert again.run("local", working_dir="my work")
     assert again.workspace.log.read_text() == f"{tmp_path}/my work\n"
 
@@ -100,7 +99,7 @@ def test_a_missing_program_is_told_with_the_closest_one_before_anything_is_done(
     ],
 )  # fmt: skip
 def test_no_command_is_called_missing_that_may_well_run(model, command):
-    preflight(Task(model(command), backend=chosen_backend("local", {})))
+    preflight(plan_of(model(command), settings={}))
 
 
 def test_a_program_may_be_among_the_files_of_the_run(tmp_path, model):
@@ -108,7 +107,7 @@ def test_a_program_may_be_among_the_files_of_the_run(tmp_path, model):
     tool.write_text("#!/bin/sh\necho from the tool\n")
     tool.chmod(0o755)
     run = model(["./bin/swan run.sh"], files=[{"source": str(tool), "target": "bin/swan run.sh"}])
-    preflight(Task(run, backend=chosen_backend("local", {})))
+    preflight(plan_of(run, settings={}))
     assert run.run()
     assert run.workspace.log.read_text() == "from the tool\n"
     assert "the program './bin/other' was not found" in refusal(model("./bin/other", run_id="b"))
@@ -122,7 +121,7 @@ def test_a_program_may_be_on_the_path_that_the_configuration_sets(tmp_path, mode
     path = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
     run = model(["myswan"], env=path if where == "model" else {})
     settings = {"env_vars": path} if where == "backend" else {}
-    preflight(Task(run, backend=chosen_backend("local", settings)))
+    preflight(plan_of(run, settings=settings))
     assert run.run("local", **settings)
     assert "myswan" in refusal(model(["myswan"], run_id="without"))
 
@@ -130,7 +129,7 @@ def test_a_program_may_be_on_the_path_that_the_configuration_sets(tmp_path, mode
 def test_nothing_to_execute_is_told_before_anything_is_done(model):
     message = refusal(model())
     assert (
-        "nothing to execute: the model has no commands. Give model.commands or run_backend.command"
+        "nothing to execute: the model has no commands. Set model.commands or run_backend.command"
         in message
     )
 
@@ -270,7 +269,7 @@ def test_the_hook_runs_in_the_workspace_with_the_environment_and_this_process_ke
 def test_an_answer_of_the_hook_that_is_not_true_or_false_is_a_failure(hooked, answer):
     run = hooked("Answers", answer)
     assert run.run() is False
-    assert f"returned {answer!r}, and not True or False" in run.workspace.log.read_text()
+    assert f"returned {answer!r} instead of True or False" in run.workspace.log.read_text()
 
 
 def test_a_hook_that_answers_false_raises_exits_or_dies_is_a_failure(hooked):

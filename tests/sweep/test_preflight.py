@@ -84,10 +84,10 @@ def test_an_unknown_column_is_told_with_the_closest_key_before_anything_is_writt
     [
         ("run_backend=locla,dokcer", "Did you mean 'docker'?"),
         ("nope/group=a,b", "nope/group"),
-        ("model.friction=1,,2", "is no override"),
+        ("model.friction=1,,2", "is not a valid override"),
         ("experiment=null", "the option of a group must be a name. Choices: "),
         ("processor=null", "Did you mean 'none'?"),
-        ("=3", "'=3' is no override: write key=value"),
+        ("=3", "'=3' is not a valid override: write key=value"),
         ("+=3,4", "(there is no key)"),
         ("model.friction=${nowhere},0.1", "nowhere"),
         ("model.files=[no-such-file],[]", "no-such-file"),

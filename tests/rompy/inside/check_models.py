@@ -15,7 +15,7 @@ from rompy.model import ModelRun as RompyModelRun
 from rompy_swan.config import SwanConfig, SwanConfigComponents
 
 from rompy_hydra import ModelRun, TimeRange
-from rompy_hydra.core.plan import config_data
+from rompy_hydra.adapters.model import resolve_model
 from rompy_hydra.workspace.record import RunRecord
 from tests.rompy.inside.conftest import SWAN, without_time
 
@@ -35,13 +35,13 @@ def test_swan_makes_the_same_input_here_and_in_rompy(kind, tmp_path):
     with warnings.catch_warnings(action="ignore"):  # one of them is deprecated
         run = ModelRun(run_id="swan", output_dir=tmp_path / "ours", period=PERIOD, config=kind(**SWAN))
         theirs = of_rompy(tmp_path / "theirs", kind(**SWAN))
-    before = copy.deepcopy(config_data(run.config))
+    before = copy.deepcopy(resolve_model(run.config).plain_data())
     assert run.generate() == str(tmp_path / "ours" / "swan")
     ours = (run.workspace.path / "INPUT").read_text()
     assert without_time(ours) == without_time((theirs / "INPUT").read_text())
     assert "COMPUTE NONSTATIONARY tbegc=20230101.000000 deltc=60.0 MIN tendc=20230102.000000" in ours
     # It changes itself on the way; ours does not.
-    assert config_data(run.config) == before
+    assert resolve_model(run.config).plain_data() == before
     assert [fact.path for fact in RunRecord.load(run.workspace).inputs] == ["INPUT"]
 
 
@@ -77,7 +77,7 @@ def test_a_configuration_that_fails_is_told_and_leaves_a_record(tmp_path):
     run = ModelRun(run_id="bad", output_dir=tmp_path, config=BaseConfig(template="/there/is/no/template"))
     results = run.pipeline(run_backend="local", run_kwargs={"command": "true"})
     assert (results["success"], results["stage"]) == (False, "generate")
-    assert "BaseConfig could not make its inputs" in results["message"]
+    assert "BaseConfig could not write its inputs" in results["message"]
 
 
 def test_the_program_composes_checks_runs_and_remembers_it(program, conf):
