@@ -376,8 +376,7 @@ def test_a_half_dead_model_is_ended_and_not_taken_for_a_living_one(start_driver,
     drive = DRIVE.replace("CONFIG", f"BaseConfig(commands=[{command!r}])")
     driver = start_driver(drive)
     (tail,) = wait_until(lambda: [pid for pid in living(mark) if _is(pid, "tail")])
-    wait_until(lambda: record_of(directory).state == "running")
-    script = record_of(directory).backend_facts["pid"]
+    script = wait_until(lambda: record_of(directory).backend_facts.get("pid"))
     driver.kill()
     os.kill(script, signal.SIGKILL)
     wait_until(lambda: is_gone(script))
@@ -527,7 +526,7 @@ def test_a_second_thread_of_this_process_finds_the_run_busy(tmp_path):
     first.start()
     wait_until(lambda: (run.workspace.path / "starts").exists())
     other = small_model(tmp_path, *PATIENT)
-    with pytest.raises(Busy, match="is being run by process"):
+    with pytest.raises(Busy, match="is working on"):
         other.generate()
     assert other.run() is False
     (run.workspace.path / "go").write_text("0")

@@ -13,7 +13,7 @@ from rompy_hydra.cli.tables import problem_table, table
 from rompy_hydra.compose import app
 from rompy_hydra.compose.composer import Composer
 from rompy_hydra.compose.logging_setup import set_up_logging
-from rompy_hydra.compose.sweeper import SweepOutcome, SweepRequest, merge_outcomes
+from rompy_hydra.compose.sweeper import SweepOutcome, SweepRequest, merge_outcomes, multirun
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, SweepInvalid
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.points import Point
@@ -60,7 +60,7 @@ def run(
         since=since,
     )
     try:
-        outcome = app.multirun(request, overrides)
+        outcome = multirun(request, overrides)
     except SweepInvalid as error:
         return error.exit_code
     except KeyboardInterrupt:

@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from rompy_hydra.compose.build import Built, build_run
 from rompy_hydra.compose.composer import Composed, Composer, parser
 from rompy_hydra.compose.override_parser import in_hydras_terms, parse
-from rompy_hydra.compose.sweeper import SweepOutcome, SweepRequest, merge_outcomes
 from rompy_hydra.compose.yaml_text import yaml_text
 from rompy_hydra.core.execute import preflight
 from rompy_hydra.core.scope import Watch, ignore
@@ -111,21 +110,6 @@ def _check(built: Built) -> None:
 def carry_out(built: Built, watch: Watch = ignore) -> RunRecord | None:
     """Run a prepared plan with its pipeline: the record, or the error of the stage that failed."""
     return drive(built.pipeline.steps(built.plan, watch=watch))
-
-
-def multirun(request: SweepRequest, overrides: Sequence[str]) -> SweepOutcome:
-    """A sweep with the sweeper and the launcher that the configuration chooses."""
-    composer = request.composer
-    composer.hydra.accept = request.accept
-    with composer.explained(overrides):
-        returned = composer.hydra.multirun(
-            composer.config_name, request, list(overrides), with_log_configuration=False
-        )
-    if isinstance(returned, SweepOutcome):
-        return returned
-    if request.batches:
-        return merge_outcomes(request.batches)
-    return SweepOutcome(jobs=[job for batch in returned or [] for job in batch])
 
 
 def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> RunRecord | None:

@@ -102,6 +102,21 @@ def _only(run_point: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]
     return run_point
 
 
+def multirun(request: SweepRequest, overrides: Sequence[str]) -> SweepOutcome:
+    """A sweep with the sweeper and the launcher that the configuration chooses."""
+    composer = request.composer
+    composer.hydra.accept = request.accept
+    with composer.explained(overrides):
+        returned = composer.hydra.multirun(
+            composer.config_name, request, list(overrides), with_log_configuration=False
+        )
+    if isinstance(returned, SweepOutcome):
+        return returned
+    if request.batches:
+        return merge_outcomes(request.batches)
+    return SweepOutcome(jobs=[job for batch in returned or [] for job in batch])
+
+
 def settings(config: DictConfig) -> SweepConfig:
     """The checked `sweep` node of a composed configuration."""
     HydraConfig.instance().set_config(config)

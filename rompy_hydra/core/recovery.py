@@ -34,6 +34,9 @@ def recover(attempt: Attempt) -> None:
         # Nothing counts that came after a stage which is done again.
         again = [stage for stage in attempt.stale if stage != "run" or attempt.recovered is None]
         attempt.reset_from(next(iter(again), None))
+    if not attempt.fresh and "run" in attempt.stale and attempt.recovered is None:
+        # What an earlier start left, also one by hand, is not the exit code of this one.
+        attempt.workspace.forget_exit_code()
     attempt.prepare()
 
 

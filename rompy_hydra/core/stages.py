@@ -93,8 +93,6 @@ def _executed(attempt: Attempt) -> Waiting[Outcome]:
     record.commands = [c if isinstance(c, str) else list(c) for c in backend.commands(plan.model)]
     started = attempt.recovered
     if started is None:
-        if not attempt.fresh:
-            workspace.forget_exit_code()
         # With its key, by which a later driver knows whether the model's result is its own.
         attempt.begin("run", rec.QUEUED if backend.submits else rec.RUNNING, key=plan.key("run"))
         if not record.provenance:

@@ -123,7 +123,8 @@ def _stale_stages(plan: RunPlan, record: RunRecord | None) -> dict[str, str]:
     stale: dict[str, str] = {}
     for stage in plan.stages:
         old = record.stages.get(stage) if record else None
-        key = plan.key(stage)  # also of a new run: a fault in its inputs is found before anything is written
+        # Also for a new run: a fault in its inputs is found before anything is written.
+        key = plan.key(stage)
         if stale and stage != "generate":
             stale[stage] = f"{next(reversed(stale))} is done again"
         elif record is None or old is None or old.state == rec.PENDING:

@@ -19,10 +19,10 @@ from typing import IO, cast
 
 from loguru import logger
 
-from rompy_hydra.core.status import state_of
+from rompy_hydra.core.status import recorded_state
 from rompy_hydra.errors import DamagedRecord, SweepError
 from rompy_hydra.jsonable import Json, json_text, read_json
-from rompy_hydra.sweep.label import named
+from rompy_hydra.sweep.label import is_named
 from rompy_hydra.sweep.sweep_file import locked
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.atomic import write_atomic
@@ -58,7 +58,7 @@ def row_of(label: str, record: RunRecord, state: str | None = None) -> Row:
     return Row(
         label=label,
         state=state or record.state,
-        parameters={key.lstrip("+"): v for key, v in record.parameters.items() if named(key)},
+        parameters={key.lstrip("+"): v for key, v in record.parameters.items() if is_named(key)},
         attempts=record.attempt,
         seconds=round(sum(seconds), 4) if known else None,
         cpu_seconds=cast("float | None", resources.get("cpu_seconds")),
@@ -209,4 +209,4 @@ def earlier_rows(directory: Path, known: Sequence[Container[str]]) -> Iterator[R
             yield Row(name, "damaged", error=str(error))
             continue
         if record is not None:
-            yield row_of(name, record, state_of(workspace, record))
+            yield row_of(name, record, recorded_state(workspace, record))

@@ -1,0 +1,162 @@
+"""Run backends that submit jobs to a queue, and are polled."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from rompy_hydra.sweep.spool import Spool
+
+from rompy_hydra import BackendConfig, BaseConfig, BaseRunBackend, LocalPipelineBackend, ModelRun, RunRecord
+from rompy_hydra.core.execute import execute
+from rompy_hydra.errors import RunError
+from rompy_hydra.jsonable import read_json
+from rompy_hydra.plugins import registry
+from rompy_hydra.process import StopSignal
+from rompy_hydra.run.base import Handle, Job, Outcome, Update
+from rompy_hydra.sweep.config import SweepConfig
+from rompy_hydra.sweep.engine import run_sweep
+from rompy_hydra.sweep.plan import Ready, SweepPlan
+from rompy_hydra.sweep.points import Assignment, Grid
+from rompy_hydra.sweep.preflight import inspect_points
+from rompy_hydra.sweep.results_table import ResultsTable
+from tests.conftest import LIMIT, wait_until
+from tests.plans import plan_of
+from tests.run.contract import Place, RunBackendContract
+from tests.run.queue_backend import QueueConfig
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def installed(tmp_path_factory, monkeypatch):
+    """The queue backend, as an installed package registers it."""
+    site = tmp_path_factory.mktemp("site")
+    metadata = site / "queue_backend-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: queue-backend\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[rompy.run]\nqueue = tests.run.queue_backend:QueueBackend\n"
+    )
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{ROOT}")
+    caches = (registry._points, registry._registered, registry.registered_targets)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+class TestASubmittingBackendKeepsTheContract(RunBackendContract):
+    @pytest.fixture
+    def place(self, installed):
+        return Place("queue", QueueConfig)
+
+
+def queued_run(directory: Path, *commands: str, run_id: str = "queued") -> ModelRun:
+    return ModelRun(run_id=run_id, output_dir=directory, config=BaseConfig(commands=commands))
+
+
+def test_a_run_is_queued_and_then_running(tmp_path):
+    run = queued_run(tmp_path, "true")
+    states: list[str] = []
+
+    def watch(state):
+        states.append(state)
+        if state in ("queued", "running"):
+            assert RunRecord.load(run.workspace).state == state
+
+    record = execute(plan_of(run, backend=QueueConfig(queued=0.2)), watch=watch)
+    assert record.state == "completed"
+    assert states[:4] == ["generating", "queued", "running", "checking"]
+
+
+def test_a_queued_job_is_cancelled_by_an_interrupt(tmp_path):
+    run = queued_run(tmp_path, "touch ran")
+    stop = StopSignal()
+    ended: list[str] = []
+
+    def work():
+        try:
+            execute(plan_of(run, backend=QueueConfig(queued=3600)), stop=stop)
+        except KeyboardInterrupt:
+            ended.append("interrupted")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    wait_until(lambda: run.workspace.record.exists() and RunRecord.load(run.workspace).backend_facts)
+    stop.set()
+    worker.join(LIMIT)
+    stop.close()
+    assert ended == ["interrupted"]
+    assert RunRecord.load(run.workspace).state == "interrupted"
+
+
+class HeldBackend(BaseRunBackend):
+    """Holds all submitted jobs until `count` of them are there; then all have ended."""
+
+    name: ClassVar[str] = "held"
+    config_class = BackendConfig
+    poll_seconds = 0.01
+
+    def __init__(self, count: int) -> None:
+        super().__init__(BackendConfig())
+        self.count = count
+        self.most_held = 0
+        self.most_threads = 0
+        self.refusals = 3
+
+    def submit(self, job: Job) -> Handle:
+        return Handle(self, job, {"job": job.run_id})
+
+    def poll(self, handles: Sequence[Handle]) -> Mapping[Handle, Update]:
+        self.most_held = max(self.most_held, len(handles))
+        self.most_threads = max(self.most_threads, threading.active_count())
+        if self.refusals:
+            self.refusals -= 1
+            raise RunError("the controller does not answer")
+        ready = self.most_held == self.count
+        return {handle: Outcome(0, 1.0) for handle in handles} if ready else {}
+
+    def cancel(self, handle: Handle) -> None:
+        raise AssertionError("nothing is to be cancelled here")
+
+
+class Silent:
+    live = False
+
+    def begin(self, plan, preflight): ...
+    def state(self, label, state): ...
+    def finished(self, row): ...
+    def stopping(self): ...
+    def end(self): ...
+
+
+def test_a_sweep_holds_5000_submitted_runs_with_fewer_than_ten_threads(tmp_path):
+    count = 5000
+    backend = HeldBackend(count)
+    axis = [(Assignment("x", number, f"x={number}"),) for number in range(count)]
+
+    def build(label: bytes) -> Ready:
+        run = queued_run(tmp_path / "sweep", "true", run_id=label.decode())
+        return Ready(plan_of(run, backend=backend), LocalPipelineBackend(stages=("generate", "run")))
+
+    config = SweepConfig(name="sweep", directory=tmp_path)
+    plan = SweepPlan(config, Grid((axis,)), lambda point: point.label.encode(), build, workers=2)
+    before = threading.active_count()
+    spool = Spool()
+    preflight = inspect_points(plan, spool)
+    config.path.mkdir()
+    summary = run_sweep(plan, preflight, spool, Silent(), ResultsTable(config.path, spool))
+    spool.close()
+    assert backend.most_held == count
+    assert backend.most_threads - before < 10
+    assert summary.counts == {"pending": count}  # no postprocessing was asked for
+    last = read_json((config.path / f"x={count - 1}" / "run.json").read_bytes())
+    assert last["stages"]["run"]["state"] == "completed"
+    assert last["backend_facts"] == {"job": f"x={count - 1}"}
