@@ -26,7 +26,7 @@ from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.models.inputs import Input
 from rompy_hydra.plugins.configured import ChosenBackend
 from rompy_hydra.postprocess.base import normalise_answer
-from rompy_hydra.provenance import look_up
+from rompy_hydra.provenance import collect_in_background
 from rompy_hydra.run.base import Outcome, check_success, error_with_log
 from rompy_hydra.run.local import LocalRunBackend
 from rompy_hydra.workspace import EVERYTHING, METRICS, Workspace
@@ -154,7 +154,7 @@ def _execute(attempt: Attempt, chosen: ChosenBackend) -> Outcome:
     if chosen.backend is None:
         return _plain(task.model_run, workspace, chosen)
     if not record.provenance:
-        look_up(task.origin.config_dir)  # while the model runs
+        collect_in_background(task.origin.config_dir)  # while the model runs
     job = attempt.job or chosen.backend.job(task.model_run, workspace, task.stop, attempt.report)
     return chosen.backend.carry_out(job, task.model_run)
 

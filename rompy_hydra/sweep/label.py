@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from rompy_hydra.redaction import is_secret, may_be_told
+from rompy_hydra.redaction import is_secret, may_be_shown
 
 # What says where and how, and not what: it is no part of a run's name.
 NOT_IN_LABELS = {"pipeline", "site", "overwrite", "output_dir", "run_id", "log_level"}
@@ -34,7 +34,7 @@ def shown(key: str, value: object) -> tuple[str, str] | None:
     """An override as a label shows it: its key, and its value as a text; None if it is no part of it."""
     if not named(key):
         return None
-    text = _text(value) if may_be_told(key, value) else f"~{_hash(str(value))}"
+    text = _text(value) if may_be_shown(key, value) else f"~{_hash(str(value))}"
     return key.lstrip("+"), text
 
 
