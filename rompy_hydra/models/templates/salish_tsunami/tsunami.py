@@ -300,9 +300,7 @@ def check_water(domain: anuga.Domain, given: Parameters, first_volume: float) ->
     gain = domain.get_water_volume() - first_volume
     missing = gain - domain.get_boundary_flux_integral()
     if abs(missing) > 1e-9 * first_volume:
-        raise UnsoundRun(
-            f"the volume of water is not conserved: {missing:+.3g} m3 after {hours:.2f} h"
-        )
+        raise UnsoundRun(f"the volume of water is not conserved: {missing:+.3g} m3 after {hours:.2f} h")
 
 
 def simulate(
