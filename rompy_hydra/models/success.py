@@ -89,11 +89,7 @@ class SuccessChecks(BaseModel):
 def _check_exists(workspace: Workspace, glob: str) -> Check:
     found = _find(workspace, glob)
     empty = [name for name, size in found if size == 0]
-    message = "found"
-    if not found:
-        message = f"{glob} was not written"
-    elif empty:
-        message = f"{empty[0]} is empty"
+    message = f"{empty[0]} is empty" if empty else "found" if found else f"{glob} was not written"
     return Check("must_exist", glob, bool(found) and not empty, message)
 
 

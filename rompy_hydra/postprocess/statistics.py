@@ -39,11 +39,8 @@ class RunningStatistics:
 
     def add_values(self, cells: int, valid: Sequence[float]) -> None:
         """Add the valid values among a number of `cells`."""
-        if valid:
-            mean = math.fsum(number / len(valid) for number in valid)
-            self.add(cells, len(valid), min(valid), mean, max(valid))
-        else:
-            self.add(cells, 0, 0.0, 0.0, 0.0)
+        mean = math.fsum(number / len(valid) for number in valid)
+        self.add(cells, len(valid), min(valid, default=0.0), mean, max(valid, default=0.0))
 
     def results(self) -> dict[str, float]:
         """The statistics by name; those without a finite value are left out."""

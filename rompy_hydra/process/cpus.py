@@ -28,23 +28,15 @@ def _cgroup_quota() -> float | None:
     group = next((line[3:].strip("/") for line in lines if line.startswith("0::")), "")
     # The limit of a parent group applies to its children as well.
     directories = [_CGROUPS / group, *(_CGROUPS / group).parents]
-    quotas = [_quota_v2(each / "cpu.max") for each in directories if each.is_relative_to(_CGROUPS)]
-    quotas.append(_quota_v1(_CGROUPS / "cpu"))
-    return min((quota for quota in quotas if quota), default=None)
+    quotas = [_quota(each / "cpu.max") for each in directories if each.is_relative_to(_CGROUPS)]
+    quotas.append(_quota(_CGROUPS / "cpu/cpu.cfs_quota_us", _CGROUPS / "cpu/cpu.cfs_period_us"))
+    return min((quota for quota in quotas if quota > 0), default=None)
 
 
-def _quota_v2(path: Path) -> float | None:
+def _quota(*paths: Path) -> float:
+    """CPUs per period; 0 or less if there is no limit ("max" in version 2, -1 in version 1)."""
     try:
-        quota, period = path.read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
+        quota, period = " ".join(path.read_text() for path in paths).split()
+        return int(quota) / int(period)
     except (OSError, ValueError):
-        return None
-
-
-def _quota_v1(directory: Path) -> float | None:
-    try:
-        quota = int((directory / "cpu.cfs_quota_us").read_text())
-        period = int((directory / "cpu.cfs_period_us").read_text())
-        return quota / period if quota > 0 else None
-    except (OSError, ValueError):
-        return None
+        return 0.0

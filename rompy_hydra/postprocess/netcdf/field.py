@@ -44,7 +44,7 @@ def has_values(field: Field) -> bool:
     return bool(np.isfinite(values).any())
 
 
-def triangulate(faces: Floats, begin: float, known: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+def triangulate(faces: Floats | Ints, begin: float, known: NDArray[np.bool_]) -> tuple[Ints, Ints]:
     """Divide the faces of a mesh into triangles; returns these and the face index of each.
 
     `faces` has the shape (faces, corners), numbers nodes from `begin`, and is NaN for unused corners.
@@ -83,12 +83,11 @@ def grid_as_mesh(field: Field) -> Field:
     rows, columns = field.values.shape
     number = np.arange(rows * columns).reshape(rows, columns)
     x, y = np.meshgrid(field.x, field.y) if field.x.ndim == 1 else (field.x, field.y)
-    known = np.isfinite(x) & np.isfinite(y)
-    quad = [each.ravel() for each in (number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1])]
-    complete = np.logical_and.reduce([known.ravel()[corner] for corner in quad])
-    a, b, c, d = (corner[complete] for corner in quad)
-    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
-    x, y = (np.where(known, each, np.nanmean(each)).ravel() for each in (x, y))
+    known = (np.isfinite(x) & np.isfinite(y)).ravel()
+    corners = (number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1])
+    cells = np.stack([each.ravel() for each in corners], axis=1)
+    triangles, _ = triangulate(cells[known[cells].all(axis=1)], 0, known)
+    x, y = (np.where(known, each.ravel(), np.nanmean(each)) for each in (x, y))
     bed = None if field.bed is None else field.bed.ravel()
     return replace(field, x=x, y=y, values=field.values.ravel(), bed=bed, triangles=triangles)
 
