@@ -1,26 +1,26 @@
-"""Every exception that rompy_hydra raises, so that a caller can catch one or all of them.
+"""All exceptions that rompy_hydra raises, with one base class to catch them all.
 
 ::
 
     RompyHydraError
     ├── ConfigError        the configuration or the usage is wrong (also a ValueError)
     │   └── InvalidConfig  ... with a list of all problems
-    │       └── SweepInvalid  ... of all points of a sweep
+    │       └── SweepInvalid  ... in all points of a sweep
     ├── PluginError        a plugin is unknown, broken or ambiguous
-    ├── GenerateError      the inputs of a run could not be made
+    ├── GenerateError      the inputs of a run could not be generated
     ├── RunError           a run could not be started, or was lost
-    │   ├── Busy           ... because another driver works on it
+    │   ├── Busy           ... because another driver is working on it
     │   ├── EngineUnavailable  ... because the container engine does not answer
-    │   └── RunLost        ... while its model may still run
-    ├── ModelFailed        the model was started, then failed
-    │   └── ModelTimedOut  ... because its time was up (also a TimeoutError)
+    │   └── RunLost        ... although its model may still be running
+    ├── ModelFailed        the model started, then failed
+    │   └── ModelTimedOut  ... because it exceeded its time limit (also a TimeoutError)
     ├── PostprocessError   the outputs could not be processed
     ├── PipelineFailed     a pipeline plugin reported a failure
     ├── DamagedRecord      a run record cannot be read
     └── SweepError         a sweep as a whole cannot continue
 
-Each message says what happened, to what, and what to do next. `exit_code` is what the command line
-answers: 2 where the user's input is wrong, 1 where a run failed.
+Each message says what happened, what it affects, and what to do next. `exit_code` is the exit code of the
+command line: 2 if the user's input is wrong, 1 if a run failed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ INTERRUPTED_EXIT_CODE = 130
 
 
 class RompyHydraError(Exception):
-    """Base of all errors of this package."""
+    """Base class of all exceptions of this package."""
 
     exit_code = 1
 
@@ -48,7 +48,7 @@ class ConfigError(RompyHydraError, ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a configuration: where, what value, why, and what would be right."""
+    """One problem in a configuration: the path, the value, the reason, and a hint to fix it."""
 
     path: str
     value: object
@@ -65,41 +65,41 @@ NO_VALUE = object()
 
 
 def shortened(value: object) -> str:
-    """A value as a message shows it."""
+    """A value for a message, truncated if it is long."""
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."
 
 
 class InvalidConfig(ConfigError):
-    """A configuration with problems; `problems` holds them all."""
+    """An invalid configuration; `problems` lists everything that is wrong."""
 
     def __init__(self, found: Sequence[Problem]) -> None:
         self.problems = list(found)
         count = len(self.problems)
-        head = "the configuration is wrong" if count == 1 else f"{count} problems in the configuration"
-        super().__init__("\n".join([f"{head}:", *(f"  {problem}" for problem in self.problems)]))
+        head = f"{count} problem{'s' * (count != 1)} in the configuration:"
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
 
 
 class SweepInvalid(InvalidConfig):
-    """Points of a sweep are invalid; nothing was started."""
+    """Some points of a sweep are invalid; nothing was started."""
 
 
 class PluginError(RompyHydraError):
-    """A plugin is unknown, cannot be imported, or its name is ambiguous."""
+    """A plugin is unknown, cannot be imported, or has an ambiguous name."""
 
     exit_code = 2
 
 
 class GenerateError(RompyHydraError):
-    """The inputs of a run could not be made."""
+    """The inputs of a run could not be generated."""
 
 
 class RunError(RompyHydraError):
-    """A run could not be started, or its driver was lost."""
+    """A run could not start, or its driver was lost."""
 
 
 class Busy(RunError):
-    """Another living driver works on this run."""
+    """Another driver is working on this run."""
 
 
 class EngineUnavailable(RunError):
@@ -107,15 +107,15 @@ class EngineUnavailable(RunError):
 
 
 class RunLost(RunError):
-    """The driver lost sight of a model that may still run; the next start looks for it."""
+    """The driver lost contact with a model that may still be running; the next start searches for it."""
 
 
 class ModelFailed(RompyHydraError):
-    """The model was started and failed: its exit code, or one of its success checks."""
+    """The model started and failed, by its exit code or one of its success checks."""
 
 
 class ModelTimedOut(ModelFailed, TimeoutError):
-    """The model was ended because its time limit was reached."""
+    """The model exceeded its time limit and was stopped."""
 
 
 class PostprocessError(RompyHydraError):
@@ -131,15 +131,15 @@ class PipelineFailed(RompyHydraError):
 
 
 class DamagedRecord(RompyHydraError):
-    """A `run.json` that cannot be read; it is left unchanged."""
+    """A run record (`run.json`) cannot be read; the file is left unchanged."""
 
 
 class SweepError(RompyHydraError):
-    """A sweep as a whole could not go on."""
+    """A sweep as a whole cannot continue."""
 
 
 def closest(name: str, choices: Iterable[str]) -> str:
-    """The hint for a wrong name: the closest valid one and the whole choice, or nothing.
+    """A hint for an unknown name: the closest valid name and all choices; empty without choices.
 
     >>> closest("locl", ["local", "docker"])
     "Did you mean 'local'? Choices: docker, local."
@@ -148,7 +148,7 @@ def closest(name: str, choices: Iterable[str]) -> str:
     if not names:
         return ""
     by_lower = {choice.lower(): choice for choice in names}
-    # A beginning is closer than any likeness; of two letters one may be wrong.
+    # A prefix beats any similarity; in very short names, half of the letters may differ.
     near = [choice for choice in sorted(by_lower, key=len) if name and choice.startswith(name.lower())]
     near = near or difflib.get_close_matches(
         name.lower(), by_lower, n=1, cutoff=0.6 if len(name) > 3 else 0.5

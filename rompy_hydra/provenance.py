@@ -1,4 +1,4 @@
-"""Pure facts about where a run comes from: code, versions, machine, files, configuration."""
+"""Facts about the origin of a run: git commit, package versions, machine."""
 
 from __future__ import annotations
 
@@ -15,26 +15,17 @@ from pathlib import Path
 
 from rompy_hydra.jsonable import Json
 
-# What decides about the numbers of a run, beside the model itself; each only if it is installed.
-_PACKAGES: tuple[str, ...] = (
-    "rompy-hydra",
-    "hydra-core",
-    "omegaconf",
-    "pydantic",
-    "jinja2",
-    "docker",
-    "numpy",
-)
-_PACKAGES += ("xarray", "netCDF4", "matplotlib", "anuga", "rompy")
+# Packages that can influence the results of a run; those that are not installed are left out.
+_PACKAGES = ["rompy-hydra", "hydra-core", "omegaconf", "pydantic", "jinja2", "docker", "numpy", "xarray"]
+_PACKAGES += ["netCDF4", "matplotlib", "anuga", "rompy"]
 
-
-_looking_up = threading.Lock()
+_LOCK = threading.Lock()
 
 
 def git_facts(directory: Path) -> dict[str, Json]:
-    """Commit of the repository that `directory` lies in, and whether its tree was dirty.
+    """The commit of the git repository that contains `directory`, and whether its tree is dirty.
 
-    Empty where there is no repository, no commit or no git.
+    Empty without a repository, a commit or git.
     """
     try:
         answer = subprocess.run(
@@ -61,11 +52,11 @@ def git_facts(directory: Path) -> dict[str, Json]:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of the installed packages that a result can depend on."""
+    """Versions of the installed packages that can influence a result."""
     found = {}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            # By the line itself: the whole of the metadata is parsed as an e-mail otherwise.
+            # Only the line: `importlib.metadata.version` parses the entire metadata as an e-mail.
             text = importlib.metadata.distribution(name).read_text("METADATA") or ""
             line = re.search(r"^Version: *(.+)$", text, re.MULTILINE)
             found[name] = line[1].strip() if line else importlib.metadata.version(name)
@@ -73,17 +64,17 @@ def versions() -> dict[str, str]:
 
 
 def provenance(config_dir: Path) -> dict[str, Json]:
-    """Everything about the origin of a run of this process; `config_dir`: where its configs lie.
+    """The origin of the runs of this process, with the git state of `config_dir`.
 
-    Looked up once. Another thread that asks meanwhile waits for the answer.
+    Collected once. A thread that calls it meanwhile waits for the result.
     """
-    with _looking_up:
+    with _LOCK:
         return _provenance(config_dir)
 
 
 @functools.cache
-def look_up(config_dir: Path) -> None:
-    """Have it looked up by another thread, once: git may take its time."""
+def collect_in_background(config_dir: Path) -> None:
+    """Collect the provenance in another thread, once, because git may be slow."""
     threading.Thread(target=provenance, args=(config_dir,), daemon=True).start()
 
 

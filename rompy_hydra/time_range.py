@@ -1,4 +1,4 @@
-"""The period that a run simulates."""
+"""The simulated period of a run."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ _ISO = re.compile(
     r"(?:T(?:(?P<h>[\d.]+)H)?(?:(?P<M>[\d.]+)M)?(?:(?P<s>[\d.]+)S)?)?"
 )
 
-
 _T = TypeVar("_T")
 
 
 def parse_duration(value: object) -> timedelta:
     """A duration from `1h`, `15M`, `2d`, `30s`, `1w`, ISO 8601 (`PT1H`) or a timedelta.
 
-    Raises ValueError for anything else, also for numbers: a bare number has no unit, and an
-    unquoted YAML `1:30` arrives here as the number 90.
+    Raises ValueError for anything else, including numbers: they have no unit, and YAML turns an
+    unquoted `1:30` into the number 90.
     """
     if isinstance(value, timedelta):
         return value
@@ -47,14 +46,14 @@ def parse_duration(value: object) -> timedelta:
         try:
             return timedelta(seconds=sum(float(n) * _UNIT_SECONDS[u] for u, n in parts.items() if n))
         except ValueError:
-            pass  # such as 'PT1.2.3S': told below, with the forms that are valid
+            pass  # such as 'PT1.2.3S': reported below, with the valid forms
         except OverflowError:
-            raise ValueError(f"'{value}' is longer than any time range can be") from None
+            raise ValueError(f"'{value}' exceeds the longest possible time range") from None
     raise ValueError(f"'{value}' is not a duration; write '1h', '15M', '2d', '30s' or 'PT1H'")
 
 
 def parse_time(value: object) -> datetime:
-    """A point in time from ISO 8601 text, a date or a datetime; with an offset it is moved to UTC."""
+    """A point in time from ISO 8601 text, a date or a datetime; converted to UTC if it has an offset."""
     if isinstance(value, datetime):
         time = value
     elif isinstance(value, date):
@@ -72,11 +71,11 @@ def parse_time(value: object) -> datetime:
     try:
         return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
     except OverflowError:
-        raise ValueError(f"{time.isoformat()} is outside of the years 1 to 9999 in UTC") from None
+        raise ValueError(f"{time.isoformat()} is outside the years 1 to 9999 in UTC") from None
 
 
-def _parsed(parse: Callable[[object], _T], given: dict[str, object], key: str) -> _T | None:
-    """A field's value, None if it is not given; the error names the field."""
+def _parse_field(parse: Callable[[object], _T], given: dict[str, object], key: str) -> _T | None:
+    """The value of a field, None if it is not given; the error names the field."""
     if key not in given:
         return None
     try:
@@ -92,7 +91,7 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 class TimeRange(BaseModel):
     """Start and end of the simulated period (UTC) and the interval between outputs.
 
-    Any two of `start`, `end` and `duration` give the third; all three must agree.
+    Two of `start`, `end` and `duration` determine the third. If all three are given, they must agree.
 
     >>> TimeRange(start="2024-01-01", duration="6h").end
     datetime.datetime(2024, 1, 1, 6, 0)
@@ -107,12 +106,12 @@ class TimeRange(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _third_from_two(cls, data: object) -> object:
+    def _derive_third(cls, data: object) -> object:
         if not isinstance(data, dict):
             return data
         given = {k: v for k, v in data.items() if v is not None}
-        start, end = _parsed(parse_time, given, "start"), _parsed(parse_time, given, "end")
-        duration = _parsed(parse_duration, given, "duration")
+        start, end = (_parse_field(parse_time, given, key) for key in ("start", "end"))
+        duration = _parse_field(parse_duration, given, "duration")
         try:
             if start is not None and end is not None:
                 given.setdefault("duration", end - start)
@@ -123,11 +122,11 @@ class TimeRange(BaseModel):
             else:
                 raise ValueError("needs two of start, end and duration")
         except OverflowError:
-            raise ValueError(f"a duration of {duration} leads beyond the years 1 to 9999") from None
+            raise ValueError(f"a duration of {duration} reaches beyond the years 1 to 9999") from None
         return given
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> TimeRange:
+    def _check_consistency(self) -> TimeRange:
         if self.end == self.start:
             raise ValueError(f"starts and ends at the same time ({self.start.isoformat()})")
         if self.end < self.start:
@@ -143,6 +142,6 @@ class TimeRange(BaseModel):
 
     @property
     def times(self) -> list[datetime]:
-        """The output times: from `start` in steps of `interval`, `end` included where a step meets it."""
+        """Output times from `start` in steps of `interval`, including `end` if it falls on a step."""
         steps = self.duration // self.interval
         return [self.start + step * self.interval for step in range(steps + 1)]

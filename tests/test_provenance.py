@@ -21,7 +21,7 @@ def repository(tmp_path):
     return tmp_path, git
 
 
-def test_a_commit_and_a_clean_tree_are_told_from_any_directory_below(repository):
+def test_commit_and_clean_tree_are_reported_from_any_subdirectory(repository):
     directory, git = repository
     (directory / "conf").mkdir()
     (directory / "conf" / "a.yaml").write_text("a: 1\n")
@@ -47,14 +47,14 @@ def test_a_tree_with_any_change_is_dirty(repository, change):
     assert git_facts(directory)["git_dirty"] is True
 
 
-def test_nothing_is_told_without_a_repository_a_commit_or_a_directory(repository, tmp_path_factory):
+def test_no_facts_without_a_repository_a_commit_or_a_directory(repository, tmp_path_factory):
     directory, _git = repository
     assert git_facts(directory) == {}
     assert git_facts(tmp_path_factory.mktemp("plain")) == {}
     assert git_facts(directory / "missing") == {}
 
 
-def test_looking_leaves_the_repository_as_it_is(repository):
+def test_collecting_facts_leaves_the_repository_unchanged(repository):
     directory, git = repository
     (directory / "a.yaml").write_text("a: 1\n")
     git("add", ".")
@@ -64,19 +64,19 @@ def test_looking_leaves_the_repository_as_it_is(repository):
     assert not (directory / ".git" / "index.lock").exists()
 
 
-def test_the_origin_of_a_run_names_machine_python_and_packages(tmp_path):
+def test_provenance_includes_machine_python_and_packages(tmp_path):
     found = provenance(tmp_path)
     assert {"config_dir", "packages", "python", "host", "platform", "cpus", "user"} <= set(found)
     assert {"rompy-hydra", "hydra-core", "pydantic"} <= set(found["packages"])
 
 
-def test_a_hash_of_json_does_not_depend_on_the_order_of_keys_but_on_everything_else():
+def test_the_hash_of_json_ignores_only_the_order_of_keys():
     assert hash_json({"a": 1, "b": [1, 2]}) == hash_json({"b": [1, 2], "a": 1})
     others = [{"a": 1, "b": [2, 1]}, {"a": "1", "b": [1, 2]}, {"a": 1}, {"a": 1, "b": [1, 2], "c": None}]
     assert len({hash_json(each) for each in others}) == 4
 
 
-def test_the_hash_of_a_file_follows_its_content(tmp_path):
+def test_the_hash_of_a_file_depends_on_its_content(tmp_path):
     path = tmp_path / "a"
     path.write_text("one")
     first = hash_file(path)

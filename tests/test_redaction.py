@@ -20,11 +20,11 @@ def test_names_of_secrets_are_recognised(name):
 
 
 @pytest.mark.parametrize("name", ["friction", "OMP_NUM_THREADS", "PATH", "keyword", "wave_height"])
-def test_other_names_are_no_secrets(name):
+def test_other_names_are_not_secrets(name):
     assert not is_secret(name)
 
 
-def test_values_of_environments_and_secrets_are_hidden_at_any_depth_and_nothing_else():
+def test_only_secrets_and_values_of_environments_are_hidden_at_any_depth():
     config = {
         "model": {
             "env": {"A": "1"},
@@ -66,7 +66,7 @@ def test_overrides_are_stored_without_secrets(override, stored):
     assert redacted_override(override) == stored
 
 
-def test_only_secret_variables_are_left_out_of_what_tells_runs_apart():
+def test_only_secret_variables_do_not_distinguish_runs():
     one = {
         "env": {"TOKEN": "a", "THREADS": "1"},
         "parameters": {"author": "x"},
@@ -89,7 +89,7 @@ trees = st.recursive(
 @given(trees)
 @example({"parameters": {"env": [{"A": "hush"}]}})
 @example({"env": [1, [{"A": "hush"}]]})
-def test_what_is_said_to_hide_nothing_is_stored_as_it_is(tree):
+def test_values_reported_to_hide_nothing_are_stored_unchanged(tree):
     if not may_hide(canonical_json(tree)):
         assert redacted(tree) == without_secrets(tree) == tree
 

@@ -28,26 +28,26 @@ from rompy_hydra.time_range import parse_duration, parse_time
         ("PT0.5S", 0.5),
     ],
 )
-def test_short_and_iso_durations_are_understood(text, seconds):
+def test_short_and_iso_durations_are_parsed(text, seconds):
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
     "text", ["", "1", "h", "1y", "1 month", "P", "PT", "P1Y", "PT1.2.3S", "-1h", "1h30", "x"]
 )
-def test_what_is_no_duration_is_refused_with_the_forms_that_are(text):
+def test_an_invalid_duration_is_refused_with_the_valid_forms(text):
     with pytest.raises(ValueError, match="is not a duration; write '1h'"):
         parse_duration(text)
 
 
 @pytest.mark.parametrize("number", [90, 5400, 1.5, True, 0])
-def test_a_bare_number_is_no_duration_since_yaml_makes_numbers_of_unquoted_times(number):
+def test_a_number_is_not_a_duration_because_yaml_turns_unquoted_times_into_numbers(number):
     with pytest.raises(ValueError, match=r"has no unit.*put it in quotes"):
         parse_duration(number)
 
 
 @pytest.mark.parametrize("value", [None, [1], {"hours": 1}])
-def test_other_types_are_no_duration(value):
+def test_values_of_other_types_are_not_durations(value):
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(value)
 
@@ -67,31 +67,31 @@ def test_other_types_are_no_duration(value):
         (datetime(2024, 1, 31, 6, tzinfo=timezone(timedelta(hours=-3))), datetime(2024, 1, 31, 9)),
     ],
 )
-def test_times_are_understood_and_moved_to_utc(value, expected):
+def test_times_are_parsed_and_converted_to_utc(value, expected):
     assert parse_time(value) == expected
 
 
 @pytest.mark.parametrize("value", ["yesterday", "2024-13-01", "2024-02-30", "", "31.1.2024"])
-def test_what_is_no_time_is_refused(value):
+def test_an_invalid_time_is_refused(value):
     with pytest.raises(ValueError, match="is not a time; write"):
         parse_time(value)
 
 
 @pytest.mark.parametrize("value", [20240131, 1.5, None])
-def test_a_number_is_no_time_and_the_message_tells_why_it_became_one(value):
+def test_a_number_is_not_a_time_and_the_message_explains_the_missing_quotes(value):
     with pytest.raises(ValueError, match="in quotes"):
         parse_time(value)
 
 
-def test_any_two_of_start_end_and_duration_give_the_third():
-    whole = TimeRange(start="2024-01-01", end="2024-01-02", duration="1d")
-    assert TimeRange(start="2024-01-01", end="2024-01-02") == whole
-    assert TimeRange(start="2024-01-01", duration="24h") == whole
-    assert TimeRange(end="2024-01-02", duration="P1D") == whole
-    assert whole.interval == timedelta(hours=1)
+def test_two_of_start_end_and_duration_determine_the_third():
+    complete = TimeRange(start="2024-01-01", end="2024-01-02", duration="1d")
+    assert TimeRange(start="2024-01-01", end="2024-01-02") == complete
+    assert TimeRange(start="2024-01-01", duration="24h") == complete
+    assert TimeRange(end="2024-01-02", duration="P1D") == complete
+    assert complete.interval == timedelta(hours=1)
 
 
-def test_null_counts_as_not_given_as_in_a_yaml_file_with_all_fields():
+def test_null_counts_as_not_given():
     period = TimeRange(start="2024-01-01", end=None, duration="6h", interval="30M")
     assert period.end == datetime(2024, 1, 1, 6)
 
@@ -111,39 +111,39 @@ def test_null_counts_as_not_given_as_in_a_yaml_file_with_all_fields():
         ({"start": "2024-01-01", "duration": 90}, "has no unit"),
         ({"start": 20240101, "duration": "1h"}, "is not a time"),
         ({"start": "2024-01-01", "duration": "1h", "step": "1h"}, "step"),
-        # Beyond what a date can be: a message, not an OverflowError.
+        # Beyond the range of dates: a message instead of an OverflowError.
         ({"start": "2024-01-01", "duration": "9999999d"}, "beyond the years"),
         ({"end": "2024-01-01", "duration": "9999999d"}, "beyond the years"),
-        ({"start": "2024-01-01", "duration": "99999999999999d"}, "longer than any"),
+        ({"start": "2024-01-01", "duration": "99999999999999d"}, "exceeds the longest"),
         ({"start": "2024-01-01", "end": "2024-01-02", "duration": "9999999d"}, "contradict"),
-        ({"start": "0001-01-01T00:00+05:00", "duration": "1h"}, "outside of the years"),
+        ({"start": "0001-01-01T00:00+05:00", "duration": "1h"}, "outside the years"),
     ],
 )
-def test_a_period_that_makes_no_sense_is_refused_with_the_reason(fields, message):
+def test_an_inconsistent_period_is_refused_with_the_reason(fields, message):
     with pytest.raises(ValidationError, match=message):
         TimeRange(**fields)
 
 
-def test_output_times_go_from_the_start_in_steps_to_the_end():
+def test_output_times_run_from_start_to_end_in_steps():
     period = TimeRange(start="2024-01-01", duration="3h")
     assert [time.hour for time in period.times] == [0, 1, 2, 3]
     uneven = TimeRange(start="2024-01-01", duration="5h", interval="2h")
     assert [time.hour for time in uneven.times] == [0, 2, 4]
 
 
-def test_output_times_are_exact_for_intervals_that_binary_fractions_cannot_express():
+def test_output_times_are_exact_for_intervals_without_an_exact_binary_fraction():
     period = TimeRange(start="2024-01-01", duration="0.3s", interval="0.1s")
     assert len(period.times) == 4
     assert period.times[-1] == period.end
 
 
-def test_a_period_survives_the_way_to_json_and_back():
+def test_a_period_survives_a_round_trip_through_json():
     period = TimeRange(start="2024-01-01T06:00", duration="90M", interval="PT10M")
     assert TimeRange.model_validate(period.model_dump(mode="json")) == period
     assert TimeRange.model_validate_json(period.model_dump_json()) == period
 
 
-def test_a_period_cannot_be_changed():
+def test_a_period_is_immutable():
     period = TimeRange(start="2024-01-01", duration="1h")
     with pytest.raises(ValidationError, match="frozen"):
         period.start = datetime(2025, 1, 1)

@@ -14,7 +14,7 @@ from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed, Postproc
 from rompy_hydra.jsonable import plain
 from rompy_hydra.models.inputs import Input
 from rompy_hydra.postprocess.base import normalise_answer
-from rompy_hydra.provenance import look_up
+from rompy_hydra.provenance import collect_in_background
 from rompy_hydra.run.base import Handle, Outcome
 from rompy_hydra.run.handle import Waiting, outcome_of
 from rompy_hydra.run.local import LocalRunBackend
@@ -96,7 +96,7 @@ def _executed(attempt: Attempt) -> Waiting[Outcome]:
         # With its key, by which a later driver knows whether the model's result is its own.
         attempt.begin("run", rec.QUEUED if backend.submits else rec.RUNNING, key=plan.key("run"))
         if not record.provenance:
-            look_up(plan.origin.config_dir)  # while the model runs
+            collect_in_background(plan.origin.config_dir)  # while the model runs
         job = attempt.job or backend.job(plan.spec, plan.model, workspace, attempt.stop, attempt.report)
         started = backend.start(job)
         if isinstance(started, Handle):

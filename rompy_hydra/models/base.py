@@ -1,4 +1,4 @@
-"""What every model configuration has: files to stage, commands, environment, checks of success."""
+"""The base of all model configurations: input files, commands, environment, success checks."""
 
 from __future__ import annotations
 
@@ -17,30 +17,28 @@ from pydantic import (
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.jsonable import Json, json_text, plain
 from rompy_hydra.models.inputs import Input, RunFacts
-from rompy_hydra.models.success import Glob, SuccessChecks
+from rompy_hydra.models.success import SuccessChecks
+from rompy_hydra.workspace.globs import Glob
 from rompy_hydra.workspace.script import Env
 
 
-def _command(value: object) -> object:
-    if isinstance(value, bool) or (
-        isinstance(value, list | tuple) and any(isinstance(p, bool) for p in value)
-    ):
-        raise ValueError("a word such as true or no is no text in YAML: put it in quotes ('true')")
-    if isinstance(value, str) and not value.strip():
+def _normalise_command(value: object) -> object:
+    parts = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(part, bool) for part in parts):
+        raise ValueError("YAML reads words such as true and no as booleans: put them in quotes ('true')")
+    if not parts or not str(parts[0]).strip():
         raise ValueError("a command must not be empty")
-    if isinstance(value, list | tuple):
-        if not value or not str(value[0]).strip():
-            raise ValueError("a command must not be empty")
-        # Numbers are welcome as arguments: [mpirun, -n, 4, swan.exe]
-        return [str(part) if isinstance(part, int | float) else part for part in value]
-    return value
+    if parts is not value:
+        return value
+    # Arguments may be numbers: [mpirun, -n, 4, swan.exe]
+    return [str(part) if isinstance(part, int | float) else part for part in parts]
 
 
-CommandField = Annotated[str | list[str], BeforeValidator(_command)]
+CommandField = Annotated[str | list[str], BeforeValidator(_normalise_command)]
 
 
 class StagedFile(BaseModel):
-    """A file that goes into the workspace: copied, or linked where it is too large to copy."""
+    """A file that is copied into the workspace, or linked if it is too large to copy."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,6 +47,7 @@ class StagedFile(BaseModel):
     link: bool = False
 
     def as_input(self) -> Input:
+        """The file as an input of a run; GenerateError if it does not exist."""
         source = Path(self.source).expanduser().absolute()
         if not source.is_file():
             what = "is a directory" if source.is_dir() else "does not exist"
@@ -56,24 +55,24 @@ class StagedFile(BaseModel):
         return Input(self.target or source.name, source=source, link=self.link)
 
 
-def _staged(value: object) -> object:
+def _from_source(value: object) -> object:
     return {"source": value} if isinstance(value, str) else value
 
 
 class BaseConfig(BaseModel):
-    """A model configuration: plain, frozen data. By itself it renders nothing and runs nothing.
+    """A model configuration: plain, frozen data. By itself, it renders nothing and runs nothing.
 
     A subclass adds parameters as fields and a `template_dir`, or overrides `inputs`.
-    `commands` are shell lines or argument lists, run in order in the workspace.
+    `commands` are shell lines or lists of arguments; they run in order in the workspace.
     """
 
-    # Its validator is made when it is first used: most programs use few of its kind.
+    # Building validators on first use saves time: most programs use few model configurations.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    # The kind's name, as logs and records tell it.
+    # The name of this kind of model in logs and records.
     kind: ClassVar[str] = "base"
 
-    files: tuple[Annotated[StagedFile, BeforeValidator(_staged)], ...] = ()
+    files: tuple[Annotated[StagedFile, BeforeValidator(_from_source)], ...] = ()
     directories: tuple[Glob, ...] = ()
     commands: tuple[CommandField, ...] = ()
     env: Env = {}
@@ -84,8 +83,8 @@ class BaseConfig(BaseModel):
 
     @field_validator("commands", mode="before")
     @classmethod
-    def _one_command(cls, value: object) -> object:
-        # A single string is one command, not a list of letters.
+    def _wrap_single_command(cls, value: object) -> object:
+        # A string is one command, not a list of characters.
         return (value,) if isinstance(value, str) else value
 
     # Whether the configuration writes input files into the run directory by itself (`render_into`).
@@ -97,12 +96,12 @@ class BaseConfig(BaseModel):
         return None
 
     def context(self) -> Mapping[str, JsonValue]:
-        """What a template sees as `model`: the fields that the subclass adds."""
+        """The variable `model` of the templates: the fields that the subclass adds."""
         own = set(BaseConfig.model_fields)
         return {k: v for k, v in self.model_dump(mode="json").items() if k not in own}
 
     def inputs(self, run: RunFacts) -> Iterator[Input]:
-        """Every file of the workspace, rendered in memory; GenerateError if one cannot be made."""
+        """Every input file, rendered in memory; GenerateError if one cannot be generated."""
         template = self.template_dir
         if template is not None:
             from rompy_hydra.models.render import render_directory

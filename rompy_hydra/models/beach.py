@@ -1,4 +1,4 @@
-"""The default model: waves across a barred beach, needing nothing but a Python 3."""
+"""The default model: waves across a barred beach; it needs only Python 3."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rompy_hydra.models.template import shipped_template
 class Beach(BaseConfig):
     """Wave height and set-up across a barred beach, by a random-wave energy balance.
 
-    The equations and their sources are in the script that is rendered into the workspace,
-    `beach.py`; its result is `profile.csv`.
+    The script in the workspace, `beach.py`, contains the equations and their sources; its output is
+    `profile.csv`.
     """
 
     kind: ClassVar[str] = "beach"

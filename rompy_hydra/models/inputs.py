@@ -1,4 +1,4 @@
-"""One input file of a run, and what a template knows about the run."""
+"""Input files of a run, and the facts about the run that templates can use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rompy_hydra.time_range import TimeRange
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a template sees as `run`."""
+    """The variable `run` of the templates."""
 
     run_id: str
     period: TimeRange
@@ -19,7 +19,7 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Input:
-    """One file of a workspace before it is written: its content, or the file to copy or link."""
+    """One input file before it is written: its content, or the file to copy or link."""
 
     path: str
     content: bytes | None = None
@@ -29,7 +29,7 @@ class Input:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         if self.content is not None:
             return len(self.content)
         assert self.source is not None

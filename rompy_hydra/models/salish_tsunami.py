@@ -1,4 +1,4 @@
-"""The flagship: a tsunami in the Salish Sea with ANUGA, on real topography."""
+"""A tsunami in the Salish Sea with ANUGA, on real topography."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rompy_hydra.workspace.script import Env
 class SalishTsunami(BaseConfig):
     """A wave train from the Pacific through the Strait of Juan de Fuca (shallow water equations).
 
-    The topography ships with matplotlib; the solver is ANUGA (extra `anuga`). Results are
-    `salish_tsunami.sww` (netCDF) and `gauges.csv`: Port Renfrew, Victoria, Port Angeles.
+    The topography is part of matplotlib; the solver is ANUGA (extra `anuga`). The outputs are
+    `salish_tsunami.sww` (netCDF) and `gauges.csv` for Port Renfrew, Victoria and Port Angeles.
     """
 
     kind: ClassVar[str] = "salish_tsunami"

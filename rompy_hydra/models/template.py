@@ -1,4 +1,4 @@
-"""A model that is a directory of the user's own files."""
+"""A model defined by a directory of the user's files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rompy_hydra.models.base import BaseConfig
 
 
 class TemplateModel(BaseConfig):
-    """Any model without writing Python: the files below `template` are rendered into the workspace.
+    """Any model, without Python code: the files below `template` are rendered into the workspace.
 
-    In a template, `model` holds `parameters` and `run` holds `run_id`, `period` and `workspace`.
+    In a template, `model` has the `parameters`, and `run` has `run_id`, `period` and `workspace`.
     """
 
     kind: ClassVar[str] = "template"
@@ -25,9 +25,9 @@ class TemplateModel(BaseConfig):
 
     @field_validator("template")
     @classmethod
-    def _named(cls, value: str) -> str:
+    def _check_not_empty(cls, value: str) -> str:
         if not value.strip():
-            raise ValueError("needs the directory with the template files")
+            raise ValueError("requires the directory of the template files")
         return value
 
     @property
@@ -39,5 +39,5 @@ class TemplateModel(BaseConfig):
 
 
 def shipped_template(name: str) -> Path:
-    """The directory of a template that comes with this package."""
+    """The directory of a template that is part of this package."""
     return Path(__file__).with_name("templates") / name

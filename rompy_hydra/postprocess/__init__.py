@@ -1,4 +1,4 @@
-"""Postprocessors: what we learn from the outputs."""
+"""Postprocessors: what to compute from the outputs."""
 
 from typing import TYPE_CHECKING
 

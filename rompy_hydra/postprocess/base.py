@@ -1,4 +1,4 @@
-"""What all postprocessors share."""
+"""The base class of all postprocessors."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Results = dict[str, object]
 
 @runtime_checkable
 class HasOutputs(Protocol):
-    """What a postprocessor needs of a model run."""
+    """What a postprocessor requires of a model run."""
 
     run_id: str
     output_dir: Path
 
 
 class BasePostprocessor(Configured, BaseModel, ABC):
-    """What we learn from the outputs. Fields are its settings: plain, validated, frozen.
+    """Computes something from the outputs. The fields are its settings: plain, validated, frozen.
 
-    `process` answers a dict with at least `success` and `message`; numbers for the run record and
-    the results table go under `metrics`. Settings given to `process` override the fields.
+    `process` returns a dict with at least `success` and `message`; numbers for the run record and the
+    results table go under `metrics`. Settings passed to `process` override the fields.
     """
 
-    # Its validator is made when it is first used: most programs use few of its kind.
+    # Building validators on first use saves time: most programs use few postprocessors.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    # Whether it takes no longer than to write down that it begins, and can be done again for nothing.
+    # Whether it takes no longer than recording its start, and is cheap to repeat.
     instant: ClassVar[bool] = False
 
     category: ClassVar[str] = "postprocess"
@@ -48,10 +48,10 @@ class BasePostprocessor(Configured, BaseModel, ABC):
 
     @abstractmethod
     def process(self, model_run: HasOutputs, **settings: object) -> Results:
-        """Process the outputs of `model_run`. Raises ValueError if it is no model run."""
+        """Process the outputs of `model_run`. Raises ValueError if it is not a model run."""
 
     def with_settings(self, settings: Mapping[str, object]) -> Self:
-        """This postprocessor with some of its fields replaced; ConfigError for what it does not know."""
+        """This postprocessor with some fields replaced; ConfigError for unknown or invalid settings."""
         if not settings:
             return self
         unknown = sorted(set(settings) - set(type(self).model_fields))
@@ -70,7 +70,7 @@ class BasePostprocessor(Configured, BaseModel, ABC):
 
 
 def outputs_of(model_run: HasOutputs) -> Workspace:
-    """The directory of the run's outputs; ValueError if `model_run` is none."""
+    """The directory of the run's outputs; ValueError if `model_run` is not a model run."""
     if model_run is None:
         raise ValueError("model_run cannot be None")
     if not hasattr(model_run, "run_id"):
@@ -79,22 +79,22 @@ def outputs_of(model_run: HasOutputs) -> Workspace:
 
 
 def normalise_answer(name: str, results: object) -> Results:
-    """What a postprocessor returned, judged: a dict whose `success` is True or False.
+    """The result of a postprocessor as a dict whose `success` is True or False.
 
-    An object with a `success` attribute is taken as well. PostprocessError for a shape that cannot
-    be judged: silence is not success.
+    An object with a `success` attribute is accepted as well. Raises PostprocessError if the result does
+    not state whether the postprocessor succeeded.
     """
     found = as_results(results)
     if "success" not in found:
         raise PostprocessError(
-            f"the postprocessor {name} returned {describe(results)}, so whether it succeeded cannot be "
-            "determined; it must return a dict with 'success' (True or False) and 'message'"
+            f"the postprocessor {name} returned {describe(results)}: whether it succeeded cannot be "
+            "determined. It must return a dict with 'success' (True or False) and 'message'"
         )
     return {**found, "message": str(found.get("message") or found.get("error") or "")}
 
 
 def merge_results(answers: list[Results]) -> Results:
-    """Several postprocessors' answers as one: the last one's keys, all metrics, the first failure."""
+    """Merge the results of several postprocessors: the last value of each key, and all metrics."""
     merged: Results = {}
     metrics: dict[str, object] = {}
     for each in answers:

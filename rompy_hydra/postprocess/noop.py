@@ -1,4 +1,4 @@
-"""The postprocessor that processes nothing."""
+"""The postprocessor that only checks that the output directory exists."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rompy_hydra.workspace import Workspace
 
 
 class NoopPostprocessor(BasePostprocessor):
-    """Checks that there are outputs, if `validate_outputs`, and does nothing else.
+    """Only checks that the output directory exists, if `validate_outputs` is set.
 
-    `output_dir` is looked at instead of the run directory.
+    Checks `output_dir` instead of the run directory if it is given.
     """
 
     name: ClassVar[str] = "noop"
@@ -25,28 +25,18 @@ class NoopPostprocessor(BasePostprocessor):
     output_dir: Path | None = None
 
     def process(self, model_run: HasOutputs, **settings: object) -> Results:
-        """See the class. Unknown settings are not used, as the reference has it, and a warning says so."""
+        """See the class. As in the reference, unknown settings are ignored; a warning lists them."""
         workspace = outputs_of(model_run)
         unused = sorted(set(settings) - set(type(self).model_fields))
         if unused:
-            logger.warning("the noop postprocessor does not use {}", ", ".join(unused))
+            logger.warning("the noop postprocessor ignores {}", ", ".join(unused))
         known = {key: value for key, value in settings.items() if key not in unused}
-        return self.with_settings(known)._check(model_run, workspace)
+        return self.with_settings(known)._check(model_run.run_id, workspace)
 
-    def _check(self, model_run: HasOutputs, workspace: Workspace) -> Results:
-        if self.output_dir is not None:
-            workspace = Workspace(self.output_dir)
-        directory = workspace.root
-        facts: Results = {"run_id": model_run.run_id, "output_dir": directory}
+    def _check(self, run_id: str, workspace: Workspace) -> Results:
+        directory = (workspace if self.output_dir is None else Workspace(self.output_dir)).root
+        facts: Results = {"run_id": run_id, "output_dir": directory}
         if self.validate_outputs and not os.path.exists(directory):
-            return {
-                "success": False,
-                "message": f"Output directory not found: {directory}",
-                **facts,
-            }
-        return {
-            "success": True,
-            "message": "No postprocessing requested - validation only",
-            "validated": self.validate_outputs,
-            **facts,
-        }
+            return {"success": False, "message": f"Output directory not found: {directory}", **facts}
+        message = "No postprocessing requested - validation only"
+        return {"success": True, "message": message, "validated": self.validate_outputs, **facts}

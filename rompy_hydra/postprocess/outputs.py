@@ -1,63 +1,52 @@
-"""Which files of a run are its outputs, for the postprocessors that read them."""
+"""Find the output files of a run, for the postprocessors that read them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Annotated
-
-from pydantic import AfterValidator
 
 from rompy_hydra.errors import PostprocessError
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.record import RunRecord
 
-NETCDF = {".nc", ".nc3", ".nc4", ".cdf", ".netcdf", ".sww"}
-TABLES = {".csv", ".tsv"}
+NETCDF_SUFFIXES = {".nc", ".nc3", ".nc4", ".cdf", ".netcdf", ".sww"}
+TABLE_SUFFIXES = {".csv", ".tsv"}
 
 
-def _relative(pattern: str) -> str:
-    if not pattern or pattern.startswith("/") or ".." in pattern.split("/"):
-        raise ValueError(f"'{pattern}' must be a path or glob inside the run directory")
-    return pattern
+def find_outputs(workspace: Workspace, globs: Sequence[str] = ()) -> list[str]:
+    """All outputs, or those that match one of `globs`, as sorted paths relative to the run directory.
 
-
-# `*.nc` is any such file, `out/*.nc` those of one directory, `out/**/*.nc` those anywhere below it.
-Glob = Annotated[str, AfterValidator(_relative)]
-
-
-def output_names(workspace: Workspace, globs: Sequence[str] = ()) -> list[str]:
-    """The outputs that match one of `globs`, or all, as sorted paths relative to the run directory.
-
-    What a run record names as inputs, or as there before the run, is no output. PostprocessError
-    if `globs` are given and none matches.
+    `*.nc` matches in any directory, `out/*.nc` in that directory, `out/**/*.nc` anywhere below it. Files
+    that the run record lists as inputs, or as present before the run, are not outputs. Raises
+    PostprocessError if `globs` are given and none matches.
     """
     record = RunRecord.load(workspace)
-    own = {fact.path for fact in record.inputs} | set(record.found) if record else set()
-    names = [name for name in workspace.names() if name not in own]
-    chosen = [name for name in names if not globs or any(_matches(name, glob) for glob in globs)]
-    if globs and not chosen:
+    known = {fact.path for fact in record.inputs} | set(record.found) if record else set()
+    names = [name for name in workspace.names() if name not in known]
+    matches = [name for name in names if not globs or any(_matches(name, glob) for glob in globs)]
+    if globs and not matches:
         raise PostprocessError(
-            f"no output of {workspace.path} matches {', '.join(globs)}. Outputs: {some(names)}"
+            f"no output in {workspace.path} matches {', '.join(globs)}. Outputs: {shorten(names)}"
         )
-    return chosen
+    return matches
 
 
-def some(names: Iterable[str], most: int = 12) -> str:
-    """The names for a message, cut where they are too many to read."""
+def shorten(names: Iterable[str], limit: int = 12) -> str:
+    """The names for a message, at most `limit` of them."""
     listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more or "none"
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more or "none"
 
 
 def suffix(name: str) -> str:
+    """The suffix of a file name in lower case."""
     return PurePosixPath(name).suffix.lower()
 
 
 def _matches(name: str, glob: str) -> bool:
     if name == glob:
-        return True  # also where the name itself has a bracket or a question mark
+        return True  # even if the name contains a bracket or a question mark
     if "**/" in glob:
         return fnmatchcase(name, glob.replace("**/", "*"))
     return PurePosixPath(name).match(glob)

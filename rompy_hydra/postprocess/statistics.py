@@ -1,4 +1,4 @@
-"""Minimum, mean and maximum of numbers that never are in memory all at once, and of a CSV's columns."""
+"""Minimum, mean and maximum of values that are read in parts, and of the columns of CSV files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import TextIO
 
 from rompy_hydra.errors import PostprocessError
 
-_ROWS_AT_ONCE = 5000
-_NO_NUMBER = {"", "na", "n/a", "null", "none", "-", "--"}
+_BATCH_ROWS = 5000
+_MISSING = {"", "na", "n/a", "null", "none", "-", "--"}
 
 
 @dataclass
-class Tally:
-    """What is known of a variable so far. `cells` counts all its values, `valid` those not missing."""
+class RunningStatistics:
+    """Statistics of the values so far. `cells` counts all values, `valid` those that are not missing."""
 
     cells: int = 0
     valid: int = 0
@@ -27,7 +27,7 @@ class Tally:
     mean: float = 0.0
 
     def add(self, cells: int, valid: int, minimum: float, mean: float, maximum: float) -> None:
-        """Add a part of the variable; minimum, mean and maximum are not looked at if `valid` is 0."""
+        """Add the statistics of further values; the last three are ignored if `valid` is 0."""
         self.cells += cells
         if valid == 0:
             return
@@ -37,72 +37,69 @@ class Tally:
         share = valid / self.valid
         self.mean = self.mean * (1.0 - share) + mean * share
 
-    def add_numbers(self, cells: int, valid: Sequence[float]) -> None:
-        """Add the numbers among `cells` values."""
-        if valid:
-            mean = math.fsum(number / len(valid) for number in valid)
-            self.add(cells, len(valid), min(valid), mean, max(valid))
-        else:
-            self.add(cells, 0, 0.0, 0.0, 0.0)
+    def add_values(self, cells: int, valid: Sequence[float]) -> None:
+        """Add the valid values among a number of `cells`."""
+        mean = math.fsum(number / len(valid) for number in valid)
+        self.add(cells, len(valid), min(valid, default=0.0), mean, max(valid, default=0.0))
 
-    def numbers(self) -> dict[str, float]:
-        """The statistics by name, as far as they are finite numbers: nothing if there is no value."""
+    def results(self) -> dict[str, float]:
+        """The statistics by name; those without a finite value are left out."""
         if not self.cells:
             return {}
         found = {"missing_share": (self.cells - self.valid) / self.cells}
         if self.valid:
-            # A mean of equal numbers must not leave them by a rounding error.
+            # Rounding must not move the mean of equal values outside their range.
             mean = min(max(self.mean, self.minimum), self.maximum)
             found |= {"min": self.minimum, "mean": mean, "max": self.maximum}
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def table_tallies(path: Path) -> dict[str, Tally]:
-    """The numeric columns of a CSV file by name, read once, a few thousand rows at a time.
+def table_statistics(path: Path) -> dict[str, RunningStatistics]:
+    """The statistics of each numeric column of a CSV file, which is read once, in batches of rows.
 
-    A column is numeric if each of its cells is a number or says that there is none (blank, nan, NA,
-    null, stars of a Fortran overflow). The delimiter is the one of `,` `;` and tab that the first
-    line has most. Lines that start with `#` are comments; where the first line has numbers only, the
-    names are those of the last comment if it has as many, else `column_1` and so on.
-    PostprocessError if the file is no table.
+    A column is numeric if each cell is a number or marks a missing value (blank, nan, NA, null, the
+    asterisks of a Fortran overflow). The delimiter is the most frequent of `,` `;` and tab in the first
+    line. Lines that start with `#` are comments. If the first line contains only numbers, the names come
+    from the last comment if it has as many, else they are `column_1` and so on. Raises PostprocessError
+    if the file is not a table.
     """
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            return _tallies(file)
-    except (OSError, csv.Error, _NoTable) as error:
+            return _column_statistics(file)
+    except (OSError, csv.Error, _NotATable) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise PostprocessError(
-            f"cannot read {path} as a table: {reason}. Mend it, or leave it out with processor.files"
+            f"cannot read {path} as a table: {reason}. Fix it, or exclude it with processor.files"
         ) from error
 
 
-class _NoTable(ValueError):
+class _NotATable(ValueError):
     pass
 
 
-def _tallies(file: TextIO) -> dict[str, Tally]:
-    names, rows = _header(file)
-    tallies: list[Tally | None] = [Tally() for _ in names]
-    while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-        for column, tally in enumerate(tallies):
-            if tally is None:
+def _column_statistics(file: TextIO) -> dict[str, RunningStatistics]:
+    names, rows = _read_header(file)
+    columns: list[RunningStatistics | None] = [RunningStatistics() for _ in names]
+    while batch := list(itertools.islice(rows, _BATCH_ROWS)):
+        for index, column in enumerate(columns):
+            if column is None:
                 continue
-            cells = [row[column] if column < len(row) else "" for row in batch]
-            valid = _numbers(cells)
+            cells = [row[index] if index < len(row) else "" for row in batch]
+            valid = _parse_numbers(cells)
             if valid is None:
-                tallies[column] = None  # text
+                columns[index] = None  # text
             else:
-                tally.add_numbers(len(cells), valid)
-    found: dict[str, Tally] = {}
-    for column, (name, tally) in enumerate(zip(names, tallies, strict=True), start=1):
-        if tally is None or not (name or tally.valid):
+                column.add_values(len(cells), valid)
+    found: dict[str, RunningStatistics] = {}
+    for number, (name, column) in enumerate(zip(names, columns, strict=True), start=1):
+        if column is None or not (name or column.valid):
             continue
-        name = name or f"column_{column}"
-        found[name if name not in found else f"{name}_{column}"] = tally
+        name = name or f"column_{number}"
+        found[name if name not in found else f"{name}_{number}"] = column
     return found
 
 
-def _header(file: TextIO) -> tuple[list[str], Iterator[list[str]]]:
+def _read_header(file: TextIO) -> tuple[list[str], Iterator[list[str]]]:
     """The column names, and the rows below them without comments and blank lines."""
     comment, skipped, first = "", 0, ""
     for first in file:
@@ -114,10 +111,11 @@ def _header(file: TextIO) -> tuple[list[str], Iterator[list[str]]]:
     reader = csv.reader(itertools.chain([first] if first else [], file), delimiter=delimiter)
     names = [name.strip() for name in next(reader, [])]
     head: list[list[str]] = []
-    if names and _numbers(names) is not None:
+    if names and _parse_numbers(names) is not None:
         head = [names]
-        named = [name.strip() for name in comment.split(delimiter)]
-        names = named if len(named) == len(names) else [f"column_{i + 1}" for i in range(len(names))]
+        comment_names = [name.strip() for name in comment.split(delimiter)]
+        numbered = [f"column_{i + 1}" for i in range(len(names))]
+        names = comment_names if len(comment_names) == len(names) else numbered
 
     def rows() -> Iterator[list[str]]:
         for row in itertools.chain(head, reader):
@@ -126,13 +124,13 @@ def _header(file: TextIO) -> tuple[list[str], Iterator[list[str]]]:
                 continue
             if len(row) > len(names) and any(cell.strip() for cell in row[len(names) :]):
                 line = skipped + reader.line_num
-                raise _NoTable(f"line {line} has {len(row)} cells, the first line {len(names)}")
+                raise _NotATable(f"line {line} has {len(row)} cells, but the first line has {len(names)}")
             yield row
 
     return names, rows()
 
 
-def _numbers(cells: Sequence[str]) -> list[float] | None:
+def _parse_numbers(cells: Sequence[str]) -> list[float] | None:
     """The finite numbers among the cells, or None if one of them is text."""
     numbers = []
     for cell in cells:
@@ -140,11 +138,11 @@ def _numbers(cells: Sequence[str]) -> list[float] | None:
             number = float(cell)
         except ValueError:
             text = cell.strip()
-            if text.lower() in _NO_NUMBER or set(text) == {"*"}:
+            if text.lower() in _MISSING or set(text) == {"*"}:
                 continue
             return None
         if "_" in cell:
-            return None  # a name such as 2020_01, which Python takes for a number
+            return None  # a name such as 2020_01, which Python parses as a number
         if math.isfinite(number):
             numbers.append(number)
     return numbers

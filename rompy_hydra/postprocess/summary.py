@@ -1,4 +1,4 @@
-"""The postprocessor that turns outputs into numbers."""
+"""The postprocessor that computes statistics of the outputs."""
 
 from __future__ import annotations
 
@@ -12,41 +12,44 @@ from pydantic import FiniteFloat
 
 from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
-from rompy_hydra.postprocess.outputs import NETCDF, TABLES, Glob, output_names, some, suffix
-from rompy_hydra.postprocess.statistics import Tally, table_tallies
+from rompy_hydra.postprocess.outputs import NETCDF_SUFFIXES, TABLE_SUFFIXES, find_outputs, shorten, suffix
+from rompy_hydra.postprocess.statistics import RunningStatistics, table_statistics
 from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace.globs import Glob
 
-Number = Literal["min", "mean", "max", "missing_share"]
+Statistic = Literal["min", "mean", "max", "missing_share"]
 
 
 class SummaryPostprocessor(BasePostprocessor):
     """Minimum, mean, maximum and missing share of each variable of the netCDF and CSV outputs.
 
-    They go into the record's metrics as `FILE.VARIABLE.STATISTIC`, FILE being the name without its
-    suffix, or the path where two have that name: `profile.setup_m.max`. A variable without any value
-    has its `missing_share` of 1 only. Coordinates, times, text and the corners of meshes are left out
-    unless `variables` names them (text always). A run without netCDF and CSV outputs is no failure,
-    but one without those that `files` or `variables` ask for is.
+    Their names in the record's metrics are `FILE.VARIABLE.STATISTIC`, such as `profile.setup_m.max`. FILE
+    is the file name without its suffix, or the path if two files have the same name. A variable without
+    values only has a `missing_share` of 1. Coordinates, times and mesh connectivity are left out unless
+    `variables` names them; text always is. A run without netCDF and CSV outputs is not a failure, unless
+    `files` or `variables` request some.
 
-    Where a netCDF file tells the bed too, the level of water shallower than `dry_depth` is missing:
-    models store the height of dry land there. Of ANUGA's quantities those in the triangles are taken,
-    as computed, under the plain name (`stage`, not `stage_c`).
+    If a netCDF file also contains the bed level, water levels at depths below `dry_depth` are missing,
+    because models store the height of dry land there. ANUGA's quantities are read at the centroids of
+    its triangles, where they are computed, and have their plain names (`stage`, not `stage_c`).
     """
 
     name: ClassVar[str] = "summary"
 
-    # Which outputs: paths or globs inside the run directory; none: all.
+    # Paths or globs inside the run directory; empty: all outputs.
     files: tuple[Glob, ...] = ()
-    # Names of variables and columns; none: all.
+    # Names of variables and columns; empty: all.
     variables: tuple[str, ...] = ()
-    statistics: tuple[Number, ...] = Setting(default=("min", "mean", "max", "missing_share"), min_length=1)
-    # Water shallower than this is no water, m; None: take the values as they are stored.
+    statistics: tuple[Statistic, ...] = Setting(
+        default=("min", "mean", "max", "missing_share"), min_length=1
+    )
+    # Shallower water counts as dry, m; None: use the values as stored.
     dry_depth: FiniteFloat | None = Setting(default=0.01, ge=0)
 
     def process(self, model_run: HasOutputs, **settings: object) -> Results:
-        """See the class; the numbers are under `metrics`.
+        """See the class; the statistics are under `metrics`.
 
-        Raises PostprocessError if an output cannot be read, or if what was asked for does not exist.
+        Raises PostprocessError if an output cannot be read, or if a requested one does not exist.
         """
         workspace = outputs_of(model_run)
         return self.with_settings(settings)._summarise(model_run.run_id, workspace)
@@ -55,52 +58,51 @@ class SummaryPostprocessor(BasePostprocessor):
         if not workspace.path.is_dir():
             message = f"Output directory not found: {workspace.path}"
             return {"success": False, "message": message, "run_id": run_id}
-        names = output_names(workspace, self.files)
-        files = [name for name in names if suffix(name) in NETCDF | TABLES]
+        names = find_outputs(workspace, self.files)
+        files = [name for name in names if suffix(name) in NETCDF_SUFFIXES | TABLE_SUFFIXES]
         if self.files and not files:
             raise PostprocessError(
-                f"nothing to summarise in {workspace.path}: {some(names)} is neither netCDF nor CSV "
+                f"nothing to summarise in {workspace.path}: {shorten(names)} is neither netCDF nor CSV "
                 "(processor.files)"
             )
         metrics: dict[str, float] = {}
         found: set[str] = set()
-        for file, title in titles(files).items():
-            for name, tally in self._tallies(workspace.path / file):
+        for file, prefix in metric_prefixes(files).items():
+            for name, statistics in self._statistics(workspace.path / file):
                 found.add(name)
-                if tally is not None:
-                    numbers = tally.numbers()
-                    kept = [key for key in self.statistics if key in numbers]
-                    metrics |= {f"{title}.{name}.{key}": numbers[key] for key in kept}
+                results = statistics.results() if statistics else {}
+                kept = [key for key in self.statistics if key in results]
+                metrics |= {f"{prefix}.{name}.{key}": results[key] for key in kept}
         for name in self.variables:
             if name not in found:
                 raise PostprocessError(
-                    f"no output of {workspace.path} ({some(files)}) has a numeric variable '{name}' "
+                    f"no output in {workspace.path} ({shorten(files)}) has a numeric variable '{name}' "
                     f"(processor.variables). {closest(name, found)}".rstrip()
                 )
         message = f"{len(metrics)} numbers from {len(files)} file{'s' * (len(files) != 1)}"
         if not metrics:
-            message = f"nothing to summarise: no numbers in netCDF or CSV among the outputs ({some(names)})"
+            message = f"nothing to summarise: the outputs contain no netCDF or CSV data ({shorten(names)})"
         return {"success": True, "message": message, "run_id": run_id, "metrics": metrics}
 
-    def _tallies(self, path: Path) -> Iterator[tuple[str, Tally | None]]:
-        """Every variable of a file by name, with its tally if it is wanted."""
-        if suffix(path.name) in TABLES:
-            for name, tally in table_tallies(path).items():
-                yield name, tally if not self.variables or name in self.variables else None
+    def _statistics(self, path: Path) -> Iterator[tuple[str, RunningStatistics | None]]:
+        """Each variable of a file by name, with its statistics if it is selected."""
+        if suffix(path.name) in TABLE_SUFFIXES:
+            for name, statistics in table_statistics(path).items():
+                yield name, statistics if not self.variables or name in self.variables else None
             return
-        # The default run has no netCDF, and starts without what reads it.
-        from rompy_hydra.postprocess.netcdf.statistics import netcdf_tallies
+        # The default run has no netCDF outputs, and starts faster without this import.
+        from rompy_hydra.postprocess.netcdf.statistics import netcdf_statistics
 
-        yield from netcdf_tallies(path, self.variables, self.dry_depth)
+        yield from netcdf_statistics(path, self.variables, self.dry_depth)
 
 
-def titles(files: Sequence[str]) -> dict[str, str]:
-    """What each file is called in the metrics: its name without suffix, or as much as tells it apart."""
+def metric_prefixes(files: Sequence[str]) -> dict[str, str]:
+    """A unique name of each file: its stem, else its path without suffix, else its path."""
     paths = {file: PurePosixPath(file) for file in files}
     stems = Counter(path.stem for path in paths.values())
-    longer = Counter(str(path.with_suffix("")) for path in paths.values())
-    named = {}
-    for file, path in paths.items():
-        bare = str(path.with_suffix(""))
-        named[file] = path.stem if stems[path.stem] == 1 else bare if longer[bare] == 1 else file
-    return named
+    bare = {file: str(path.with_suffix("")) for file, path in paths.items()}
+    counts = Counter(bare.values())
+    return {
+        file: path.stem if stems[path.stem] == 1 else bare[file] if counts[bare[file]] == 1 else file
+        for file, path in paths.items()
+    }

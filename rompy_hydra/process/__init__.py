@@ -1,4 +1,4 @@
-"""One command in a session of its own: started, watched, and ended with everything it started."""
+"""Run a command in its own session, watch it, and terminate it with all its child processes."""
 
 from rompy_hydra.process.command import Finished, run, signal_name, wait_for
 from rompy_hydra.process.stop_signal import StopSignal

@@ -1,4 +1,4 @@
-"""How many runs this process may have going at once."""
+"""The number of CPU cores that this process may use."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 import os
 from pathlib import Path
 
+_CGROUPS = Path("/sys/fs/cgroup")
+
 
 def available_cores() -> int:
-    """Cores that this process may use: its affinity, and its cgroup's quota, at least one."""
+    """Cores by CPU affinity and control group quota, at least one."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
@@ -18,37 +20,23 @@ def available_cores() -> int:
 
 
 def _cgroup_quota() -> float | None:
-    """CPUs that the control group allows (version 2, then 1), or None where nothing limits them."""
-    group = ""
+    """The CPU quota of the control group (version 2 or 1), or None if there is no limit."""
     try:
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            if line.startswith("0::"):
-                group = line[3:].strip("/")
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
         return None
-    quotas = []
-    directory = Path("/sys/fs/cgroup") / group
-    while True:  # a parent's limit holds for its children as well
-        quotas.append(_quota_v2(directory / "cpu.max"))
-        if directory == Path("/sys/fs/cgroup") or directory == directory.parent:
-            break
-        directory = directory.parent
-    quotas.append(_quota_v1(Path("/sys/fs/cgroup/cpu")))
-    return min((quota for quota in quotas if quota), default=None)
+    group = next((line[3:].strip("/") for line in lines if line.startswith("0::")), "")
+    # The limit of a parent group applies to its children as well.
+    directories = [_CGROUPS / group, *(_CGROUPS / group).parents]
+    quotas = [_quota(each / "cpu.max") for each in directories if each.is_relative_to(_CGROUPS)]
+    quotas.append(_quota(_CGROUPS / "cpu/cpu.cfs_quota_us", _CGROUPS / "cpu/cpu.cfs_period_us"))
+    return min((quota for quota in quotas if quota > 0), default=None)
 
 
-def _quota_v2(path: Path) -> float | None:
+def _quota(*paths: Path) -> float:
+    """CPUs per period; 0 or less if there is no limit ("max" in version 2, -1 in version 1)."""
     try:
-        quota, period = path.read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
+        quota, period = " ".join(path.read_text() for path in paths).split()
+        return int(quota) / int(period)
     except (OSError, ValueError):
-        return None
-
-
-def _quota_v1(directory: Path) -> float | None:
-    try:
-        quota = int((directory / "cpu.cfs_quota_us").read_text())
-        period = int((directory / "cpu.cfs_period_us").read_text())
-        return quota / period if quota > 0 else None
-    except (OSError, ValueError):
-        return None
+        return 0.0

@@ -1,4 +1,4 @@
-"""A request to stop that wakes waiting threads at once."""
+"""A request to stop that wakes waiting threads immediately."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import select
 
 
 class StopSignal:
-    """Asks running commands of other threads to end; wakes them at once, without polling.
+    """Asks the running commands of other threads to stop; wakes them immediately, without polling.
 
-    It has no lock, so that a signal's handler may set it whatever it came into.
+    It uses no lock, so a signal handler can set it at any moment.
     """
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class StopSignal:
         self._is_set = False
 
     def set(self) -> None:
-        """Ask; a second time does nothing more."""
+        """Request the stop; repeated calls have no further effect."""
         if not self._is_set:
             self._is_set = True
             os.write(self._writer, b"!")
@@ -26,13 +26,13 @@ class StopSignal:
         return self._is_set
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it is set, at most so long; whether it is."""
+        """Wait at most `seconds` for the signal, and return whether it is set."""
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
         return bool(poll.poll(seconds * 1000))
 
     def fileno(self) -> int:
-        """Readable from the moment of `set()`, for select and poll."""
+        """A file descriptor that becomes readable with `set()`, for select and poll."""
         return self._reader
 
     def close(self) -> None:

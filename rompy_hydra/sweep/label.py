@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rompy_hydra.plugins import registry
-from rompy_hydra.redaction import is_secret, may_be_told
+from rompy_hydra.redaction import is_secret, may_be_shown
 from rompy_hydra.run.base import BackendConfig
 
 # The name of a run that nothing distinguishes from the composition as it is.
@@ -57,7 +57,7 @@ def shown(key: str, value: object) -> tuple[str, str] | None:
     """An override as a label shows it: its key, and its value as a text; None if it is no part of it."""
     if not is_named(key):
         return None
-    text = _text(value) if may_be_told(key, value) else f"~{_hash(str(value))}"
+    text = _text(value) if may_be_shown(key, value) else f"~{_hash(str(value))}"
     return key.lstrip("+"), text
 
 

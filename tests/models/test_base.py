@@ -32,7 +32,7 @@ def test_the_empty_configuration_renders_nothing_and_runs_nothing(tmp_path):
         ([], ()),
     ],
 )
-def test_commands_are_lines_of_the_shell_or_lists_of_arguments(given, commands):
+def test_commands_are_shell_lines_or_lists_of_arguments(given, commands):
     assert BaseConfig(commands=given).commands == commands
 
 
@@ -44,12 +44,12 @@ def test_an_empty_command_is_refused(given):
 
 @pytest.mark.parametrize("field", ["directories", "outputs"])
 @pytest.mark.parametrize("name", ["/abs", "../up", ".", ""])
-def test_directories_and_outputs_lie_inside_the_run_directory(field, name):
+def test_directories_and_outputs_must_be_inside_the_run_directory(field, name):
     with pytest.raises(ValidationError, match="inside the run directory"):
         BaseConfig(**{field: [name]})
 
 
-def test_a_configuration_cannot_be_changed_and_knows_its_fields():
+def test_a_configuration_is_immutable_and_refuses_unknown_fields():
     with pytest.raises(ValidationError, match="frozen"):
         BaseConfig().commands = ("x",)
     with pytest.raises(ValidationError, match="comands"):
@@ -57,12 +57,12 @@ def test_a_configuration_cannot_be_changed_and_knows_its_fields():
 
 
 @pytest.mark.parametrize("value", ["", "  "])
-def test_a_template_model_needs_a_directory(value):
-    with pytest.raises(ValidationError, match="needs the directory with the template files"):
+def test_a_template_model_requires_a_directory(value):
+    with pytest.raises(ValidationError, match="requires the directory of the template files"):
         TemplateModel(template=value)
 
 
-def test_staged_files_come_under_their_own_name_or_another(tmp_path):
+def test_staged_files_keep_their_name_or_get_another(tmp_path):
     source = tmp_path / "bathymetry 2024.nc"
     source.write_text("data")
     config = BaseConfig(
@@ -73,7 +73,7 @@ def test_staged_files_come_under_their_own_name_or_another(tmp_path):
     assert (second.path, second.source, second.link) == ("in/bottom.nc", source, True)
 
 
-def test_a_staged_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_staged_file_is_reported(tmp_path):
     with pytest.raises(GenerateError, match=r"missing.nc does not exist \(model.files\)"):
         StagedFile(source=str(tmp_path / "missing.nc")).as_input()
     with pytest.raises(GenerateError, match="is a directory"):
@@ -83,7 +83,7 @@ def test_a_staged_file_that_is_not_there_is_told(tmp_path):
 @pytest.mark.parametrize(
     "target", ["run.json", "./run.sh", "attempts/1.claim", "x/../run.log", ".hydra/a", "exit_code"]
 )
-def test_an_input_cannot_take_the_name_of_a_file_of_the_engine(tmp_path, target):
+def test_an_input_cannot_have_the_name_of_an_engine_file(tmp_path, target):
     (tmp_path / "template").mkdir()
     name = tmp_path / "template" / "{{ model.target }}"
     name.write_text("x")
@@ -93,7 +93,7 @@ def test_an_input_cannot_take_the_name_of_a_file_of_the_engine(tmp_path, target)
 
 
 @pytest.mark.parametrize("target", ["../x", "/etc/x", "", "a/../.."])
-def test_a_rendered_name_cannot_lead_out_of_the_run_directory(tmp_path, target):
+def test_a_rendered_name_cannot_leave_the_run_directory(tmp_path, target):
     (tmp_path / "template").mkdir()
     (tmp_path / "template" / "{{ model.target }}").write_text("x")
     config = TemplateModel(template=str(tmp_path / "template"), parameters={"target": target})
@@ -101,7 +101,7 @@ def test_a_rendered_name_cannot_lead_out_of_the_run_directory(tmp_path, target):
         planned(config, tmp_path)
 
 
-def test_two_inputs_with_one_path_are_told_however_it_is_written(tmp_path):
+def test_two_inputs_with_the_same_path_are_reported_however_it_is_written(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     config = BaseConfig(
         files=[str(tmp_path / "a.txt"), {"source": str(tmp_path / "a.txt"), "target": "./a.txt"}]

@@ -1,4 +1,4 @@
-"""The beach model against linear theory, and against what waves on a beach must do."""
+"""The beach model against linear theory and the expected behaviour of waves on a beach."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_wave_number_satisfies_the_dispersion_relation(period: float, depth:
     assert omega_squared == pytest.approx((2 * math.pi / period) ** 2, rel=1e-10)
 
 
-def test_deep_water_waves_have_the_deep_water_length_and_half_its_speed_as_group_speed() -> None:
+def test_deep_water_waves_have_the_deep_water_length_and_group_speed() -> None:
     wave = beach.linear_wave(8.0, 3000.0)
     deep_speed = beach.GRAVITY * 8.0 / (2 * math.pi)
     assert 2 * math.pi / wave.wave_number == pytest.approx(8.0 * deep_speed, rel=1e-9)
@@ -75,11 +75,11 @@ def test_shallow_water_waves_and_their_groups_travel_at_the_root_of_g_h() -> Non
     assert wave.group_speed == pytest.approx(speed, rel=1e-3)
 
 
-def test_waves_shoal_as_linear_theory_says_outside_the_surf_zone() -> None:
+def test_waves_shoal_as_in_linear_theory_outside_the_surf_zone() -> None:
     period = 10.0
     stations = on_a_plane_slope(0.01, 60.0, 4.0, wave_height=0.2, wave_period=period, friction=0.0)
     for station in stations:
-        # The textbook's coefficient, with kh by bisection: nothing of the model's own is used.
+        # The textbook shoaling coefficient, with kh by bisection, independent of the code of the model.
         heights = []
         for depth in (stations[0].depth_m, station.depth_m):
             target = (2 * math.pi / period) ** 2 * depth / beach.GRAVITY
@@ -94,22 +94,22 @@ def test_waves_shoal_as_linear_theory_says_outside_the_surf_zone() -> None:
     assert stations[-1].significant_wave_height_m > stations[0].significant_wave_height_m
 
 
-def test_the_energy_flux_is_conserved_where_nothing_is_lost() -> None:
+def test_the_energy_flux_is_conserved_without_dissipation() -> None:
     stations = on_a_plane_slope(0.02, 40.0, 3.0, wave_height=0.1, friction=0.0)
     for station in stations:
         assert station.energy_flux_w_m == pytest.approx(stations[0].energy_flux_w_m, rel=1e-9)
 
 
 @pytest.mark.parametrize("wave_height", [0.5, 2.0, 8.0])
-def test_what_breaking_and_friction_take_is_what_the_waves_lose(wave_height: float) -> None:
+def test_the_waves_lose_the_energy_that_breaking_and_friction_dissipate(wave_height: float) -> None:
     stations = on_the_barred_beach(wave_height=wave_height, friction=0.05)
-    taken = sum(
+    dissipated = sum(
         (here.breaking_dissipation_w_m2 + here.friction_dissipation_w_m2)
         * (seaward.distance_m - here.distance_m)
         for seaward, here in pairwise(stations)
     )
     lost = stations[0].energy_flux_w_m - stations[-1].energy_flux_w_m
-    assert taken == pytest.approx(lost, rel=1e-9)
+    assert dissipated == pytest.approx(lost, rel=1e-9)
     assert lost > 0.9 * stations[0].energy_flux_w_m
 
 
@@ -125,7 +125,7 @@ def test_the_dissipation_is_the_rayleigh_integral_over_the_breaking_waves() -> N
     assert beach.breaking_dissipation(height, limit, depth, period) == pytest.approx(expected, rel=1e-6)
 
 
-def test_waves_in_the_inner_surf_zone_are_bounded_by_the_depth() -> None:
+def test_waves_in_the_inner_surf_zone_are_limited_by_the_depth() -> None:
     gamma = 0.6
     stations = on_a_plane_slope(0.02, 15.0, 0.1, wave_height=3.0, breaker_index=gamma)
     inner = [station for station in stations if station.depth_m < 1.5]
@@ -135,26 +135,26 @@ def test_waves_in_the_inner_surf_zone_are_bounded_by_the_depth() -> None:
         assert 0.5 * gamma < ratio <= gamma * (1 + 1e-9)
 
 
-def test_twice_the_waves_offshore_make_hardly_higher_waves_close_to_the_shore() -> None:
+def test_doubling_the_offshore_waves_hardly_raises_those_near_the_shore() -> None:
     low = nearest(on_the_barred_beach(wave_height=3.0), 5.0)
     high = nearest(on_the_barred_beach(wave_height=6.0), 5.0)
-    # What is left of the difference is the set-up: the higher waves stand in deeper water.
+    # The remaining difference is due to set-up: the higher waves are in deeper water.
     relative_low = low.significant_wave_height_m / low.depth_m
     relative_high = high.significant_wave_height_m / high.depth_m
     assert relative_high == pytest.approx(relative_low, rel=0.1)
 
 
-def test_the_mean_level_is_drawn_down_outside_the_breakers_and_piled_up_at_the_shore() -> None:
+def test_the_mean_level_has_set_down_outside_the_breakers_and_set_up_at_the_shore() -> None:
     stations = on_a_plane_slope(0.02, 20.0, 0.1, wave_height=2.0, friction=0.0)
     lowest = min(stations, key=lambda station: station.setup_m)
     assert lowest.setup_m < 0.0 < stations[-1].setup_m
     assert lowest.depth_m > 2.0
     assert stations[-1].setup_m == max(station.setup_m for station in stations)
-    # Between a twentieth and a third of the height offshore is what beaches show.
+    # On beaches, it is between a twentieth and a third of the offshore height.
     assert 0.05 < stations[-1].setup_m / 2.0 < 0.33
 
 
-def test_the_draw_down_before_breaking_is_that_of_longuet_higgins_and_stewart() -> None:
+def test_the_set_down_before_breaking_is_that_of_longuet_higgins_and_stewart() -> None:
     stations = on_a_plane_slope(0.005, 40.0, 3.0, wave_height=0.3, wave_period=10, friction=0.0)
     here = stations[-1]
     wave_number = 2 * math.pi / here.wavelength_m
@@ -163,7 +163,7 @@ def test_the_draw_down_before_breaking_is_that_of_longuet_higgins_and_stewart() 
     assert here.setup_m == pytest.approx(expected, rel=0.01)
 
 
-def test_the_bar_breaks_waves_and_the_trough_behind_it_lets_them_be() -> None:
+def test_waves_break_on_the_bar_and_not_in_the_trough_behind_it() -> None:
     stations = on_the_barred_beach(wave_height=2.0)
     bar, trough = nearest(stations, 80.0), nearest(stations, 40.0)
     assert bar.depth_m < trough.depth_m
@@ -199,7 +199,7 @@ def test_higher_water_lets_higher_waves_over_the_bar() -> None:
 @pytest.mark.parametrize(
     "corner", list(product((0.1, 10.0), (3.0, 20.0), (0.3, 1.2), (0.0, 0.5), (-1.0, 3.0)))
 )
-def test_unusual_waves_over_unusual_beds_give_sound_profiles(corner: tuple[float, ...]) -> None:
+def test_extreme_parameters_give_plausible_profiles(corner: tuple[float, ...]) -> None:
     stations = on_the_barred_beach(**dict(zip(beach.Parameters._fields, corner, strict=True)))
     assert stations[-1].depth_m < 0.3
     for station in stations:
@@ -212,7 +212,7 @@ def test_unusual_waves_over_unusual_beds_give_sound_profiles(corner: tuple[float
         assert abs(here.setup_m - seaward.setup_m) < 0.1
 
 
-def test_halving_the_step_leaves_the_answer_as_it_was() -> None:
+def test_halving_the_step_does_not_change_the_result() -> None:
     distances = beach.cross_shore_stations()
     halved = [x for a, b in pairwise(distances) for x in (a, 0.5 * (a + b))]
     given = beach.Parameters(wave_height=4.0, wave_period=10.0, friction=0.02)
@@ -225,7 +225,7 @@ def test_halving_the_step_leaves_the_answer_as_it_was() -> None:
         assert here.setup_m == pytest.approx(there.setup_m, abs=1e-3)
 
 
-def test_the_script_writes_its_profile_and_says_that_it_completed(tmp_path: Path) -> None:
+def test_the_script_writes_its_profile_and_reports_completion(tmp_path: Path) -> None:
     run = run_script(tmp_path, json.dumps(beach.Parameters()._asdict()))
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1] == "beach completed"
@@ -249,7 +249,7 @@ def test_the_script_writes_its_profile_and_says_that_it_completed(tmp_path: Path
         ({"wave_height": None}, "wave_height must be a number"),
     ],
 )
-def test_parameters_that_make_no_sense_end_the_run_with_one_clear_line(
+def test_invalid_parameters_stop_the_run_with_a_one_line_message(
     tmp_path: Path, change: dict[str, object], words: str
 ) -> None:
     run = run_script(tmp_path, json.dumps(beach.Parameters()._asdict() | change))
@@ -259,13 +259,13 @@ def test_parameters_that_make_no_sense_end_the_run_with_one_clear_line(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "{}"])
-def test_a_broken_parameter_file_ends_the_run_with_one_clear_line(tmp_path: Path, text: str) -> None:
+def test_a_broken_parameter_file_stops_the_run_with_a_one_line_message(tmp_path: Path, text: str) -> None:
     run = run_script(tmp_path, text)
     assert run.returncode == 1
     assert len(run.stderr.splitlines()) == 1
 
 
-def test_the_files_of_the_template_survive_being_rendered() -> None:
+def test_rendering_leaves_the_script_unchanged_and_fills_in_the_parameters() -> None:
     jinja2 = pytest.importorskip("jinja2", reason="the template engine is not installed")
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False

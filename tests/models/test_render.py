@@ -22,12 +22,12 @@ def template(tmp_path):
 
 
 def rendered(template: Path, **model) -> dict[str, bytes | Path]:
-    """Names with contents, or with the source of what is copied."""
+    """Names with contents, or with the source for copied files."""
     inputs = render_directory(template, {"run": FACTS, "model": PARAMETERS | model})
     return {item.path: item.source if item.content is None else item.content for item in inputs}
 
 
-def refusal(template: Path) -> str:
+def error_message(template: Path) -> str:
     with pytest.raises(GenerateError) as error:
         rendered(template)
     return str(error.value)
@@ -64,12 +64,12 @@ def test_names_of_files_and_directories_are_rendered_and_lose_their_suffix(templ
         b"{ } % #\n",
     ],
 )
-def test_a_text_without_anything_to_render_stays_as_it_is_to_the_last_byte(template, content):
+def test_a_text_without_template_syntax_is_copied_byte_for_byte(template, content):
     (template / "file").write_bytes(content)
     assert rendered(template)["file"] == content
 
 
-def test_a_rendered_text_keeps_its_kind_of_line_ends_and_its_last_one(template):
+def test_a_rendered_text_keeps_its_line_endings(template):
     (template / "dos").write_bytes(b"{{ model.friction }}\r\nend\r\n")
     (template / "unix").write_bytes(b"{{ model.friction }}\nend\n\n")
     (template / "none").write_bytes(b"{{ model.friction }}")
@@ -82,7 +82,7 @@ def test_a_binary_file_is_copied_and_not_rendered(template, content):
     assert rendered(template) == {"grid0.02.nc": template / "grid{{ model.friction }}.nc"}
 
 
-def test_permission_to_execute_is_kept(template):
+def test_execute_permission_is_preserved(template):
     for name, mode, content in [("tool", 0o755, "x"), ("data", 0o644, "x"), ("binary", 0o755, "\0")]:
         (template / name).write_text(content)
         (template / name).chmod(mode)
@@ -90,7 +90,7 @@ def test_permission_to_execute_is_kept(template):
     assert {item.path: item.executable for item in inputs} == {"tool": True, "data": False, "binary": True}
 
 
-def test_what_tools_leave_in_a_directory_is_no_input(template):
+def test_caches_and_repositories_of_tools_are_not_inputs(template):
     for name in (
         "__pycache__/a.pyc",
         ".git/config",
@@ -104,7 +104,7 @@ def test_what_tools_leave_in_a_directory_is_no_input(template):
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "told"),
+    ("text", "line", "reason"),
     [
         ("a\nb\n{{ model.frction }}\n", 3, "Did you mean 'model.friction'?"),
         ("{{ model.wave.hight }}", 1, "Did you mean 'model.wave.height'?"),
@@ -121,45 +121,45 @@ def test_what_tools_leave_in_a_directory_is_no_input(template):
         ("{% for i in [1] %}\n{{ i.nothing.more }}{% endfor %}", 2, "nothing"),
     ],
 )
-def test_a_fault_is_told_with_file_line_and_the_closest_name(template, text, line, told):
+def test_an_error_is_reported_with_file_line_and_closest_name(template, text, line, reason):
     (template / "INPUT.j2").write_text(text)
-    message = refusal(template)
+    message = error_message(template)
     assert f"{template}/INPUT.j2, line {line}: " in message
-    assert told in message
+    assert reason in message
 
 
-def test_a_fault_in_a_name_is_told_with_the_file(template):
+def test_an_error_in_a_file_name_is_reported_with_the_file(template):
     (template / "{{ model.frction }}.txt").write_text("x")
-    message = refusal(template)
+    message = error_message(template)
     assert "{{ model.frction }}.txt, line 1: " in message
     assert "Did you mean 'model.friction'?" in message
 
 
-def test_a_missing_template_directory_is_told(template):
-    assert "does not exist (model.template)" in refusal(template / "missing")
+def test_a_missing_template_directory_is_reported(template):
+    assert "does not exist (model.template)" in error_message(template / "missing")
     (template / "file").write_text("x")
-    assert "does not exist (model.template)" in refusal(template / "file")
+    assert "does not exist (model.template)" in error_message(template / "file")
 
 
-def test_a_dangling_link_and_a_pipe_in_a_template_are_told(template):
+def test_dangling_links_and_pipes_in_a_template_are_reported(template):
     (template / "dangling").symlink_to("nowhere")
-    assert "cannot read the template" in refusal(template)
+    assert "cannot read the template" in error_message(template)
     (template / "dangling").unlink()
     os.mkfifo(template / "pipe")
-    assert "it is no regular file" in refusal(template)
+    assert "not a regular file" in error_message(template)
 
 
-def test_links_to_files_and_directories_are_followed_but_not_in_circles(template, tmp_path):
+def test_links_to_files_and_directories_are_followed_and_cycles_are_refused(template, tmp_path):
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "grid").write_text("{{ model.friction }}")
     (template / "common").symlink_to(tmp_path / "shared")
     (template / "alias").symlink_to(tmp_path / "shared" / "grid")
     assert rendered(template) == {"common/grid": b"0.02", "alias": b"0.02"}
-    (template / "circle").symlink_to(template)
-    assert "is a link to a directory that it lies in" in refusal(template)
+    (template / "cycle").symlink_to(template)
+    assert "is a link to a directory that contains it" in error_message(template)
 
 
-def test_an_edited_template_is_rendered_anew(template):
+def test_an_edited_template_is_rendered_again(template):
     path = template / "INPUT"
     path.write_text("{{ model.friction }} one")
     assert rendered(template)["INPUT"] == b"0.02 one"

@@ -1,4 +1,4 @@
-"""The tsunami model on a coarse mesh: what long waves must do, and what the script must write."""
+"""The tsunami model on a coarse mesh: expected behaviour of long waves, and files of the script."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEMPLATE = Path(__file__).parents[2] / "rompy_hydra" / "models" / "templates" / 
 SCRIPT = TEMPLATE / "tsunami.py"
 COARSE = 8000.0  # m; a run takes about a second
 
-# ANUGA's warnings about itself are not this project's to mend.
+# This project cannot fix the deprecation warnings that ANUGA itself causes.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
@@ -52,7 +52,7 @@ def highest(levels: np.ndarray) -> np.ndarray:
 
 
 def arrivals(levels: np.ndarray) -> np.ndarray:
-    """When (s) each gauge first reaches a tenth of the highest level that it will see."""
+    """When (s) each gauge first reaches a tenth of its highest level."""
     reached = np.abs(levels[:, 1:]) > 0.1 * highest(levels)
     return levels[reached.argmax(axis=0), 0]
 
@@ -69,7 +69,7 @@ def run_script(directory: Path, text: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_still_water_stays_still_when_no_wave_comes() -> None:
+def test_still_water_stays_still_without_waves() -> None:
     levels = gauge_levels(source_amplitude=0.0, duration=3600.0)
     assert np.abs(levels[:, 1:]).max() < 1e-9
 
@@ -82,8 +82,8 @@ def test_the_wave_reaches_the_places_from_west_to_east() -> None:
     assert (highest(levels) > 0.1).all() and (highest(levels) < 2.0).all()
 
 
-def test_the_wave_travels_up_the_strait_as_fast_as_its_depth_lets_it() -> None:
-    """From off Port Renfrew to Victoria, against the root of g h along the middle of the strait."""
+def test_the_wave_travels_up_the_strait_at_the_speed_of_long_waves() -> None:
+    """From Port Renfrew to Victoria, compared to the root of g h along the middle of the strait."""
     topography = tsunami.load_topography()
     course = [(-124.42, 48.5), (-124.1, 48.32), (-123.8, 48.24), (-123.5, 48.24), (-123.35, 48.38)]
     turns = np.array([topography.to_metres(*point) for point in course])
@@ -96,14 +96,14 @@ def test_the_wave_travels_up_the_strait_as_fast_as_its_depth_lets_it() -> None:
     assert victoria - outer == pytest.approx(expected, rel=0.15)
 
 
-def test_twice_the_amplitude_raises_the_highest_water_everywhere() -> None:
+def test_doubling_the_amplitude_raises_the_highest_water_level_everywhere() -> None:
     low = highest(gauge_levels())
     high = highest(gauge_levels(source_amplitude=2.0))
-    # Nearly in proportion: the waves are low against the depth.
+    # Nearly proportional, because the waves are low compared to the depth.
     assert (high > 1.5 * low).all() and (high < 2.2 * low).all()
 
 
-def test_a_rougher_bed_lowers_the_highest_water_at_the_inner_places() -> None:
+def test_a_rougher_bed_lowers_the_highest_water_level_at_the_inner_gauges() -> None:
     smooth, rough, rougher = (
         highest(gauge_levels(source_amplitude=2.0, friction=friction)) for friction in (0.0, 0.05, 0.1)
     )
@@ -111,12 +111,12 @@ def test_a_rougher_bed_lowers_the_highest_water_at_the_inner_places() -> None:
     assert (rougher[1:] < 0.98 * smooth[1:]).all()
 
 
-def test_a_finer_mesh_brings_the_wave_at_much_the_same_time() -> None:
+def test_a_finer_mesh_hardly_changes_the_arrival_times() -> None:
     fine = gauge_levels(mesh_size=5000.0)
     assert np.abs(arrivals(fine) - arrivals(gauge_levels())).max() <= 600.0
 
 
-def test_the_incoming_train_takes_as_much_water_as_it_brings() -> None:
+def test_the_incoming_wave_train_has_no_net_volume() -> None:
     times = np.linspace(0.0, 5400.0, 5401)
     levels = np.array([tsunami.incoming_wave(time, 1.5, 1800.0) for time in times])
     assert levels.max() == pytest.approx(1.5, rel=1e-3)
@@ -125,7 +125,7 @@ def test_the_incoming_train_takes_as_much_water_as_it_brings() -> None:
     assert tsunami.incoming_wave(9999.0, 1.5, 1800.0) == 0.0
 
 
-def test_the_projection_goes_there_and_back_and_meets_the_topography() -> None:
+def test_the_projection_is_invertible_and_matches_the_topography() -> None:
     topography = tsunami.load_topography()
     assert topography.to_degrees(*topography.to_metres(-123.4, 48.4)) == pytest.approx((-123.4, 48.4))
     x, y = topography.to_metres(float(topography.longitudes[40]), float(topography.latitudes[20]))
@@ -136,14 +136,14 @@ def test_the_projection_goes_there_and_back_and_meets_the_topography() -> None:
     assert topography.metres_per_degree == pytest.approx((73e3, 111e3), rel=0.01)
 
 
-def test_water_that_cannot_be_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impossible_water_level_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tsunami, "MOST_AMPLIFIED", 0.01)
     given = tsunami.Parameters(mesh_size=COARSE, duration=3600.0)
-    with pytest.raises(tsunami.UnsoundRun, match="from its rest"):
+    with pytest.raises(tsunami.UnsoundRun, match="above or below rest"):
         tsunami.simulate(given, tmp_path, say=lambda line: None)
 
 
-def test_the_script_writes_its_files_and_says_that_it_completed(tmp_path: Path) -> None:
+def test_the_script_writes_its_files_and_reports_completion(tmp_path: Path) -> None:
     given = tsunami.Parameters(mesh_size=COARSE, duration=3600.0)
     run = run_script(tmp_path, json.dumps(given._asdict()))
     assert run.returncode == 0, run.stderr
@@ -180,7 +180,7 @@ def test_the_script_writes_its_files_and_says_that_it_completed(tmp_path: Path) 
         assert longitude == pytest.approx(float(place["used_longitude_degrees_east"]), abs=1e-4)
 
 
-def test_the_sww_holds_the_water_level_on_triangles(tmp_path: Path) -> None:
+def test_the_sww_contains_the_water_level_on_triangles(tmp_path: Path) -> None:
     netcdf = pytest.importorskip("netCDF4", reason="ANUGA writes netCDF")
     given = tsunami.Parameters(mesh_size=COARSE, duration=1200.0)
     tsunami.simulate(given, tmp_path, say=lambda line: None)
@@ -203,7 +203,7 @@ def test_the_sww_holds_the_water_level_on_triangles(tmp_path: Path) -> None:
         ({"duration": None}, "duration must be a number"),
     ],
 )
-def test_parameters_that_make_no_sense_end_the_run_with_one_clear_line(
+def test_invalid_parameters_stop_the_run_with_a_one_line_message(
     tmp_path: Path, change: dict[str, object], words: str
 ) -> None:
     run = run_script(tmp_path, json.dumps(tsunami.Parameters()._asdict() | change))
@@ -212,7 +212,7 @@ def test_parameters_that_make_no_sense_end_the_run_with_one_clear_line(
     assert {path.name for path in tmp_path.iterdir()} == {"parameters.json"}
 
 
-def test_the_files_of_the_template_survive_being_rendered() -> None:
+def test_rendering_leaves_the_script_unchanged_and_fills_in_the_parameters() -> None:
     jinja2 = pytest.importorskip("jinja2", reason="the template engine is not installed")
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False

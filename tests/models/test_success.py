@@ -22,17 +22,17 @@ def leave(workspace, **files):
 
 
 def failed(workspace, **checks) -> list[str]:
-    """The messages of the checks that do not hold."""
-    judged = SuccessChecks(**checks).judge(workspace)
-    assert judged
-    return [check.message for check in judged if not check.ok]
+    """The messages of the failed checks."""
+    results = SuccessChecks(**checks).judge(workspace)
+    assert results
+    return [check.message for check in results if not check.ok]
 
 
-def test_without_any_declared_check_nothing_is_judged(workspace):
+def test_without_declared_checks_there_are_no_results(workspace):
     assert SuccessChecks().judge(workspace) == []
 
 
-def test_a_required_file_must_be_there_and_not_be_empty(workspace):
+def test_a_required_file_must_exist_and_not_be_empty(workspace):
     assert failed(workspace, must_exist=["out.nc"]) == ["out.nc was not written"]
     leave(workspace, **{"out.nc": ""})
     assert failed(workspace, must_exist=["out.nc"]) == ["out.nc is empty"]
@@ -40,7 +40,7 @@ def test_a_required_file_must_be_there_and_not_be_empty(workspace):
     assert failed(workspace, must_exist=["out.nc"]) == []
 
 
-def test_a_required_glob_needs_one_file_and_no_empty_one(workspace):
+def test_a_required_glob_must_match_a_file_and_no_empty_file(workspace):
     assert failed(workspace, must_exist=["out/*.nc"]) == ["out/*.nc was not written"]
     leave(workspace, **{"out/a.nc": "data"})
     assert failed(workspace, must_exist=["out/*.nc", "**/a.nc"]) == []
@@ -48,7 +48,7 @@ def test_a_required_glob_needs_one_file_and_no_empty_one(workspace):
     assert failed(workspace, must_exist=["out/*.nc"]) == ["out/b.nc is empty"]
 
 
-def test_a_required_directory_must_hold_something(workspace):
+def test_a_required_directory_must_not_be_empty(workspace):
     (workspace.path / "out").mkdir()
     assert failed(workspace, must_exist=["out"]) == ["out is empty"]
     leave(workspace, **{"out/a.nc": ""})
@@ -56,13 +56,13 @@ def test_a_required_directory_must_hold_something(workspace):
 
 
 @pytest.mark.parametrize("pattern", ["Errfile", "Err*", "**/Errfile"])
-def test_a_forbidden_file_must_not_be_there_even_if_it_is_empty(workspace, pattern):
+def test_a_forbidden_file_must_not_exist_even_if_it_is_empty(workspace, pattern):
     assert failed(workspace, must_not_exist=[pattern]) == []
     leave(workspace, Errfile="")
     assert failed(workspace, must_not_exist=[pattern]) == ["the model left Errfile"]
 
 
-def test_an_error_file_that_exists_always_is_judged_by_its_size(workspace):
+def test_an_error_file_that_always_exists_is_checked_by_its_size(workspace):
     checks = {"must_be_empty": ["outputs/fatal.error"]}
     assert failed(workspace, **checks) == []
     leave(workspace, **{"outputs/fatal.error": ""})
@@ -71,7 +71,7 @@ def test_an_error_file_that_exists_always_is_judged_by_its_size(workspace):
     assert failed(workspace, **checks) == ["outputs/fatal.error has 5 bytes"]
 
 
-def test_a_log_must_contain_what_tells_success_and_not_what_tells_failure(workspace):
+def test_log_patterns_indicate_success_and_failure(workspace):
     checks = {
         "log_must_contain": ["Run completed", r"steps: \d+$"],
         "log_must_not_contain": ["(?i)severe error"],
@@ -83,10 +83,10 @@ def test_a_log_must_contain_what_tells_success_and_not_what_tells_failure(worksp
     leave(workspace, **{"run.log": "steps: 17\nRun completed successfully\n"})
     assert failed(workspace, **checks) == []
     leave(workspace, **{"run.log": "steps: 17\n  ** SEVERE ERROR: no bottom **\nRun completed\n"})
-    assert failed(workspace, **checks) == ["run.log says: ** SEVERE ERROR: no bottom **"]
+    assert failed(workspace, **checks) == ["run.log contains: ** SEVERE ERROR: no bottom **"]
 
 
-def test_another_file_than_the_log_may_tell_success(workspace):
+def test_another_file_can_be_searched_instead_of_the_log(workspace):
     leave(workspace, **{"outputs/mirror.out": "Run completed successfully\n"})
     assert failed(workspace, log_must_contain=["completed"], log_file="outputs/mirror.out") == []
     assert failed(workspace, log_must_contain=["completed"], log_file="outputs/*.out") == []
@@ -95,20 +95,20 @@ def test_another_file_than_the_log_may_tell_success(workspace):
     ]
 
 
-def test_globs_never_mean_the_engines_own_files(workspace):
+def test_globs_never_match_the_engines_own_files(workspace):
     leave(workspace, **{"run.json": "{}", "run.log": "x", "run.sh": "x", ".hydra/config.yaml": "x"})
-    leave(workspace, **{"attempts/1/Errfile": "of an earlier attempt", "attempts/1/out.nc": "data"})
+    leave(workspace, **{"attempts/1/Errfile": "from an earlier attempt", "attempts/1/out.nc": "data"})
     for pattern in ("*.json", "*.log", "**/*.nc", "run.*", "**/*.yaml"):
         assert failed(workspace, must_exist=[pattern]) == [f"{pattern} was not written"]
     assert failed(workspace, must_not_exist=["**/Errfile", "*.log", "*.sh"]) == []
 
 
-def test_a_log_that_is_no_text_is_searched_as_well(workspace):
+def test_a_binary_log_is_searched_as_well(workspace):
     (workspace.path / "run.log").write_bytes(b"\xff\xfe\0\0 binary\nRun completed\n\x80")
     assert failed(workspace, log_must_contain=["^Run completed$"]) == []
 
 
-def test_a_log_of_one_endless_line_is_read_in_pieces(workspace):
+def test_a_log_with_an_endless_line_is_read_in_pieces(workspace):
     with workspace.log.open("wb") as log:
         for _ in range(64):
             log.write(b"x" * 2**20)
@@ -122,7 +122,7 @@ def test_a_log_of_one_endless_line_is_read_in_pieces(workspace):
     assert peak < 2**23
 
 
-def test_the_facts_of_a_check_name_it_and_its_target(workspace):
+def test_the_facts_of_a_check_include_its_name_and_target(workspace):
     (check,) = SuccessChecks(must_exist=["out.nc"]).judge(workspace)
     assert check.facts() == {
         "check": "must_exist", "target": "out.nc", "ok": False, "message": "out.nc was not written"
@@ -137,8 +137,8 @@ def test_paths_outside_the_run_directory_are_refused(field, pattern):
 
 
 @pytest.mark.parametrize("field", ["log_must_contain", "log_must_not_contain"])
-def test_what_is_no_regular_expression_is_refused(field):
-    with pytest.raises(ValidationError, match="is no regular expression"):
+def test_an_invalid_regular_expression_is_refused(field):
+    with pytest.raises(ValidationError, match="is not a valid regular expression"):
         SuccessChecks(**{field: ["(unclosed"]})
 
 

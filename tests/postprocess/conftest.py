@@ -1,4 +1,4 @@
-"""What the tests of the postprocessors share: run directories, and a Python without the extras."""
+"""Fixtures for the tests of the postprocessors: run directories, and a Python without the extras."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import netCDF4
 import pydantic
 import pytest
 
@@ -17,9 +18,19 @@ from rompy_hydra import ModelRun
 EXTRAS = ("numpy", "xarray", "netCDF4", "cftime", "pandas", "matplotlib", "mpl_toolkits", "scipy")
 
 
+def netcdf(run: ModelRun, name: str, format: str = "NETCDF4", **dims: int) -> netCDF4.Dataset:
+    """A new netCDF file in the run directory, open for writing."""
+    path = run.workspace.path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset = netCDF4.Dataset(path, "w", format=format)
+    for dim, size in dims.items():
+        dataset.createDimension(dim, size)
+    return dataset
+
+
 @pytest.fixture
 def model_run(tmp_path: Path) -> ModelRun:
-    """A run whose directory exists, is empty and has no record, below a path that is awkward to type."""
+    """A run with an empty directory and no record, at a path with special characters."""
     run = ModelRun(run_id="wave run #1 [é]", output_dir=tmp_path / "my runs ü")
     run.workspace.path.mkdir(parents=True)
     return run
@@ -27,7 +38,7 @@ def model_run(tmp_path: Path) -> ModelRun:
 
 @pytest.fixture
 def bare_python(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """Runs Python code where this package is installed without its extras."""
+    """Runs Python code with this package, but without its optional dependencies."""
     packages = tmp_path / "bare packages"
     packages.mkdir()
     for entry in Path(pydantic.__file__).parents[1].iterdir():

@@ -17,26 +17,18 @@ from PIL import Image
 import rompy_hydra
 from rompy_hydra import MapPostprocessor, ModelRun, TemplateModel
 from rompy_hydra.errors import ConfigError, PostprocessError
-from rompy_hydra.postprocess.map import mappable, superscripts
-from rompy_hydra.postprocess.netcdf.dataset import opened
-from rompy_hydra.postprocess.netcdf.field import Field, thinned
-from rompy_hydra.postprocess.netcdf.reading import Statistic, load, locate
-from rompy_hydra.postprocess.plot.colours import limits
-from rompy_hydra.postprocess.plot.figure import Style, picture
-from rompy_hydra.postprocess.plot.map_axes import Plane, lay_out
+from rompy_hydra.postprocess.map import mappable_variables, superscripts
+from rompy_hydra.postprocess.netcdf.dataset import open_groups
+from rompy_hydra.postprocess.netcdf.field import Field, thin
+from rompy_hydra.postprocess.netcdf.reading import Statistic, load_field, locate
+from rompy_hydra.postprocess.plot.colours import colour_limits
+from rompy_hydra.postprocess.plot.figure import Style, render_png
+from rompy_hydra.postprocess.plot.map_axes import ProjectedField, project
+from tests.postprocess.conftest import netcdf
 
 LAND = (0xD9, 0xD6, 0xCF)
 FORMATS = ["NETCDF4", "NETCDF3_CLASSIC"]
 BareRun = Callable[[str], subprocess.CompletedProcess[str]]
-
-
-def netcdf(run: ModelRun, name: str, format: str = "NETCDF4", **dims: int) -> netCDF4.Dataset:
-    path = run.workspace.path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset = netCDF4.Dataset(path, "w", format=format)
-    for dim, size in dims.items():
-        dataset.createDimension(dim, size)
-    return dataset
 
 
 def put(
@@ -64,29 +56,29 @@ def draw(run: ModelRun, **settings: object) -> tuple[dict[str, object], Image.Im
 
 
 def share(image: Image.Image, colour: tuple[int, int, int]) -> float:
-    """How much of a picture has exactly this colour."""
+    """The share of a picture that has exactly this colour."""
     pixels = np.asarray(image.convert("RGB"))
     return float((pixels == colour).all(axis=-1).mean())
 
 
-def plane_of(
+def projected(
     run: ModelRun, name: str, variable: str, statistic: Statistic = "max", dry_depth: float | None = 0.01
-) -> Plane:
-    with opened(run.workspace.path / name) as groups:
-        place = locate(groups[""], variable)
-        assert place is not None
-        field = load(groups[""], variable, place, statistic, dry_depth)
-        return lay_out(groups[""], place, field, run.workspace.path)
+) -> ProjectedField:
+    with open_groups(run.workspace.path / name) as groups:
+        location = locate(groups[""], variable)
+        assert location is not None
+        field = load_field(groups[""], variable, location, statistic, dry_depth)
+        return project(groups[""], location, field, run.workspace.path)
 
 
 def field_of(
     run: ModelRun, name: str, variable: str, statistic: Statistic = "max", dry_depth: float | None = 0.01
 ) -> Field:
-    return plane_of(run, name, variable, statistic, dry_depth).field
+    return projected(run, name, variable, statistic, dry_depth).field
 
 
 def waves(run: ModelRun, name: str = "waves.nc", format: str = "NETCDF4", order: str = "tyx") -> np.ndarray:
-    """Wave heights on longitudes and latitudes, packed, with land in the west; answers (t, y, x)."""
+    """Write packed wave heights on longitudes and latitudes, with land in the west; returns (t, y, x)."""
     sizes = {"t": 4, "y": 30, "x": 50}
     names = {"t": "time", "y": "latitude", "x": "longitude"}
     dataset = netcdf(run, name, format, **{names[k]: n for k, n in sizes.items()})
@@ -109,7 +101,7 @@ def waves(run: ModelRun, name: str = "waves.nc", format: str = "NETCDF4", order:
 
 
 def anuga(run: ModelRun, name: str = "tsunami.sww", n: int = 12) -> None:
-    """A sea of 10 m and, in the eastern third, hills of 500 m, on squares of two triangles."""
+    """A sea of 10 m depth and, in the eastern third, hills of 500 m, on squares of two triangles."""
     dataset = netcdf(run, name, "NETCDF3_64BIT_OFFSET", number_of_timesteps=3, number_of_points=n * n)
     x, y = (each.ravel() for each in np.meshgrid(np.arange(n) * 4000.0, np.arange(n) * 4000.0))
     number = np.arange(n * n).reshape(n, n)
@@ -132,7 +124,7 @@ def anuga(run: ModelRun, name: str = "tsunami.sww", n: int = 12) -> None:
 
 
 def schism(run: ModelRun, name: str = "out2d_1.nc") -> None:
-    """UGRID: a square of four nodes counted from 1, and a triangle beside it; levels, depths, flags."""
+    """UGRID: a square with nodes numbered from 1, and an adjacent triangle; levels, depths, flags."""
     dataset = netcdf(run, name, time=2, nSCHISM_hgrid_node=5, nSCHISM_hgrid_face=2, four=4)
     mesh = dataset.createVariable("SCHISM_hgrid", "S1", ())
     mesh.cf_role = "mesh_topology"
@@ -158,7 +150,7 @@ def schism(run: ModelRun, name: str = "out2d_1.nc") -> None:
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("order", ["tyx", "yxt", "xty"])
 @pytest.mark.parametrize("statistic", ["max", "min", "mean", "first", "last"])
-def test_a_variable_is_reduced_over_time_wherever_time_stands(
+def test_a_variable_is_reduced_over_time_for_any_order_of_dimensions(
     model_run: ModelRun, format: str, order: str, statistic: Statistic
 ) -> None:
     heights = waves(model_run, format=format, order=order)
@@ -174,7 +166,7 @@ def test_a_variable_is_reduced_over_time_wherever_time_stands(
     assert (field.x.shape, field.y.shape, field.steps) == ((50,), (30,), 4)
 
 
-def test_missing_steps_are_left_out_of_a_reduction(model_run: ModelRun) -> None:
+def test_missing_values_are_ignored_in_a_reduction(model_run: ModelRun) -> None:
     dataset = netcdf(model_run, "a.nc", time=3, y=2, x=2)
     values = np.array([[[1, 5], [9, 9]], [[3, 9], [9, 9]], [[9, 1], [9, 9]]], dtype=float)
     put(dataset, "v", ("time", "y", "x"), values, fill=9.0)
@@ -183,7 +175,7 @@ def test_missing_steps_are_left_out_of_a_reduction(model_run: ModelRun) -> None:
     np.testing.assert_equal(field_of(model_run, "a.nc", "v", "mean").values, [[2, 3], [np.nan, np.nan]])
 
 
-def test_a_grid_becomes_a_picture_with_land_in_grey(model_run: ModelRun) -> None:
+def test_a_grid_is_drawn_with_grey_land(model_run: ModelRun) -> None:
     waves(model_run, "out put/wéllen.nc")
     results, image = draw(model_run, width=6)
     assert results["plots"] == [str(model_run.workspace.path / "map-hs.png")]
@@ -195,11 +187,11 @@ def test_a_grid_becomes_a_picture_with_land_in_grey(model_run: ModelRun) -> None
     assert share(image, (255, 255, 255)) > 0.2
 
 
-def test_the_picture_tells_what_it_is_in_its_metadata(model_run: ModelRun) -> None:
+def test_the_metadata_of_a_map_describe_it(model_run: ModelRun) -> None:
     waves(model_run)
     _, image = draw(model_run, statistic="mean")
-    told: dict[str, str] = image.text  # type: ignore[attr-defined]
-    assert told == {
+    metadata: dict[str, str] = image.text  # type: ignore[attr-defined]
+    assert metadata == {
         "Title": f"hs of {model_run.run_id}",
         "Software": "rompy_hydra",
         "Source": "waves.nc",
@@ -210,7 +202,7 @@ def test_the_picture_tells_what_it_is_in_its_metadata(model_run: ModelRun) -> No
     }
 
 
-def test_another_statistic_makes_another_picture(model_run: ModelRun) -> None:
+def test_each_statistic_has_its_own_file(model_run: ModelRun) -> None:
     waves(model_run)
     draw(model_run)
     draw(model_run, statistic="min")
@@ -218,7 +210,7 @@ def test_another_statistic_makes_another_picture(model_run: ModelRun) -> None:
     assert names == ["map-hs-min.png", "map-hs.png"]
 
 
-def test_the_same_outputs_make_the_same_bytes(model_run: ModelRun) -> None:
+def test_equal_outputs_give_equal_bytes(model_run: ModelRun) -> None:
     waves(model_run)
     path = model_run.workspace.path / "map-hs.png"
     draw(model_run)
@@ -227,24 +219,24 @@ def test_the_same_outputs_make_the_same_bytes(model_run: ModelRun) -> None:
     assert path.read_bytes() == first
 
 
-def test_maps_may_be_drawn_in_several_threads_at_once(tmp_path: Path) -> None:
+def test_maps_can_be_drawn_in_parallel_threads(tmp_path: Path) -> None:
     runs = [ModelRun(run_id=f"run {number}", output_dir=tmp_path) for number in range(3)]
     for number, run in enumerate(runs):
         run.workspace.path.mkdir()
         (anuga if number % 2 else waves)(run)
 
-    def drawn(run: ModelRun) -> bytes:
+    def draw_bytes(run: ModelRun) -> bytes:
         draw(run)
         return next(run.workspace.path.glob("*.png")).read_bytes()
 
-    alone = [drawn(run) for run in runs]
+    alone = [draw_bytes(run) for run in runs]
     with ThreadPoolExecutor(len(runs)) as pool:
-        together = list(pool.map(drawn, runs))
+        together = list(pool.map(draw_bytes, runs))
     assert together == alone
     assert len(set(alone)) == len(runs)
 
 
-def test_no_window_system_and_no_global_figure_is_touched(model_run: ModelRun) -> None:
+def test_drawing_uses_neither_pyplot_nor_a_window_system(model_run: ModelRun) -> None:
     waves(model_run)
     code = (
         "import sys\n"
@@ -258,12 +250,14 @@ def test_no_window_system_and_no_global_figure_is_touched(model_run: ModelRun) -
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
-def test_dry_land_of_anuga_is_grey_and_not_the_highest_water(model_run: ModelRun) -> None:
+def test_dry_land_of_anuga_is_grey_and_not_the_highest_water_level(model_run: ModelRun) -> None:
     anuga(model_run)
     field = field_of(model_run, "tsunami.sww", "stage")
     assert np.nanmax(field.values) < 1.01
     assert np.isnan(field.values).sum() == 12 * 4
-    np.testing.assert_allclose([field.x.min(), field.x.max()], [500.0, 544.0])  # km, with the corner
+    np.testing.assert_allclose(
+        [field.x.min(), field.x.max()], [500.0, 544.0]
+    )  # km, including the lower left corner
     results, image = draw(model_run)
     assert (results["variable"], results["units"]) == ("stage", "m")
     assert 0.1 < share(image, LAND) < 0.4
@@ -277,7 +271,7 @@ def test_other_variables_are_dry_where_the_water_level_is(model_run: ModelRun) -
     assert draw(model_run, variable="xmomentum")[0]["units"] == "m2 s-1"
 
 
-def test_what_anuga_computed_in_its_triangles_is_preferred(model_run: ModelRun) -> None:
+def test_centroid_values_of_anuga_are_preferred(model_run: ModelRun) -> None:
     anuga(model_run)
     with netCDF4.Dataset(model_run.workspace.path / "tsunami.sww", "a") as dataset:
         faces = len(dataset.dimensions["number_of_volumes"])
@@ -285,11 +279,11 @@ def test_what_anuga_computed_in_its_triangles_is_preferred(model_run: ModelRun) 
         put(dataset, "stage_c", ("number_of_timesteps", "number_of_volumes"), np.full((3, faces), 0.5))
     results, image = draw(model_run)
     assert results["variable"] == "stage"
-    assert share(image, LAND) < 0.01  # every triangle is wet, though nodes are dry
+    assert share(image, LAND) < 0.01  # every triangle is wet, although some nodes are dry
     assert field_of(model_run, "tsunami.sww", "stage_c").on_triangles
 
 
-def test_a_mesh_of_squares_and_triangles_is_cut_into_triangles(model_run: ModelRun) -> None:
+def test_a_mesh_of_squares_and_triangles_is_divided_into_triangles(model_run: ModelRun) -> None:
     schism(model_run)
     field = field_of(model_run, "out2d_1.nc", "elevation")
     assert field.triangles is not None
@@ -302,16 +296,16 @@ def test_a_mesh_of_squares_and_triangles_is_cut_into_triangles(model_run: ModelR
     assert draw(model_run)[0]["variable"] == "elevation"
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_mesh_without_attributes_is_known_by_the_names_of_its_variables(
-    model_run: ModelRun, turned: bool
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_mesh_without_attributes_is_recognised_by_its_variable_names(
+    model_run: ModelRun, swapped: bool
 ) -> None:
     dataset = netcdf(model_run, "ww3.nc", node=6, element=12, noel=3, time=2)
     put(dataset, "longitude", ("node",), [0, 1, 2, 0, 1, 2], units="degrees_east")
     put(dataset, "latitude", ("node",), [0, 0, 0, 1, 1, 1], units="degrees_north")
     corners = np.array([[1, 2, 5], [1, 5, 4], [2, 3, 6], [2, 6, 5]] * 3)
-    dims = ("noel", "element") if turned else ("element", "noel")
-    put(dataset, "tri", dims, corners.T if turned else corners, "i4")
+    dims = ("noel", "element") if swapped else ("element", "noel")
+    put(dataset, "tri", dims, corners.T if swapped else corners, "i4")
     put(dataset, "hs", ("time", "node"), [[1, 2, 3, 4, 5, 6], [0] * 6], units="m")
     dataset.close()
     field = field_of(model_run, "ww3.nc", "hs")
@@ -320,7 +314,7 @@ def test_a_mesh_without_attributes_is_known_by_the_names_of_its_variables(
     draw(model_run)
 
 
-def test_a_curvilinear_grid_with_holes_leaves_the_holes_out(model_run: ModelRun) -> None:
+def test_holes_in_a_curvilinear_grid_are_not_drawn(model_run: ModelRun) -> None:
     dataset = netcdf(model_run, "d3d.nc", m=5, n=4)
     x, y = np.meshgrid(np.arange(5.0), np.arange(4.0))
     hole = (x == 0) & (y == 0)
@@ -344,7 +338,7 @@ def test_a_curvilinear_grid_with_holes_leaves_the_holes_out(model_run: ModelRun)
         (["Hsig", "eta"], "eta"),
     ],
 )
-def test_the_water_level_goes_before_the_wave_height_and_that_before_the_rest(
+def test_the_water_level_ranks_before_the_wave_height_and_other_variables(
     model_run: ModelRun, names: list[str], expected: str
 ) -> None:
     dataset = netcdf(model_run, "out.nc", time=2, y=3, x=4, frequency=5, direction=6)
@@ -355,11 +349,11 @@ def test_the_water_level_goes_before_the_wave_height_and_that_before_the_rest(
     for name in names:
         put(dataset, name, ("time", "y", "x"), np.arange(24.0).reshape(2, 3, 4))
     dataset.close()
-    with opened(model_run.workspace.path / "out.nc") as groups:
-        assert mappable(groups[""])[0] == expected
+    with open_groups(model_run.workspace.path / "out.nc") as groups:
+        assert mappable_variables(groups[""])[0] == expected
 
 
-def test_the_first_file_with_a_map_is_taken_and_a_glob_chooses_another(model_run: ModelRun) -> None:
+def test_the_first_mappable_file_is_drawn_unless_a_glob_selects_another(model_run: ModelRun) -> None:
     dataset = netcdf(model_run, "a points.nc", time=3, station=2)
     put(dataset, "hs", ("time", "station"), np.ones((3, 2)))
     dataset.close()
@@ -376,16 +370,18 @@ def test_a_misspelt_variable_is_an_error_with_the_closest_name(model_run: ModelR
         draw(model_run, variable="stge")
 
 
-def test_a_variable_that_is_no_map_is_an_error_that_says_why(model_run: ModelRun) -> None:
+def test_a_variable_that_cannot_be_mapped_is_an_error_with_the_reason(model_run: ModelRun) -> None:
     dataset = netcdf(model_run, "out.nc", time=2, level=3, y=4, x=5)
     put(dataset, "salt", ("time", "level", "y", "x"), np.ones((2, 3, 4, 5)))
     put(dataset, "zs", ("time", "y", "x"), np.ones((2, 4, 5)))
     dataset.close()
-    with pytest.raises(PostprocessError, match=r"'salt' of out\.nc \(time: 2, level: 3, .*What does: zs"):
+    with pytest.raises(
+        PostprocessError, match=r"'salt' of out\.nc \(time: 2, level: 3, .*Mappable variables: zs"
+    ):
         draw(model_run, variable="salt")
 
 
-def test_a_dimension_of_one_is_no_obstacle(model_run: ModelRun) -> None:
+def test_dimensions_of_size_one_are_ignored(model_run: ModelRun) -> None:
     dataset = netcdf(model_run, "out.nc", time=2, surface=1, y=4, x=5)
     put(dataset, "salt", ("time", "surface", "y", "x"), np.arange(40.0).reshape(2, 1, 4, 5))
     dataset.close()
@@ -393,7 +389,7 @@ def test_a_dimension_of_one_is_no_obstacle(model_run: ModelRun) -> None:
     draw(model_run)
 
 
-def test_a_run_with_tables_only_has_nothing_to_map(tmp_path: Path) -> None:
+def test_a_run_with_only_tables_has_nothing_to_map(tmp_path: Path) -> None:
     model = TemplateModel(
         template=str(tmp_path), commands=["echo x,hs > profile.csv; echo 1,2 >> profile.csv"]
     )
@@ -407,7 +403,7 @@ def test_a_run_with_tables_only_has_nothing_to_map(tmp_path: Path) -> None:
     assert (record["state"], record["error"]["type"]) == ("failed", "PostprocessError")
 
 
-def test_netcdf_without_anything_over_the_plane_has_nothing_to_map(model_run: ModelRun) -> None:
+def test_netcdf_without_a_grid_or_mesh_has_nothing_to_map(model_run: ModelRun) -> None:
     dataset = netcdf(model_run, "points.nc", time=3, station=2)
     put(dataset, "hs", ("time", "station"), np.ones((3, 2)))
     dataset.close()
@@ -427,7 +423,7 @@ def test_inputs_are_not_drawn(tmp_path: Path) -> None:
     assert "nothing to map" in str(run.pipeline(processor="map")["message"])
 
 
-def test_numbers_and_picture_of_a_pipeline_are_in_the_record(tmp_path: Path) -> None:
+def test_metrics_and_map_of_a_pipeline_are_in_the_record(tmp_path: Path) -> None:
     source = ModelRun(run_id="source", output_dir=tmp_path)
     waves(source)
     template = tmp_path / "template"
@@ -443,23 +439,23 @@ def test_numbers_and_picture_of_a_pipeline_are_in_the_record(tmp_path: Path) -> 
     assert record["metrics"]["out.hs.missing_share"] == pytest.approx(0.2)
 
 
-def test_a_run_without_a_directory_is_a_failure(tmp_path: Path) -> None:
+def test_a_missing_run_directory_is_a_failure(tmp_path: Path) -> None:
     results = MapPostprocessor().process(ModelRun(run_id="never", output_dir=tmp_path))
     assert results["success"] is False
 
 
 @pytest.mark.parametrize("values", [np.nan, -20.0])
-def test_a_variable_without_any_value_is_an_error(model_run: ModelRun, values: float) -> None:
+def test_a_variable_without_values_is_an_error(model_run: ModelRun, values: float) -> None:
     dataset = netcdf(model_run, "out.nc", y=4, x=5)
     put(dataset, "zs", ("y", "x"), np.full((4, 5), values))
     put(dataset, "zb", ("y", "x"), np.full((4, 5), -10.0))
     dataset.close()
-    with pytest.raises(PostprocessError, match=r"'zs' of out\.nc .* has no value to draw"):
+    with pytest.raises(PostprocessError, match=r"'zs' of out\.nc .* has no values to draw"):
         draw(model_run)
 
 
 @pytest.mark.parametrize("name", ["depth", "bathymetry", "zb"])
-def test_a_bed_may_be_told_as_a_depth_or_as_an_elevation(model_run: ModelRun, name: str) -> None:
+def test_a_bed_can_be_a_depth_or_an_elevation(model_run: ModelRun, name: str) -> None:
     bed = np.where(np.arange(20).reshape(4, 5) < 15, -10.0, 5.0)
     dataset = netcdf(model_run, "out.nc", y=4, x=5)
     put(dataset, "zeta", ("y", "x"), np.maximum(bed, 0.5))
@@ -478,13 +474,13 @@ def test_a_constant_is_drawn(model_run: ModelRun) -> None:
 @pytest.mark.parametrize(
     "run_id", ["$x_1^2 frac{1$ 50% #", "潮汐 🌊", "friction=0.03,source=2.5 " + "long " * 25 + "."]
 )
-def test_any_run_id_is_drawn_as_it_is(tmp_path: Path, run_id: str) -> None:
+def test_any_run_id_is_drawn_literally(tmp_path: Path, run_id: str) -> None:
     run = ModelRun(run_id=run_id, output_dir=tmp_path)
     waves(run)
     draw(run)
 
 
-def test_settings_change_the_picture(model_run: ModelRun) -> None:
+def test_settings_change_the_map(model_run: ModelRun) -> None:
     waves(model_run)
     small = {"dpi": 30, "width": 4}
     plain = np.asarray(draw(model_run, **small)[1])
@@ -495,9 +491,9 @@ def test_settings_change_the_picture(model_run: ModelRun) -> None:
         assert results["units"] == settings.get("units", "m")
 
 
-def test_an_unknown_colour_map_is_an_error_with_close_names(model_run: ModelRun) -> None:
+def test_an_unknown_colormap_is_an_error_with_similar_names(model_run: ModelRun) -> None:
     waves(model_run)
-    with pytest.raises(PostprocessError, match=r"no colour map 'virids'.*Did you mean viridis"):
+    with pytest.raises(PostprocessError, match=r"no colormap 'virids'.*Did you mean viridis"):
         draw(model_run, colormap="virids")
 
 
@@ -513,7 +509,7 @@ def test_an_unknown_colour_map_is_an_error_with_close_names(model_run: ModelRun)
         ({"colourmap": "magma"}, "Did you mean 'colormap'"),
     ],
 )
-def test_wrong_settings_are_told_by_name(
+def test_invalid_settings_are_reported_by_name(
     model_run: ModelRun, settings: dict[str, object], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):
@@ -523,56 +519,56 @@ def test_wrong_settings_are_told_by_name(
 @pytest.mark.parametrize(
     ("values", "vmin", "vmax", "expected"),
     [
-        ([0.1, 1.0, 2.0], None, None, (0.0, 2.0)),  # close to 0: begins there
+        ([0.1, 1.0, 2.0], None, None, (0.0, 2.0)),  # close to 0: starts there
         ([5.0, 6.0], None, None, (5.0, 6.0)),
         ([-1.0, 3.0], None, None, (-3.0, 3.0)),  # both signs: symmetric
-        ([-0.1, 3.0], None, None, (-0.1, 3.0)),  # hardly both signs
+        ([-0.1, 3.0], None, None, (-0.1, 3.0)),  # almost one sign
         ([-1.0, 3.0], None, 2.0, (-2.0, 2.0)),
         ([-1.0, 3.0], -0.5, 4.0, (-0.5, 4.0)),
-        ([*range(100), 1e6], None, None, (0.0, 98.0)),  # one wild value
+        ([*range(100), 1e6], None, None, (0.0, 98.0)),  # one outlier
         ([2.0, 2.0, np.nan], None, None, (1.9, 2.1)),
         ([0.0, 0.0], None, None, (-1.0, 1.0)),
         ([-2.0, -2.0], None, None, (-2.1, -1.9)),
         ([1.0, 2.0], 5.0, None, (5.0, 5.25)),
     ],
 )
-def test_the_colours_end_where_most_values_do(
+def test_the_colour_scale_covers_most_values(
     values: list[float], vmin: float | None, vmax: float | None, expected: tuple[float, float]
 ) -> None:
-    assert limits(np.array(values, dtype=float), vmin, vmax) == pytest.approx(expected)
+    assert colour_limits(np.array(values, dtype=float), vmin, vmax) == pytest.approx(expected)
 
 
-def test_metres_become_degrees_and_places_are_marked_where_a_model_tells_them(model_run: ModelRun) -> None:
+def test_metres_become_degrees_and_places_are_marked_if_a_model_provides_them(model_run: ModelRun) -> None:
     anuga(model_run)
     plain = draw(model_run)[1]
-    told = {
+    grid = {
         "origin_longitude_degrees_east": -130.0,
         "origin_latitude_degrees_north": 48.0,
         "metres_per_degree_longitude": 100_000.0,
         "metres_per_degree_latitude": 100_000.0,
     }
     directory = model_run.workspace.path
-    (directory / "grid.json").write_text(json.dumps(told))
+    (directory / "grid.json").write_text(json.dumps(grid))
     (directory / "gauges_places.csv").write_text("place,x_m,y_m\nport_renfrew,520000,20000\n")
-    plane = plane_of(model_run, "tsunami.sww", "stage")
-    np.testing.assert_allclose([plane.field.x.min(), plane.field.y.max()], [-125.0, 48.44])
-    assert plane.degrees
-    assert [(name, round(x, 6), round(y, 6)) for name, x, y in plane.marks] == [
+    result = projected(model_run, "tsunami.sww", "stage")
+    np.testing.assert_allclose([result.field.x.min(), result.field.y.max()], [-125.0, 48.44])
+    assert result.degrees
+    assert [(name, round(x, 6), round(y, 6)) for name, x, y in result.markers] == [
         ("Port Renfrew", -124.8, 48.2)
     ]
     assert not np.array_equal(np.asarray(draw(model_run)[1]), np.asarray(plain))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"origin_longitude_degrees_east": "x"}', "\x00"])
-def test_another_file_of_that_name_is_no_obstacle(model_run: ModelRun, text: str) -> None:
+def test_unrelated_files_with_these_names_are_ignored(model_run: ModelRun, text: str) -> None:
     anuga(model_run)
     (model_run.workspace.path / "grid.json").write_text(text)
     (model_run.workspace.path / "my_places.csv").write_text(text)
-    plane = plane_of(model_run, "tsunami.sww", "stage")
-    assert (plane.degrees, plane.x_label, list(plane.marks)) == (False, "x (km)", [])
+    result = projected(model_run, "tsunami.sww", "stage")
+    assert (result.degrees, result.x_label, list(result.markers)) == (False, "x (km)", [])
 
 
-def test_longitudes_across_the_date_line_are_drawn_in_one_piece(model_run: ModelRun) -> None:
+def test_longitudes_across_the_date_line_are_continuous(model_run: ModelRun) -> None:
     dataset = netcdf(model_run, "out.nc", lat=3, lon=4)
     put(dataset, "lon", ("lon",), [178, 179, -180, -179], units="degrees_east")
     put(dataset, "lat", ("lat",), [-1, 0, 1], units="degrees_north")
@@ -582,17 +578,17 @@ def test_longitudes_across_the_date_line_are_drawn_in_one_piece(model_run: Model
     draw(model_run)
 
 
-def test_a_grid_far_finer_than_the_picture_and_a_narrow_one_are_drawn() -> None:
+def test_very_fine_and_very_narrow_grids_are_drawn() -> None:
     style = Style("run", "file", "height (m)", None, None, None, 6.0, 50)
     fine = np.add.outer(np.arange(500.0), np.arange(3300.0))
     field = Field(np.arange(3300.0), np.arange(500.0), fine, bed=fine - 2000.0)
-    assert thinned(field, 1600).values.shape == (500, 1100)
-    assert picture(Plane(field, "x (m)", "y (m)"), style, {}).startswith(b"\x89PNG")
+    assert thin(field, 1600).values.shape == (500, 1100)
+    assert render_png(ProjectedField(field, "x (m)", "y (m)"), style, {}).startswith(b"\x89PNG")
     narrow = Field(np.arange(400.0), np.arange(3.0), np.zeros((3, 400)))
-    assert picture(Plane(narrow, "x (m)", "y (m)"), style, {}).startswith(b"\x89PNG")
+    assert render_png(ProjectedField(narrow, "x (m)", "y (m)"), style, {}).startswith(b"\x89PNG")
 
 
-def test_exponents_are_set_as_such() -> None:
+def test_exponents_become_superscripts() -> None:
     assert [superscripts(units) for units in ("m", "m2 s-1", "W/m2", "s m-1/3", "degC", "10-3 kg")] == [
         "m",
         "m² s⁻¹",
@@ -610,7 +606,7 @@ def test_the_yaml_lists_every_field_with_its_default() -> None:
     assert data == MapPostprocessor().model_dump(mode="json")
 
 
-def test_a_bare_install_says_what_to_install(bare_python: BareRun, model_run: ModelRun) -> None:
+def test_a_minimal_installation_reports_what_to_install(bare_python: BareRun, model_run: ModelRun) -> None:
     waves(model_run)
     answer = bare_python(
         "from rompy_hydra import MapPostprocessor, ModelRun\n"

@@ -10,12 +10,13 @@ from pathlib import Path
 import netCDF4
 import numpy as np
 import pytest
-import xarray  # noqa: F401 - before the memory that reading takes is looked at
+import xarray  # noqa: F401 - imported before memory is measured
 import yaml
 
 import rompy_hydra
 from rompy_hydra import ModelRun, SummaryPostprocessor, TemplateModel
 from rompy_hydra.errors import ConfigError, PostprocessError
+from tests.postprocess.conftest import netcdf
 
 FORMATS = ["NETCDF4", "NETCDF4_CLASSIC", "NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET"]
 BareRun = Callable[[str], subprocess.CompletedProcess[str]]
@@ -25,15 +26,6 @@ def write(run: ModelRun, name: str, text: str, encoding: str = "utf-8") -> None:
     path = run.workspace.path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding=encoding)
-
-
-def netcdf(run: ModelRun, name: str, format: str = "NETCDF4", **dims: int) -> netCDF4.Dataset:
-    path = run.workspace.path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset = netCDF4.Dataset(path, "w", format=format)
-    for dim, size in dims.items():
-        dataset.createDimension(dim, size)
-    return dataset
 
 
 def metrics(run: ModelRun, **settings: object) -> dict[str, float]:
@@ -61,7 +53,7 @@ def test_each_numeric_column_of_a_table_gets_its_minimum_mean_maximum_and_missin
     }
 
 
-def test_all_usual_spellings_of_no_number_are_missing(model_run: ModelRun) -> None:
+def test_all_common_markers_of_missing_values_are_recognised(model_run: ModelRun) -> None:
     cells = ["1", "", " ", "nan", "NaN", "inf", "-inf", "NA", "n/a", "null", "None", "--", "*****", "3"]
     write(model_run, "a.csv", "t,v\n" + "".join(f"0,{cell}\n" for cell in cells))
     found = metrics(model_run, variables=["v"])
@@ -69,12 +61,12 @@ def test_all_usual_spellings_of_no_number_are_missing(model_run: ModelRun) -> No
     assert (found["a.v.min"], found["a.v.mean"], found["a.v.max"]) == (1.0, 2.0, 3.0)
 
 
-def test_a_column_with_text_is_left_out_and_so_is_one_without_name_and_numbers(model_run: ModelRun) -> None:
+def test_columns_with_text_and_nameless_empty_columns_are_left_out(model_run: ModelRun) -> None:
     write(model_run, "a.csv", "place,date,code,v,\nVictoria,2020-01-01,2020_01,1,\n7,8,9,2,\n")
     assert {name.split(".")[1] for name in metrics(model_run)} == {"v"}
 
 
-def test_a_column_without_any_number_has_only_its_missing_share(model_run: ModelRun) -> None:
+def test_a_column_without_numbers_has_only_a_missing_share(model_run: ModelRun) -> None:
     write(model_run, "a.csv", "v,w\n1,nan\n2,\n")
     assert {k: v for k, v in metrics(model_run).items() if ".w." in k} == {"a.w.missing_share": 1.0}
 
@@ -91,13 +83,13 @@ def test_a_column_without_any_number_has_only_its_missing_share(model_run: Model
         "time , level\n 0 , 1 \n 1 , 3 ",
     ],
 )
-def test_tables_are_read_as_models_and_spreadsheets_write_them(model_run: ModelRun, text: str) -> None:
+def test_tables_are_read_in_the_formats_of_models_and_spreadsheets(model_run: ModelRun, text: str) -> None:
     write(model_run, "gauge.csv", text)
     found = metrics(model_run)
     assert (found["gauge.level.mean"], found["gauge.time.max"]) == (2.0, 1.0)
 
 
-def test_columns_without_names_are_numbered_and_equal_names_told_apart(model_run: ModelRun) -> None:
+def test_nameless_columns_are_numbered_and_equal_names_distinguished(model_run: ModelRun) -> None:
     write(model_run, "a.csv", "1,2\n3,4\n")
     write(model_run, "b.csv", ",v,v\n0,1,2\n")
     found = metrics(model_run, statistics=["max"])
@@ -110,12 +102,12 @@ def test_columns_without_names_are_numbered_and_equal_names_told_apart(model_run
     }
 
 
-def test_a_short_row_lacks_its_last_values(model_run: ModelRun) -> None:
+def test_the_last_values_of_a_short_row_are_missing(model_run: ModelRun) -> None:
     write(model_run, "a.csv", "a,b\n1,2\n3\n")
     assert metrics(model_run)["a.b.missing_share"] == 0.5
 
 
-def test_a_row_with_more_cells_than_columns_is_an_error_that_names_file_and_line(
+def test_a_row_with_too_many_cells_is_an_error_with_file_and_line(
     model_run: ModelRun,
 ) -> None:
     write(model_run, "notes.csv", "# a note\na,b\n1,2\n1,2,3\n")
@@ -123,7 +115,7 @@ def test_a_row_with_more_cells_than_columns_is_an_error_that_names_file_and_line
         SummaryPostprocessor().process(model_run)
 
 
-def test_a_table_of_any_length_needs_little_memory(model_run: ModelRun) -> None:
+def test_a_long_table_requires_little_memory(model_run: ModelRun) -> None:
     rows = 60_000
     with (model_run.workspace.path / "long.csv").open("w") as file:
         file.write("t,v\n")
@@ -146,7 +138,7 @@ def test_huge_numbers_do_not_overflow_the_mean(model_run: ModelRun) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_fill_values_and_what_is_not_finite_are_missing_in_every_format(
+def test_fill_values_and_non_finite_values_are_missing_in_every_format(
     model_run: ModelRun, format: str
 ) -> None:
     dataset = netcdf(model_run, "out.nc", format, t=2, x=4)
@@ -187,7 +179,7 @@ def test_packed_numbers_are_unpacked(model_run: ModelRun) -> None:
     assert (found["out.u.max"], found["out.u.missing_share"]) == (200.0, 0.0)
 
 
-def test_integers_logical_values_scalars_and_groups_are_summarised(model_run: ModelRun) -> None:
+def test_integers_booleans_scalars_and_groups_are_summarised(model_run: ModelRun) -> None:
     dataset = netcdf(model_run, "out.nc", n=2)
     dataset.createVariable("count", "i8", ("n",))[:] = [3, 4]
     dataset.createVariable("level", "f8", ())[...] = 2.5
@@ -197,7 +189,7 @@ def test_integers_logical_values_scalars_and_groups_are_summarised(model_run: Mo
     assert found == {"out.count.max": 4.0, "out.level.max": 2.5, "out.nest.inner.v.max": 2.0}
 
 
-def test_an_unlimited_dimension_without_a_record_has_no_numbers(model_run: ModelRun) -> None:
+def test_an_unlimited_dimension_of_length_zero_has_no_metrics(model_run: ModelRun) -> None:
     dataset = netcdf(model_run, "out.nc", x=2)
     dataset.createDimension("time", None)
     dataset.createVariable("v", "f4", ("time", "x"))
@@ -205,7 +197,7 @@ def test_an_unlimited_dimension_without_a_record_has_no_numbers(model_run: Model
     assert metrics(model_run) == {}
 
 
-def made_with_coordinates(run: ModelRun) -> None:
+def write_with_coordinates(run: ModelRun) -> None:
     dataset = netcdf(run, "out.nc", time=2, lat=3, lon=4, two=2, text=5)
     for name, dims, units in (
         ("time", ("time",), "seconds since 2020-01-01"),
@@ -229,19 +221,19 @@ def made_with_coordinates(run: ModelRun) -> None:
 
 
 def test_coordinates_times_bounds_and_text_are_left_out(model_run: ModelRun) -> None:
-    made_with_coordinates(model_run)
+    write_with_coordinates(model_run)
     found = metrics(model_run, statistics=["max"])
     assert found == {"out.hs.max": 1.0, "out.period.max": 1.0}
 
 
-def test_a_coordinate_that_is_asked_for_is_summarised(model_run: ModelRun) -> None:
-    made_with_coordinates(model_run)
+def test_a_selected_coordinate_is_summarised(model_run: ModelRun) -> None:
+    write_with_coordinates(model_run)
     found = metrics(model_run, variables=["lat", "hs"], statistics=["mean", "missing_share"])
     assert sorted(found) == ["out.hs.mean", "out.hs.missing_share", "out.lat.mean", "out.lat.missing_share"]
 
 
 @pytest.mark.parametrize("chunks", [(1, 1000, 1000), (24, 100, 100), None])
-def test_a_variable_is_never_in_memory_whole(
+def test_a_large_variable_is_read_in_blocks(
     model_run: ModelRun, chunks: tuple[int, int, int] | None
 ) -> None:
     dataset = netcdf(model_run, "big.nc", time=24, y=1000, x=1000)
@@ -255,7 +247,7 @@ def test_a_variable_is_never_in_memory_whole(
     found = metrics(model_run)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 130e6  # the whole variable has 192 MB as it is computed with
+    assert peak < 130e6  # the entire variable takes 192 MB as float64
     assert (found["big.v.min"], found["big.v.max"], found["big.v.missing_share"]) == (0.0, 1000.0, 0.0)
     assert found["big.v.mean"] == pytest.approx(8.0 + 984.0 / 24e6, rel=1e-12)
 
@@ -283,7 +275,7 @@ def anuga(run: ModelRun, *, centroids: bool) -> None:
 
 
 @pytest.mark.parametrize(("centroids", "highest", "missing"), [(False, 3.0, 0.25), (True, 0.5, 0.5)])
-def test_the_level_of_dry_land_is_no_water_level(
+def test_the_level_of_dry_land_is_not_a_water_level(
     model_run: ModelRun, centroids: bool, highest: float, missing: float
 ) -> None:
     anuga(model_run, centroids=centroids)
@@ -293,14 +285,14 @@ def test_the_level_of_dry_land_is_no_water_level(
     assert {name.split(".")[1] for name in found} == {"stage", "elevation"}
 
 
-def test_without_a_dry_depth_values_are_taken_as_they_are_stored(model_run: ModelRun) -> None:
+def test_without_a_dry_depth_values_are_used_as_stored(model_run: ModelRun) -> None:
     anuga(model_run, centroids=True)
     found = metrics(model_run, dry_depth=None)
     assert (found["tsunami.stage.max"], found["tsunami.stage.missing_share"]) == (50.0, 0.0)
     assert found["tsunami.stage_c.mean"] == pytest.approx(25.125)
 
 
-def test_files_of_one_name_are_told_apart_by_their_paths(model_run: ModelRun) -> None:
+def test_files_with_the_same_name_are_distinguished_by_their_paths(model_run: ModelRun) -> None:
     for name in ("gauge.csv", "north/gauge.csv", "sea.csv", "deep/sea.csv", "deep/sea.tsv", "deep/b é.csv"):
         write(model_run, name, "v\n1\n")
     found = metrics(model_run, statistics=["max"])
@@ -324,7 +316,7 @@ def test_files_of_one_name_are_told_apart_by_their_paths(model_run: ModelRun) ->
         (["**/d.csv", "b/x/c [1].csv"], ["c [1]", "d"]),
     ],
 )
-def test_files_are_chosen_by_path_or_glob(
+def test_files_are_selected_by_path_or_glob(
     model_run: ModelRun, globs: list[str], expected: list[str]
 ) -> None:
     for name in ("a.csv", "b/a.csv", "b/x/c [1].csv", "b/x/d.csv"):
@@ -333,7 +325,7 @@ def test_files_are_chosen_by_path_or_glob(
     assert sorted(name.removesuffix(".v.max") for name in found) == expected
 
 
-def test_names_of_files_may_be_as_odd_as_the_file_system_allows(model_run: ModelRun) -> None:
+def test_file_names_may_contain_special_characters(model_run: ModelRun) -> None:
     odd = "höhe #1?=2, 50% [a] http%3A&x.nc"
     dataset = netcdf(model_run, f"out put/{odd}", n=1)
     dataset.createVariable("v", "f4", ("n",))[:] = 1.0
@@ -341,7 +333,7 @@ def test_names_of_files_may_be_as_odd_as_the_file_system_allows(model_run: Model
     assert metrics(model_run)[f"{odd.removesuffix('.nc')}.v.max"] == 1.0
 
 
-def test_inputs_are_not_summarised_and_the_record_has_the_numbers(tmp_path: Path) -> None:
+def test_inputs_are_not_summarised_and_the_record_contains_the_metrics(tmp_path: Path) -> None:
     template = tmp_path / "a template"
     template.mkdir()
     (template / "forcing.csv").write_text("wind\n10\n")
@@ -370,7 +362,7 @@ def test_inputs_are_not_summarised_and_the_record_has_the_numbers(tmp_path: Path
     assert again["metrics"] == expected
 
 
-def test_a_run_without_tables_and_netcdf_has_nothing_to_summarise_and_that_is_no_failure(
+def test_a_run_without_tables_and_netcdf_succeeds_with_nothing_to_summarise(
     model_run: ModelRun,
 ) -> None:
     write(model_run, "result.bin", "x")
@@ -381,13 +373,13 @@ def test_a_run_without_tables_and_netcdf_has_nothing_to_summarise_and_that_is_no
     assert "result.bin" in str(results["message"])
 
 
-def test_a_run_without_a_directory_is_a_failure(tmp_path: Path) -> None:
+def test_a_missing_run_directory_is_a_failure(tmp_path: Path) -> None:
     results = SummaryPostprocessor().process(ModelRun(run_id="never", output_dir=tmp_path))
     assert results["success"] is False
     assert str(tmp_path / "never") in str(results["message"])
 
 
-def test_files_that_do_not_exist_are_an_error_that_lists_the_outputs(model_run: ModelRun) -> None:
+def test_missing_files_are_an_error_that_lists_the_outputs(model_run: ModelRun) -> None:
     write(model_run, "gauge.csv", "v\n1\n")
     write(model_run, "log.txt", "")
     with pytest.raises(PostprocessError, match=r"matches \*\.nc\. Outputs: gauge\.csv, log\.txt"):
@@ -402,13 +394,13 @@ def test_a_misspelt_variable_is_an_error_with_the_closest_name(model_run: ModelR
         SummaryPostprocessor().process(model_run, variables=["speed", "stge"])
 
 
-def test_a_torn_netcdf_file_is_an_error_that_names_it(model_run: ModelRun) -> None:
-    dataset = netcdf(model_run, "torn.nc", n=100_000)
+def test_a_truncated_netcdf_file_is_an_error_with_its_name(model_run: ModelRun) -> None:
+    dataset = netcdf(model_run, "truncated.nc", n=100_000)
     dataset.createVariable("v", "f4", ("n",))[:] = 1.0
     dataset.close()
-    path = model_run.workspace.path / "torn.nc"
+    path = model_run.workspace.path / "truncated.nc"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(PostprocessError, match=r"torn\.nc as netCDF: .*incomplete"):
+    with pytest.raises(PostprocessError, match=r"truncated\.nc as netCDF: .*incomplete"):
         SummaryPostprocessor().process(model_run)
 
 
@@ -422,14 +414,14 @@ def test_a_torn_netcdf_file_is_an_error_that_names_it(model_run: ModelRun) -> No
         ({"dry_depth": -1.0}, "dry_depth"),
     ],
 )
-def test_wrong_settings_are_told_by_name(
+def test_invalid_settings_are_reported_by_name(
     model_run: ModelRun, settings: dict[str, object], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         SummaryPostprocessor().process(model_run, **settings)
 
 
-def test_no_model_run_is_a_value_error() -> None:
+def test_none_instead_of_a_model_run_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="model_run cannot be None"):
         SummaryPostprocessor().process(None)  # type: ignore[arg-type]
 
@@ -441,7 +433,7 @@ def test_the_yaml_lists_every_field_with_its_default() -> None:
     assert data == SummaryPostprocessor().model_dump(mode="json")
 
 
-def test_a_bare_install_summarises_the_default_run(bare_python: BareRun, tmp_path: Path) -> None:
+def test_a_minimal_installation_summarises_the_default_run(bare_python: BareRun, tmp_path: Path) -> None:
     answer = bare_python(
         "import sys, rompy_hydra\n"
         "from rompy_hydra.models import Beach\n"
@@ -456,7 +448,9 @@ def test_a_bare_install_summarises_the_default_run(bare_python: BareRun, tmp_pat
     assert found["profile.setup_m.missing_share"] == 0.0
 
 
-def test_a_bare_install_says_what_to_install_for_netcdf(bare_python: BareRun, model_run: ModelRun) -> None:
+def test_a_minimal_installation_reports_what_to_install_for_netcdf(
+    bare_python: BareRun, model_run: ModelRun
+) -> None:
     netcdf(model_run, "waves.nc").close()
     answer = bare_python(
         "from rompy_hydra import ModelRun, SummaryPostprocessor\n"

@@ -1,1 +1,1 @@
-"""Gridded model output: reading, conventions, statistics."""
+"""Gridded model output in netCDF: reading, conventions, statistics."""

@@ -1,4 +1,4 @@
-"""Reading netCDF outputs of any size: opened by xarray, read in blocks, as numbers with NaN for missing."""
+"""Read netCDF outputs of any size with xarray, in blocks, as numbers with NaN for missing values."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-# Values that are in memory at once, 8 bytes each; one chunk of a compressed file may be more.
+# Values read at once, 8 bytes each; one chunk of a compressed file may be larger.
 BLOCK_VALUES = 4_000_000
 
-# The netCDF and HDF5 libraries must not be called from two threads at once.
+# The netCDF and HDF5 libraries are not thread-safe.
 _LOCK = threading.Lock()
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[dict[str, xr.Dataset]]:
-    """The groups of a netCDF file by path, the root under `""`. Nothing is read but the header.
+def open_groups(path: Path) -> Iterator[dict[str, xr.Dataset]]:
+    """Open a netCDF file and return its groups by path, the root group as `""`. Reads only the header.
 
-    Values are as they are stored: `read` decodes them. PostprocessError names the file if it cannot be
-    read, then or later, or if the libraries are not installed.
+    Values are as stored; `read` decodes them. Raises PostprocessError if the file cannot be read, now or
+    later, or if the libraries are not installed.
     """
     try:
         import netCDF4
         import xarray as xr
     except ImportError as error:
         raise PostprocessError(
-            f"reading {path} needs xarray and netCDF4 ({error}): pip install 'rompy-hydra[analysis]'"
+            f"reading {path} requires xarray and netCDF4 ({error}): pip install 'rompy-hydra[analysis]'"
         ) from error
     groups: dict[str, xr.Dataset] = {}
     try:
-        with _LOCK, _readable(path):
+        with _LOCK, _read_errors(path):
             with netCDF4.Dataset(path) as file:
                 names = list(_group_names(file))
             for name in names:
-                # Units such as `s` or `seconds since` stay what they are, and so do packed numbers.
+                # No decoding of times and of packed numbers.
                 groups[name] = xr.open_dataset(
                     path,
                     group=name or None,
@@ -64,29 +64,29 @@ def opened(path: Path) -> Iterator[dict[str, xr.Dataset]]:
 
 
 @contextlib.contextmanager
-def _readable(path: object) -> Iterator[None]:
+def _read_errors(path: object) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PostprocessError(
-            f"cannot read {path} as netCDF: {error}. It may be incomplete, or of another format; mend "
-            "it, or name the outputs to read with the processor's setting of files"
+            f"cannot read {path} as netCDF: {error}. The file may be incomplete or in another format: fix "
+            "it, or select other outputs in the settings of the processor"
         ) from error
 
 
 def _group_names(group: object, prefix: str = "") -> Iterator[str]:
     yield prefix
-    for name, below in sorted(getattr(group, "groups", {}).items()):
-        yield from _group_names(below, f"{prefix}/{name}" if prefix else name)
+    for name, subgroup in sorted(getattr(group, "groups", {}).items()):
+        yield from _group_names(subgroup, f"{prefix}/{name}" if prefix else name)
 
 
 def is_numeric(variable: xr.Variable) -> bool:
-    """Whether the values are integers, floating-point numbers or logical."""
+    """Whether a variable is not empty and has integers, floating-point numbers or booleans."""
     return variable.dtype.kind in "iufb" and all(variable.shape)
 
 
 def blocks(variable: xr.Variable) -> Iterator[tuple[slice, ...]]:
-    """Cut a variable into parts that fit in memory, along the chunks that it is stored in."""
+    """Divide a variable into blocks that fit in memory, aligned with its chunks on disk."""
     shape = variable.shape
     stored = variable.encoding.get("chunksizes") or [1] * len(shape)
     block = [min(chunk, size) for chunk, size in zip(stored, shape, strict=True)]
@@ -99,20 +99,20 @@ def blocks(variable: xr.Variable) -> Iterator[tuple[slice, ...]]:
 
 
 def read(variable: xr.Variable, index: tuple[slice | int, ...] = ()) -> Floats:
-    """A part of a variable, or all of it, as float64 with NaN where it is missing.
+    """Read a variable or a part of it as float64, with NaN for missing values.
 
-    Missing is what is not finite, equals `_FillValue` or `missing_value`, or was never written.
-    Packed numbers are unpacked.
+    Values are missing if they are not finite, equal `_FillValue` or `missing_value`, or were never
+    written. Packed numbers are unpacked.
     """
     import numpy as np
 
-    with _LOCK, _readable(variable.encoding.get("source", "the output")):
+    with _LOCK, _read_errors(variable.encoding.get("source", "the output")):
         raw = np.asarray(variable[index].values)
-    return decoded(raw, variable.attrs)
+    return decode(raw, variable.attrs)
 
 
-def decoded(raw: NDArray[np.generic], attrs: Mapping[str, object]) -> Floats:
-    """Stored numbers as float64, with NaN where they are missing."""
+def decode(raw: NDArray[np.generic], attrs: Mapping[str, object]) -> Floats:
+    """Stored numbers as float64, with NaN for missing values."""
     import netCDF4
     import numpy as np
 

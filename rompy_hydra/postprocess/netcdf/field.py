@@ -1,4 +1,4 @@
-"""Numbers over the plane, on a grid or a triangular mesh, and the geometry that drawing them needs."""
+"""Values on a grid or a triangular mesh, and the geometry to draw them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Field:
-    """Numbers over the plane, NaN where there are none.
+    """Values on a grid or a triangular mesh, NaN for missing ones.
 
-    On a grid `values` has the shape (rows, columns), and `x` and `y` either that shape or one
-    dimension each. On a mesh `triangles` has the shape (triangles, 3) and counts nodes from 0, and
-    `values` belong to the nodes, or to the triangles if `on_triangles`. `bed` is on the grid or the
-    nodes, and 0 at the coast. `steps` is the number of time steps that were reduced, 0 without time.
+    On a grid, `values` has the shape (rows, columns), and `x` and `y` have the same shape or one dimension
+    each. On a mesh, `triangles` has the shape (triangles, 3) and numbers nodes from 0, and `values` are at
+    the nodes, or on the triangles if `on_triangles`. `bed` is on the grid or at the nodes, and 0 at the
+    coast. `steps` is the number of time steps that were reduced, 0 without a time dimension.
     """
 
     x: Floats
@@ -35,7 +35,7 @@ class Field:
 
 
 def has_values(field: Field) -> bool:
-    """Whether there is anything to draw: a cell, or a triangle, with a value."""
+    """Whether any cell or triangle has a value."""
     import numpy as np
 
     values = field.values
@@ -44,28 +44,28 @@ def has_values(field: Field) -> bool:
     return bool(np.isfinite(values).any())
 
 
-def cut_faces(faces: Floats, begin: float, known: NDArray[np.bool_]) -> tuple[Ints, Ints]:
-    """The faces of a mesh as triangles, and the face that each triangle is of.
+def triangulate(faces: Floats | Ints, begin: float, known: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Divide the faces of a mesh into triangles; returns these and the face index of each.
 
-    `faces` has the shape (faces, corners), counts nodes from `begin`, and may have NaN for what is no
-    corner. A triangle with a node that is not `known` is left out.
+    `faces` has the shape (faces, corners), numbers nodes from `begin`, and is NaN for unused corners.
+    Triangles with a node that is not `known` are left out.
     """
     import numpy as np
 
     corners = np.where(np.isfinite(faces), faces - begin, -1).astype(np.int64)
     corners[(corners < 0) | (corners >= len(known))] = -1
-    parts, owners = [], []
+    parts, face_indices = [], []
     for second in range(1, corners.shape[1] - 1):
         part = corners[:, [0, second, second + 1]]
-        real = ((part >= 0) & known[part]).all(axis=1)
-        real &= (part[:, 1] != part[:, 2]) & (part[:, 0] != part[:, 2])
-        parts.append(part[real])
-        owners.append(np.flatnonzero(real))
-    return np.concatenate(parts), np.concatenate(owners)
+        valid = ((part >= 0) & known[part]).all(axis=1)
+        valid &= (part[:, 1] != part[:, 2]) & (part[:, 0] != part[:, 2])
+        parts.append(part[valid])
+        face_indices.append(np.flatnonzero(valid))
+    return np.concatenate(parts), np.concatenate(face_indices)
 
 
-def at_nodes(values: Floats, triangles: Ints, nodes: int) -> Floats:
-    """The mean of the triangles around each node."""
+def mean_at_nodes(values: Floats, triangles: Ints, nodes: int) -> Floats:
+    """The mean value of the triangles around each node."""
     import numpy as np
 
     corners = triangles.ravel()
@@ -76,46 +76,45 @@ def at_nodes(values: Floats, triangles: Ints, nodes: int) -> Floats:
     return mean
 
 
-def as_mesh(field: Field) -> Field:
-    """A grid with holes in its coordinates as a mesh of the cells that have all four corners."""
+def grid_as_mesh(field: Field) -> Field:
+    """A grid with missing coordinates as a mesh of the cells whose four corners are known."""
     import numpy as np
 
     rows, columns = field.values.shape
     number = np.arange(rows * columns).reshape(rows, columns)
     x, y = np.meshgrid(field.x, field.y) if field.x.ndim == 1 else (field.x, field.y)
-    here = np.isfinite(x) & np.isfinite(y)
-    quad = [each.ravel() for each in (number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1])]
-    whole = np.logical_and.reduce([here.ravel()[corner] for corner in quad])
-    a, b, c, d = (corner[whole] for corner in quad)
-    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
-    x, y = (np.where(here, each, np.nanmean(each)).ravel() for each in (x, y))
-    ground = None if field.bed is None else field.bed.ravel()
-    return replace(field, x=x, y=y, values=field.values.ravel(), bed=ground, triangles=triangles)
+    known = (np.isfinite(x) & np.isfinite(y)).ravel()
+    corners = (number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1])
+    cells = np.stack([each.ravel() for each in corners], axis=1)
+    triangles, _ = triangulate(cells[known[cells].all(axis=1)], 0, known)
+    x, y = (np.where(known, each.ravel(), np.nanmean(each)) for each in (x, y))
+    bed = None if field.bed is None else field.bed.ravel()
+    return replace(field, x=x, y=y, values=field.values.ravel(), bed=bed, triangles=triangles)
 
 
-def rim(triangles: Ints) -> Ints:
-    """The edges, as two nodes each, that belong to one triangle only."""
+def boundary_edges(triangles: Ints) -> Ints:
+    """The edges that belong to only one triangle, as two nodes each."""
     import numpy as np
 
     edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]))
-    found, count = np.unique(edges, axis=0, return_counts=True)
-    border: Ints = found[count == 1]
-    return border
+    unique, count = np.unique(edges, axis=0, return_counts=True)
+    boundary: Ints = unique[count == 1]
+    return boundary
 
 
-def thinned(field: Field, most: int) -> Field:
-    """A grid with not more than `most` cells along a side."""
+def thin(field: Field, limit: int) -> Field:
+    """A grid reduced to at most `limit` cells along each side; a mesh is returned unchanged."""
     if field.triangles is not None:
         return field
-    rows, columns = (slice(None, None, math.ceil(n / most)) for n in field.values.shape)
+    rows, columns = (slice(None, None, math.ceil(n / limit)) for n in field.values.shape)
     x = field.x[columns] if field.x.ndim == 1 else field.x[rows, columns]
     y = field.y[rows] if field.y.ndim == 1 else field.y[rows, columns]
     bed = None if field.bed is None else field.bed[rows, columns]
     return replace(field, x=x, y=y, values=field.values[rows, columns], bed=bed)
 
 
-def edges(centres: Floats) -> Floats:
-    """The corners of cells from their centres, along each dimension."""
+def cell_edges(centres: Floats) -> Floats:
+    """The edges of cells from their centres, along each dimension."""
     import numpy as np
 
     for axis in range(centres.ndim):

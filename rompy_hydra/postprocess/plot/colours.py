@@ -1,4 +1,4 @@
-"""Which colours the values of a map get."""
+"""The colour scale of a map."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 _DIVERGING, _SEQUENTIAL = "RdBu_r", "viridis"
 
 
-def limits(values: Floats, vmin: float | None, vmax: float | None) -> tuple[float, float]:
-    """The ends of the colour bar: those given, else robust ones around the finite values.
+def colour_limits(values: Floats, vmin: float | None, vmax: float | None) -> tuple[float, float]:
+    """The limits of the colour scale: those given, else robust limits of the finite values.
 
-    Two hundredths of the values at either end are left out where they would stretch the range by a
-    fifth or more. Values of both signs get a range that is symmetric about 0; values of one sign
-    begin at 0 if they come close to it.
+    The lowest and the highest 2 % of the values are ignored if they would extend the range by a fifth or
+    more. If both signs occur, the range is symmetric about 0; otherwise it includes 0 if the values come
+    close to it.
     """
     import numpy as np
 
@@ -30,7 +30,7 @@ def limits(values: Floats, vmin: float | None, vmax: float | None) -> tuple[floa
         low = 0.0
     if 0.0 < -high < 0.25 * -low:
         high = 0.0
-    if _signed(low, high):
+    if _has_both_signs(low, high):
         low, high = (-max(-low, high), max(-low, high))
         low = -vmax if vmin is None and vmax is not None and vmax > 0 else low
         high = -vmin if vmax is None and vmin is not None and vmin < 0 else high
@@ -41,15 +41,15 @@ def limits(values: Floats, vmin: float | None, vmax: float | None) -> tuple[floa
     return low, high
 
 
-def scale(low: float, high: float, colormap: str | None) -> tuple[str, Normalize]:
-    """The colour map, and where a value lies on it: diverging from 0 if both signs occur."""
+def colour_scale(low: float, high: float, colormap: str | None) -> tuple[str, Normalize]:
+    """The colormap and its normalization: diverging about 0 if both signs occur."""
     from matplotlib.colors import Normalize, TwoSlopeNorm
 
-    if _signed(low, high) and colormap is None:
+    if _has_both_signs(low, high) and colormap is None:
         return _DIVERGING, TwoSlopeNorm(0.0, low, high)
     return colormap or _SEQUENTIAL, Normalize(low, high)
 
 
-def _signed(low: float, high: float) -> bool:
-    """Whether both signs occur, and neither by a little only."""
+def _has_both_signs(low: float, high: float) -> bool:
+    """Whether both signs occur, each to a relevant extent."""
     return low < 0.0 < high and min(-low, high) > 0.1 * max(-low, high)

@@ -1,4 +1,4 @@
-"""A field as a picture: PNG bytes from matplotlib, without a window and without its global state."""
+"""Draw a map as PNG with matplotlib, without a window and without its global state."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rompy_hydra.postprocess.netcdf.field import Field, at_nodes, edges, rim, thinned
-from rompy_hydra.postprocess.plot.colours import limits, scale
-from rompy_hydra.postprocess.plot.map_axes import Plane
+from rompy_hydra.postprocess.netcdf.field import Field, boundary_edges, cell_edges, mean_at_nodes, thin
+from rompy_hydra.postprocess.plot.colours import colour_limits, colour_scale
+from rompy_hydra.postprocess.plot.map_axes import ProjectedField
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,24 +20,23 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-
 _LAND = "#d9d6cf"
 _COAST = "#3d3a36"
 _INK = "#222222"
-_MOST_CELLS = 1600  # along a side of a grid; more are not seen, and take long to draw
-_NARROWEST = 5.0  # length over width beyond which a map is not drawn to scale
+_MAX_CELLS = 1600  # along a side of a grid; more are not visible, and slow to draw
+_MAX_RATIO = 5.0  # narrower maps are not drawn to scale
 
-# Matplotlib's fonts and caches are shared by all figures of a process.
+# All figures of a process share matplotlib's fonts and caches.
 _LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Style:
-    """The words of a map, the ends of its colours, and its size (inch, dots per inch)."""
+    """The texts of a map, its colour scale, and its size (inches, dots per inch)."""
 
     title: str
     subtitle: str
-    quantity: str
+    colour_label: str
     vmin: float | None
     vmax: float | None
     colormap: str | None
@@ -45,8 +44,8 @@ class Style:
     dpi: int
 
 
-def picture(plane: Plane, style: Style, metadata: Mapping[str, str]) -> bytes:
-    """The map as PNG, the same bytes for the same plane and style."""
+def render_png(projected: ProjectedField, style: Style, metadata: Mapping[str, str]) -> bytes:
+    """The map as PNG; equal arguments give equal bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -54,10 +53,10 @@ def picture(plane: Plane, style: Style, metadata: Mapping[str, str]) -> bytes:
     with _LOCK:
         figure = Figure(figsize=(style.width, 1.2 * style.width), dpi=style.dpi)
         FigureCanvasAgg(figure)
-        _draw(figure, plane, style)
+        _draw(figure, projected, style)
         layout = ConstrainedLayoutEngine()
         layout.execute(figure)
-        # The height that the map takes at this width, with its words.
+        # The height of the map and its texts at this width.
         figure.set_figheight(min(1.2 * style.width, figure.get_tightbbox().height + 0.15))
         layout.execute(figure)
         facts = {key: text.encode(errors="replace").decode() for key, text in metadata.items()}
@@ -66,15 +65,15 @@ def picture(plane: Plane, style: Style, metadata: Mapping[str, str]) -> bytes:
         return png.getvalue()
 
 
-def _draw(figure: Figure, plane: Plane, style: Style) -> None:
+def _draw(figure: Figure, projected: ProjectedField, style: Style) -> None:
     import numpy as np
 
-    axes, field = figure.add_subplot(), thinned(plane.field, _MOST_CELLS)
+    axes, field = figure.add_subplot(), thin(projected.field, _MAX_CELLS)
     axes.set_facecolor(_LAND)
-    low, high = limits(plane.field.values, style.vmin, style.vmax)
-    colours, norm = scale(low, high, style.colormap)
+    low, high = colour_limits(projected.field.values, style.vmin, style.vmax)
+    colours, norm = colour_scale(low, high, style.colormap)
     if field.triangles is None:
-        x, y = edges(field.x), edges(field.y)
+        x, y = cell_edges(field.x), cell_edges(field.y)
         shown: ScalarMappable = axes.pcolormesh(x, y, field.values, cmap=colours, norm=norm)
     else:
         x, y = field.x[field.triangles], field.y[field.triangles]
@@ -82,15 +81,15 @@ def _draw(figure: Figure, plane: Plane, style: Style) -> None:
     _draw_coast(axes, field)
     axes.set_xlim(float(np.min(x)), float(np.max(x)))
     axes.set_ylim(float(np.min(y)), float(np.max(y)))
-    _set_scale(axes, plane.degrees)
-    _label(axes, plane, style)
-    _mark(axes, plane.marks)
-    below, above = np.nanmin(plane.field.values) < low, np.nanmax(plane.field.values) > high
-    # An inset is exactly as high as the map, whatever shape that has.
+    _set_ticks(axes, projected.degrees)
+    _add_labels(axes, projected, style)
+    _add_markers(axes, projected.markers)
+    below, above = np.nanmin(projected.field.values) < low, np.nanmax(projected.field.values) > high
+    # An inset always has exactly the height of the map.
     inset = axes.inset_axes((1.03, 0.0, 0.035, 1.0))
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}
     bar = figure.colorbar(shown, cax=inset, extend=extend.get((bool(below), bool(above)), "neither"))
-    bar.set_label(_printable(style.quantity), color=_INK, size=10, parse_math=False)
+    bar.set_label(_printable(style.colour_label), color=_INK, size=10, parse_math=False)
     inset.tick_params(labelsize=9, width=0.6, labelcolor=_INK)
 
 
@@ -102,10 +101,10 @@ def _draw_mesh(axes: Axes, field: Field, colours: str, norm: Normalize) -> Scala
     triangles, nodes = field.triangles, field.values
     if field.on_triangles:
         triangles = triangles[np.isfinite(field.values)]
-        nodes = at_nodes(field.values[np.isfinite(field.values)], triangles, len(field.x))
+        nodes = mean_at_nodes(field.values[np.isfinite(field.values)], triangles, len(field.x))
     triangles = triangles[np.isfinite(nodes[triangles]).any(axis=1)]
     corners = nodes[triangles]
-    # A corner on dry land has the mean of the wet ones, so that the water reaches its edge.
+    # A dry corner gets the mean of the wet corners, so that the colours reach the waterline.
     corners = np.where(np.isfinite(corners), corners, np.nanmean(corners, axis=1, keepdims=True))
     x, y = field.x[triangles], field.y[triangles]
     mesh = Triangulation(x.ravel(), y.ravel(), np.arange(x.size).reshape(-1, 3))
@@ -113,7 +112,7 @@ def _draw_mesh(axes: Axes, field: Field, colours: str, norm: Normalize) -> Scala
 
 
 def _draw_coast(axes: Axes, field: Field) -> None:
-    """The zero contour of the bed, or the rim of a mesh that ends where the land begins."""
+    """The zero contour of the bed, or else the boundary of a mesh, which ends at the coast."""
     import numpy as np
     from matplotlib.collections import LineCollection
     from matplotlib.tri import Triangulation
@@ -129,12 +128,12 @@ def _draw_coast(axes: Axes, field: Field) -> None:
         mesh = Triangulation(field.x, field.y, field.triangles[known[field.triangles].all(axis=1)])
         axes.tricontour(mesh, np.nan_to_num(bed), [0.0], colors=[_COAST], linewidths=[0.7])
     else:
-        border = rim(field.triangles)
-        lines = np.stack([field.x[border], field.y[border]], axis=-1)
+        boundary = boundary_edges(field.triangles)
+        lines = np.stack([field.x[boundary], field.y[boundary]], axis=-1)
         axes.add_collection(LineCollection(list(lines), colors=[_COAST], linewidths=[0.7]))
 
 
-def _set_scale(axes: Axes, degrees: bool) -> None:
+def _set_ticks(axes: Axes, degrees: bool) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
@@ -142,18 +141,18 @@ def _set_scale(axes: Axes, degrees: bool) -> None:
     if degrees:
         aspect = 1.0 / max(0.05, math.cos(math.radians(0.5 * (south + north))))
     ratio = (east - west) / ((north - south) * aspect)
-    if 1.0 / _NARROWEST <= ratio <= _NARROWEST:
+    if 1.0 / _MAX_RATIO <= ratio <= _MAX_RATIO:
         axes.set_aspect(aspect)
     else:
         axes.set_box_aspect(0.5)
     for line, letters in ((axes.xaxis, "EW"), (axes.yaxis, "NS")):
         wide = degrees and max(east - west, north - south) > 45.0
         line.set_major_locator(MaxNLocator(6, steps=[1, 1.5, 3, 6, 9, 10] if wide else [1, 2, 5, 10]))
-        line.set_major_formatter(FuncFormatter(_degrees(letters) if degrees else _plain))
+        line.set_major_formatter(FuncFormatter(_format_degrees(letters) if degrees else _format_number))
     axes.tick_params(labelsize=9, width=0.6, labelcolor=_INK)
 
 
-def _degrees(letters: str) -> Callable[[float, int | None], str]:
+def _format_degrees(letters: str) -> Callable[[float, int | None], str]:
     def text(value: float, _position: int | None = None) -> str:
         value = (value + 180.0) % 360.0 - 180.0 if letters == "EW" else value
         letter = letters[int(value < 0.0)] if round(value, 9) and abs(value) < 180.0 else ""
@@ -162,13 +161,13 @@ def _degrees(letters: str) -> Callable[[float, int | None], str]:
     return text
 
 
-def _plain(value: float, _position: int | None = None) -> str:
+def _format_number(value: float, _position: int | None = None) -> str:
     return f"{value:.10g}".replace("-", "−")
 
 
-def _label(axes: Axes, plane: Plane, style: Style) -> None:
-    axes.set_xlabel(_printable(plane.x_label), color=_INK, size=10, parse_math=False)
-    axes.set_ylabel(_printable(plane.y_label), color=_INK, size=10, parse_math=False)
+def _add_labels(axes: Axes, projected: ProjectedField, style: Style) -> None:
+    axes.set_xlabel(_printable(projected.x_label), color=_INK, size=10, parse_math=False)
+    axes.set_ylabel(_printable(projected.y_label), color=_INK, size=10, parse_math=False)
     title = textwrap.fill(_printable(style.title), max(20, int(9 * style.width)))
     axes.set_title(title, loc="left", pad=21, size=12, weight="bold", color=_INK, parse_math=False)
     axes.annotate(
@@ -183,11 +182,11 @@ def _label(axes: Axes, plane: Plane, style: Style) -> None:
     )
 
 
-def _mark(axes: Axes, marks: Sequence[tuple[str, float, float]]) -> None:
+def _add_markers(axes: Axes, markers: Sequence[tuple[str, float, float]]) -> None:
     from matplotlib.patheffects import withStroke
 
     west, east = axes.get_xlim()
-    for name, x, y in marks:
+    for name, x, y in markers:
         axes.plot([x], [y], "o", color="white", markersize=6, markeredgecolor=_INK, clip_on=True)
         left = x < west + 0.75 * (east - west)
         axes.annotate(
@@ -205,7 +204,7 @@ def _mark(axes: Axes, marks: Sequence[tuple[str, float, float]]) -> None:
 
 
 def _printable(text: str) -> str:
-    """The text with a question mark for what the font has not, of which matplotlib would warn."""
+    """The text with a question mark for characters missing in the font, which cause warnings."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     known = get_font(findfont(FontProperties())).get_charmap()

@@ -75,7 +75,7 @@ class Container:
         """
         facts = self._facts_again(stop)
         process = int(facts["State"].get("Pid") or 0)
-        look = (lambda: self._memory.look(process)) if self._is_here(process) else None
+        look = (lambda: self._memory.sample(process)) if self._is_here(process) else None
         while True:
             try:
                 in_background(

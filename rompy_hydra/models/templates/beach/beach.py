@@ -1,12 +1,12 @@
-"""Random waves crossing a barred beach: their height, their breaking and the set-up they leave.
+"""Random waves across a barred beach: wave height, breaking and set-up.
 
-A stationary model in one dimension, for waves that come straight towards the shore. It balances
-the energy flux of linear waves against breaking and bottom friction, and the slope of the mean
-water level against the radiation stress. It needs nothing but Python 3.8 or later and takes a
-fraction of a second, so it also serves as a first model to try things with.
+A stationary one-dimensional model for waves at normal incidence. It balances the energy flux of linear
+waves against breaking and bottom friction, and the slope of the mean water level against the radiation
+stress. It requires only Python 3.8 or later and runs in a fraction of a second, which makes it a good
+model for first experiments.
 
-Reads `parameters.json` and writes `profile.csv`, both in the current directory. Exits with 0 when
-the profile was written, and with 1 and one line on stderr when the parameters make no sense.
+Reads `parameters.json` and writes `profile.csv`, both in the current directory. Exits with 0 after
+writing the profile, and with 1 and one line on stderr if the parameters are invalid.
 
 Symbols: Hrms root-mean-square wave height (m), Hs = sqrt(2) Hrms significant wave height of
 Rayleigh-distributed waves, h depth of the mean water (m), k wave number (rad/m), f = 1/Tp (Hz).
@@ -15,8 +15,8 @@ Sources
 -------
 - Breaking: Janssen, T. T., and J. A. Battjes (2007), A note on wave energy dissipation over steep
   beaches, Coastal Engineering 54(9), 711-716; the same result is in Alsina, J. M., and T. E.
-  Baldock (2007), Coastal Engineering 54(9), 765-769. Their dissipation coefficient is taken as 1.
-- Height at which a wave breaks, and the bound on Hrms: Battjes, J. A., and J. P. F. M. Janssen
+  Baldock (2007), Coastal Engineering 54(9), 765-769. The dissipation coefficient is 1.
+- Breaking height and upper limit of Hrms: Battjes, J. A., and J. P. F. M. Janssen
   (1978), Energy loss and set-up due to breaking of random waves, Proc. 16th Int. Conf. Coastal
   Engineering, 569-587.
 - Friction: Thornton, E. B., and R. T. Guza (1983), Transformation of wave height distribution,
@@ -40,11 +40,11 @@ from typing import NamedTuple, Sequence  # noqa: UP035
 GRAVITY = 9.81  # m s^-2
 WATER_DENSITY = 1025.0  # kg m^-3, sea water
 
-OFFSHORE_DISTANCE = 2500.0  # m from the shoreline at datum; the water is 18.7 m deep there
-BEACH_TOP = 8.0  # m above datum, higher than any set-up that the accepted parameters can raise
-SHALLOWEST = 0.1  # m; nearer to the shore swash takes over, and wave averages lose their meaning
+OFFSHORE_DISTANCE = 2500.0  # m from the shoreline at datum, in 18.7 m of water
+BEACH_TOP = 8.0  # m above datum, above any set-up that valid parameters can cause
+SHALLOWEST = 0.1  # m; in shallower water, swash dominates and wave-averaged quantities are meaningless
 
-# What a parameter may be. Wider than nature, and as wide as the model was found to be sound.
+# Valid ranges: wider than in nature, limited to where the model was found to be sound.
 LIMITS = {
     "wave_height": (0.01, 15.0, "m"),
     "wave_period": (2.0, 25.0, "s"),
@@ -55,17 +55,17 @@ LIMITS = {
 
 
 class Parameters(NamedTuple):
-    """What a run depends on."""
+    """Parameters of a run."""
 
     wave_height: float = 2.0  # significant, at the seaward end of the profile, m
     wave_period: float = 8.0  # peak period, s
-    breaker_index: float = 0.65  # height over depth at which a wave breaks in shallow water, -
+    breaker_index: float = 0.65  # wave height over depth at breaking in shallow water, -
     friction: float = 0.01  # wave friction factor f_w, -
     water_level: float = 0.0  # tide and surge, m above datum
 
 
 class LinearWave(NamedTuple):
-    """A small wave over a depth."""
+    """A wave of small amplitude on water of constant depth."""
 
     wave_number: float  # rad/m
     group_ratio: float  # group speed over phase speed, 1/2 in deep and 1 in shallow water
@@ -75,13 +75,13 @@ class LinearWave(NamedTuple):
 class Station(NamedTuple):
     """One row of `profile.csv`.
 
-    Both dissipations are means over the step from the next station seaward, so that they add up
-    to the energy flux lost. At the first station, where there is no step, they are local values.
+    Both dissipations are means over the step from the next station seaward, so they add up to the
+    lost energy flux. At the first station, which has no step, they are local values.
     """
 
     distance_m: float  # from the shoreline at datum, positive seaward
     bed_elevation_m: float  # above datum
-    depth_m: float  # of the mean water, with set-up
+    depth_m: float  # of the mean water, including set-up
     significant_wave_height_m: float
     setup_m: float  # mean water above the water level of the run
     wavelength_m: float
@@ -94,8 +94,8 @@ class Station(NamedTuple):
 def barred_bed(distance: float) -> float:
     """Bed elevation (m above datum) at a distance (m) seaward of the shoreline at datum.
 
-    The profile of Slinn et al. (1998): a steep beach that flattens out seaward, and a bar whose
-    crest lies about 80 m offshore under 1.6 m of water. The beach goes on above datum as a plane.
+    The profile of Slinn et al. (1998): a steep beach that flattens seaward, and a bar with its crest
+    about 80 m offshore, 1.6 m below datum. Above datum, the beach is a plane.
     """
     beach_slope, offshore_slope = 0.075, 0.0064
     bar_distance, bar_height, terrace_depth = 80.0, 1.5, 2.97  # m
@@ -108,9 +108,9 @@ def barred_bed(distance: float) -> float:
 
 
 def cross_shore_stations() -> list[float]:
-    """Distances (m) from the seaward end to the top of the beach, closer together near the shore.
+    """Distances (m) from the seaward end to the top of the beach, with smaller steps near the shore.
 
-    A step is a hundredth of the distance to the shore, and stays between 0.5 m and 5 m.
+    A step is a hundredth of the distance to the shore, but at least 0.5 m and at most 5 m.
     """
     distances = [OFFSHORE_DISTANCE]
     while barred_bed(distances[-1]) < BEACH_TOP:
@@ -122,8 +122,8 @@ def linear_wave(period: float, depth: float) -> LinearWave:
     """Solve the dispersion relation omega^2 = g k tanh(kh) for a period (s) and a depth (m)."""
     omega = 2.0 * math.pi / period
     target = omega * omega * depth / GRAVITY
-    # Newton's method on kh tanh(kh) = target. This start is within a few per cent of the root,
-    # and the function is convex, so that a handful of steps reaches the last digit.
+    # Newton's method on kh tanh(kh) = target. The initial value is within a few per cent of the root,
+    # and the function is convex, so a few steps converge to machine precision.
     kh = target / math.sqrt(math.tanh(target))
     for _ in range(20):
         tanh = math.tanh(kh)
@@ -136,32 +136,32 @@ def linear_wave(period: float, depth: float) -> LinearWave:
 
 
 def wave_energy(height: float) -> float:
-    """Energy per area (J/m^2) of waves of a root-mean-square height (m)."""
+    """Energy per area (J/m^2) of waves with a root-mean-square height (m)."""
     return WATER_DENSITY * GRAVITY * height * height / 8.0
 
 
 def height_from_flux(flux: float, group_speed: float) -> float:
-    """Root-mean-square height (m) of waves that carry an energy flux (W/m) at a speed (m/s)."""
+    """Root-mean-square height (m) of waves with an energy flux (W/m) and a group speed (m/s)."""
     return math.sqrt(8.0 * flux / (WATER_DENSITY * GRAVITY * group_speed))
 
 
 def breaker_height(wave_number: float, depth: float, breaker_index: float) -> float:
-    """Height (m) at which a wave breaks: steep in deep water, `breaker_index` h in shallow water.
+    """Height (m) at which a wave breaks: limited by steepness in deep water, `breaker_index` h in shallow.
 
-    Miche's criterion as Battjes and Janssen (1978) use it.
+    Miche's criterion in the form of Battjes and Janssen (1978).
     """
     return 0.88 / wave_number * math.tanh(breaker_index * wave_number * depth / 0.88)
 
 
 def breaking_fraction(height: float, breaking_height: float) -> float:
-    """Share of Rayleigh-distributed waves of a root-mean-square height (m) that break."""
+    """Fraction of Rayleigh-distributed waves with a root-mean-square height (m) that break."""
     return math.exp(-((breaking_height / height) ** 2))
 
 
 def breaking_dissipation(height: float, breaking_height: float, depth: float, period: float) -> float:
-    """Power per area (W/m^2) lost by breaking, for a root-mean-square height (m).
+    """Power per area (W/m^2) dissipated by breaking, for a root-mean-square height (m).
 
-    Each breaking wave of height H loses energy like a bore, f rho g H^3 / (4 h). The sum over the
+    Each breaking wave of height H dissipates energy like a bore, f rho g H^3 / (4 h). The sum over all
     waves above the breaking height has a closed form (Janssen and Battjes 2007).
     """
     ratio = breaking_height / height
@@ -174,32 +174,32 @@ def breaking_dissipation(height: float, breaking_height: float, depth: float, pe
 def friction_dissipation(
     height: float, wave_number: float, depth: float, period: float, friction: float
 ) -> float:
-    """Power per area (W/m^2) lost at the bed, for a root-mean-square height (m).
+    """Power per area (W/m^2) dissipated at the bed, for a root-mean-square height (m).
 
-    The stress is rho f_w u|u| / 2. Its work, averaged over a sinusoidal orbit and over the
-    Rayleigh distribution, is rho f_w u^3 / (2 sqrt(pi)), with u (m/s) the largest orbital speed
-    at the bed under a wave of that height.
+    The stress is rho f_w u|u| / 2. Its power, averaged over a sinusoidal orbit and the Rayleigh
+    distribution, is rho f_w u^3 / (2 sqrt(pi)), with u (m/s) the maximum orbital speed at the bed
+    under a wave of that height.
     """
     kh = wave_number * depth
     if kh > 100.0:
-        return 0.0  # too deep for the bed to feel the waves, and sinh would overflow
+        return 0.0  # no wave motion at the bed, and sinh would overflow
     speed = math.pi * height / (period * math.sinh(kh))
     return WATER_DENSITY * friction * speed**3 / (2.0 * math.sqrt(math.pi))
 
 
 def radiation_stress(height: float, group_ratio: float) -> float:
-    """Onshore flux of onshore momentum (N/m) that waves of a root-mean-square height (m) carry."""
+    """Onshore flux of onshore momentum (N/m) of waves with a root-mean-square height (m)."""
     return wave_energy(height) * (2.0 * group_ratio - 0.5)
 
 
 def set_down(height: float, wave_number: float, depth: float) -> float:
-    """Mean water level (m, never positive) under waves that do not break."""
+    """Mean water level (m, never positive) under non-breaking waves."""
     double_kh = 2.0 * wave_number * depth
     return -height * height * wave_number / (8.0 * math.sinh(double_kh)) if double_kh < 200 else 0.0
 
 
 def losses(height: float, depth: float, wave: LinearWave, given: Parameters) -> tuple[float, float]:
-    """Power per area (W/m^2) that breaking and friction take at a root-mean-square height (m)."""
+    """Power per area (W/m^2) dissipated by breaking and by friction, for a root-mean-square height (m)."""
     limit = breaker_height(wave.wave_number, depth, given.breaker_index)
     return (
         breaking_dissipation(height, limit, depth, given.wave_period),
@@ -208,7 +208,7 @@ def losses(height: float, depth: float, wave: LinearWave, given: Parameters) -> 
 
 
 def seaward_station(given: Parameters, distance: float, bed: float) -> Station:
-    """The state at the seaward end: the waves of the run, as far as the depth there bears them."""
+    """The seaward end: the waves of the run, limited to the breaking height at that depth."""
     depth = given.water_level - bed
     wave = linear_wave(given.wave_period, depth)
     limit = breaker_height(wave.wave_number, depth, given.breaker_index)
@@ -230,10 +230,10 @@ def seaward_station(given: Parameters, distance: float, bed: float) -> Station:
 
 
 def step_losses(last: Station, bed: float, step: float, given: Parameters) -> tuple[float, float]:
-    """Energy flux (W/m) that breaking and friction take over a step (m) from the last station.
+    """Energy flux (W/m) lost to breaking and to friction over a step (m) from the last station.
 
-    A midpoint rule on the logarithm of the flux: of second order, and the flux stays positive for
-    any step, also where waves far too high for their depth lose most of their energy at once.
+    A midpoint rule for the logarithm of the flux. It is of second order, and the flux stays positive for
+    any step, even if waves much too high for the depth lose most of their energy in one step.
     """
     rate = (last.breaking_dissipation_w_m2 + last.friction_dissipation_w_m2) / last.energy_flux_w_m
     depth = given.water_level + last.setup_m - 0.5 * (bed + last.bed_elevation_m)
@@ -248,11 +248,10 @@ def step_losses(last: Station, bed: float, step: float, given: Parameters) -> tu
 
 
 def next_station(last: Station, distance: float, bed: float, given: Parameters) -> Station | None:
-    """The state one station shoreward, or None where the water is too shallow.
+    """The next station shoreward, or None if the water is too shallow.
 
-    Hrms never exceeds the breaking height (the saturation of Battjes and Janssen 1978). On a steep
-    slope it would close to the shore; the surplus then counts as breaking, so that no energy goes
-    missing.
+    Hrms is limited to the breaking height (the saturation of Battjes and Janssen 1978), which it would
+    exceed close to the shore on a steep slope. The excess counts as breaking, so energy is conserved.
     """
     step = last.distance_m - distance
     still_depth = given.water_level - bed
@@ -264,7 +263,7 @@ def next_station(last: Station, distance: float, bed: float, given: Parameters) 
     last_wave = linear_wave(given.wave_period, last.depth_m)
     last_stress = radiation_stress(last_height, last_wave.group_ratio)
 
-    # The mean level and the height depend on one another through the depth: iterate.
+    # Iterate, because the mean level and the wave height depend on each other through the depth.
     setup = last.setup_m
     for _ in range(50):
         depth = still_depth + setup
@@ -296,12 +295,12 @@ def next_station(last: Station, distance: float, bed: float, given: Parameters) 
 
 
 def transform_waves(given: Parameters, distances: Sequence[float], beds: Sequence[float]) -> list[Station]:
-    """Take the waves shoreward over a bed until the water is too shallow for them.
+    """Propagate the waves shoreward over a bed until the water is too shallow.
 
-    `distances` (m, falling) and `beds` (m above datum) start at the seaward end, which is wet.
+    `distances` (m, decreasing) and `beds` (m above datum) start at the seaward end, below water.
     """
     stations = [seaward_station(given, distances[0], beds[0])]
-    for distance, bed in zip(distances[1:], beds[1:]):  # noqa: B905 - strict= came with 3.10
+    for distance, bed in zip(distances[1:], beds[1:]):  # noqa: B905 - strict= requires Python 3.10
         station = next_station(stations[-1], distance, bed, given)
         if station is None:
             break
@@ -310,7 +309,7 @@ def transform_waves(given: Parameters, distances: Sequence[float], beds: Sequenc
 
 
 def read_parameters(path: Path) -> Parameters:
-    """Read and check the parameters; ValueError says in one line what is wrong with which."""
+    """Read and validate the parameters; ValueError names the invalid one in one line."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -318,7 +317,7 @@ def read_parameters(path: Path) -> Parameters:
     except ValueError as error:
         raise ValueError(f"{path.name} is not JSON ({error})") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path.name} must hold an object with {', '.join(LIMITS)}")
+        raise ValueError(f"{path.name} must contain an object with {', '.join(LIMITS)}")
     checked = {}
     for name, (low, high, unit) in LIMITS.items():
         value = values.get(name)
@@ -331,7 +330,7 @@ def read_parameters(path: Path) -> Parameters:
 
 
 def write_profile(path: Path, stations: Sequence[Station]) -> None:
-    """Write the stations as a CSV that is either complete or not there."""
+    """Write the stations as a CSV file that is either complete or absent."""
     unfinished = path.with_name(path.name + ".unfinished")
     with unfinished.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -341,7 +340,7 @@ def write_profile(path: Path, stations: Sequence[Station]) -> None:
 
 
 def report(given: Parameters, stations: Sequence[Station]) -> list[str]:
-    """A few lines on what the waves did on their way to the shore."""
+    """A short report on the transformation of the waves."""
     first, last = stations[0], stations[-1]
     lines = [
         f"beach: waves of {given.wave_height:g} m and {given.wave_period:g} s come in over "
@@ -350,7 +349,7 @@ def report(given: Parameters, stations: Sequence[Station]) -> list[str]:
     ]
     if first.significant_wave_height_m < 0.999 * given.wave_height:
         lines.append(
-            f"beach: waves that high cannot stand there; they begin at "
+            f"beach: waves of that height are too high for this depth; they start with "
             f"{first.significant_wave_height_m:.2f} m"
         )
     for distance in (2500.0, 1000.0, 500.0, 250.0, 150.0, 80.0, 40.0, 20.0, 10.0):
@@ -368,7 +367,7 @@ def report(given: Parameters, stations: Sequence[Station]) -> list[str]:
 
 
 def main() -> int:
-    """Run the model in the current directory; the return value is the exit code."""
+    """Run the model in the current directory and return the exit code."""
     try:
         given = read_parameters(Path("parameters.json"))
     except ValueError as error:

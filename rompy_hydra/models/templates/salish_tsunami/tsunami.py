@@ -1,45 +1,44 @@
-"""A train of long waves from the Pacific running into the Salish Sea, with ANUGA.
+"""A train of long waves that enters the Salish Sea from the Pacific, simulated with ANUGA.
 
 Solves the shallow-water equations on real topography, between Vancouver Island and the Olympic
-Peninsula, and records the water level at Port Renfrew, Victoria and Port Angeles. It shows how such
-a model is run and swept; it is no forecast: the topography is coarse, the tide and the Earth's
-rotation are left out, and the waves are made up.
+Peninsula, and records the water level at Port Renfrew, Victoria and Port Angeles. It demonstrates how
+to run and sweep such a model. It is not a forecast: the topography is coarse, tide and Earth rotation
+are neglected, and the waves are idealised.
 
 Reads `parameters.json` in the current directory and writes there:
 
 - `salish_tsunami.sww`: netCDF by ANUGA, every 300 s of simulated time;
-- `gauges.csv`: the water level at the places, every 60 s;
-- `gauges_places.csv`: where in the mesh these places are;
-- `grid.json`: how metres in the mesh map to longitude and latitude;
-- `anuga.log`: what ANUGA itself had to say.
+- `gauges.csv`: the water level at the gauges, every 60 s;
+- `gauges_places.csv`: the positions of the gauges in the mesh;
+- `grid.json`: the mapping from mesh coordinates in metres to longitude and latitude;
+- `anuga.log`: the output of ANUGA itself.
 
-Exits with 0 when the run is complete and its outcome is sound; otherwise with 1 and one line on
+Exits with 0 if the run is complete and its result is plausible; otherwise with 1 and one line on
 stderr.
 
 Topography: `topobathy.npz` from matplotlib's sample data, 91 by 120 points, 126 W to 122 W and 48 N
-to 50 N, in metres, negative below the sea. The file names neither its source nor its datum nor a
-licence of its own. Its spacing (two minutes of longitude, rows as of a Mercator map, so about 2.4
-km) is that of the global grid of Smith and Sandwell (1997, Science 277, 1956-1962), which refers to
-mean sea level; here zero is taken to be the still water. The model begins at 125.6 W, on the shelf:
-the deep water further west would only shorten the time step, and along this edge the depth varies
-so little that one wave fits it all.
+to 50 N, in metres, negative below sea level. The file states neither source nor datum nor licence. Its
+spacing (two minutes of longitude, rows spaced as in a Mercator map, so about 2.4 km) is that of the
+global grid of Smith and Sandwell (1997, Science 277, 1956-1962), which refers to mean sea level; here,
+zero is the still water level. The domain begins at 125.6 W, on the shelf: the deep water further west
+would only shorten the time step, and the depth along this edge is nearly constant, so one incoming wave
+fits its entire length.
 
-Projection: equirectangular on a sphere, true to scale along 49 N. East-west lengths are 2 % too
-short at the southern and 2 % too long at the northern edge. Good enough for travel times; not a
-survey's.
+Projection: equirectangular on a sphere, true to scale along 49 N. East-west lengths are 2 % too short
+at the southern edge and 2 % too long at the northern edge, which is accurate enough for travel times.
 
-Mesh: squares of `mesh_size` cut into four triangles, wherever the water is at least 2 m deep and
-connected with the sea. Its rim is a reflecting wall, so no land is flooded: the topography marks
-much of the coast with a depth of 1 m, which is no sounding. The same wall closes the sea at the
-southern edge. The waves come in along it, so it acts as a mirror and takes nothing from them,
-whereas an open edge would let them leak out sideways.
+Mesh: squares of `mesh_size` divided into four triangles, wherever the water is at least 2 m deep and
+connected to the sea. Its boundary is a reflecting wall, so no land is flooded: the topography marks much
+of the coast with a depth of 1 m, which is not a measurement. The same wall closes the sea at the southern
+edge. The waves travel along that edge, so the wall acts as a mirror and does not weaken them, whereas
+an open edge would let them leak out sideways.
 
-Friction: Manning's. In water this deep it takes little: from n = 0.02 to 0.04, on the default mesh,
-the highest water at the inner places falls by less than 1 % under waves of 1 m, and by 1 to 2 %
-under waves of 3 m.
+Friction: Manning's formula. Its effect is small in water this deep: from n = 0.02 to 0.04, on the
+default mesh, the highest water level at the inner gauges decreases by less than 1 % for waves of 1 m,
+and by 1 to 2 % for waves of 3 m.
 
-Waves: three of them come in through the western edge where it is deeper than 20 m, by ANUGA's
-non-linear characteristic condition, which lets what comes back leave.
+Waves: three waves enter through the western edge where it is deeper than 20 m, by ANUGA's non-linear
+characteristic boundary condition, which lets reflected waves leave.
 """
 
 from __future__ import annotations
@@ -64,20 +63,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EARTH_RADIUS = 6371008.8  # m, mean of the WGS 84 ellipsoid
-TRUE_LATITUDE = 49.0  # degrees north, where the projection keeps lengths
+TRUE_LATITUDE = 49.0  # degrees north, where the projection preserves lengths
 WESTERN_EDGE = -125.6  # degrees east
 
-SHALLOWEST_WATER = 2.0  # m; where there is less, the mesh ends
-SHALLOWEST_ENTRANCE = 20.0  # m of water that the western edge needs for the waves to come in
-SHALLOWEST_GAUGE = 20.0  # m of water; in less, one cell does not tell much about a harbour
+SHALLOWEST_WATER = 2.0  # m; the mesh ends at this depth
+SHALLOWEST_ENTRANCE = 20.0  # m of water at the western edge where waves enter
+SHALLOWEST_GAUGE = 20.0  # m of water; in shallower water, one cell does not represent a harbour
 WAVES_IN_THE_TRAIN = 3
 GAUGE_STEP = 60.0  # s
-STORED_STEPS = 5  # the .sww gets every fifth gauge step
-# Shoaling and reflection raise the waves about five times in the worst corner. Far more than that
-# means that the computation has gone wrong.
+STORED_STEPS = 5  # every fifth gauge step is written to the .sww file
+# Shoaling and reflection amplify the waves at most about five times. A much larger factor means that the
+# computation is unstable.
 MOST_AMPLIFIED = 30.0
 
-# What a parameter may be.
+# Valid ranges.
 LIMITS = {
     "friction": (0.0, 0.2, "s m^-1/3"),
     "source_amplitude": (0.0, 5.0, "m"),
@@ -96,21 +95,21 @@ PLACES = {
 
 
 class UnsoundRun(Exception):
-    """The computation went on, but what came out cannot be water."""
+    """The computation continued, but its result is physically impossible."""
 
 
 class Parameters(NamedTuple):
-    """What a run depends on."""
+    """Parameters of a run."""
 
     friction: float = 0.025  # Manning's n, s m^-1/3
     source_amplitude: float = 1.0  # of the incoming waves at the western edge, m
     source_period: float = 1800.0  # s
-    mesh_size: float = 3500.0  # side of the squares that are cut into four triangles, m
+    mesh_size: float = 3500.0  # side of the squares that are divided into four triangles, m
     duration: float = 10800.0  # simulated, s
 
 
 class Topography(NamedTuple):
-    """Elevation (m above the sea) on a grid of longitudes and latitudes (degrees, rising)."""
+    """Elevation (m above sea level) on a grid of longitudes and latitudes (degrees, increasing)."""
 
     longitudes: NDArray[np.float64]  # shape (columns,), negative in the west
     latitudes: NDArray[np.float64]  # shape (rows,)
@@ -118,7 +117,7 @@ class Topography(NamedTuple):
 
     @property
     def metres_per_degree(self) -> tuple[float, float]:
-        """Length of a degree of longitude and of latitude in the projection."""
+        """Length (m) of a degree of longitude and of latitude in the projection."""
         north = math.radians(1.0) * EARTH_RADIUS
         return north * math.cos(math.radians(TRUE_LATITUDE)), north
 
@@ -141,12 +140,12 @@ class Topography(NamedTuple):
         )
 
     def to_degrees(self, x: float, y: float) -> tuple[float, float]:
-        """Longitude and latitude of a point given in metres."""
+        """Longitude and latitude of a point in metres."""
         east, north = self.metres_per_degree
         return float(self.longitudes[0]) + x / east, float(self.latitudes[0]) + y / north
 
     def elevation(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Elevation at points given in metres, between the grid's points by bilinear weights."""
+        """Elevation at points in metres, by bilinear interpolation."""
         east, north = self.metres_per_degree
         columns = np.interp(self.longitudes[0] + x / east, self.longitudes, np.arange(len(self.longitudes)))
         rows = np.interp(self.latitudes[0] + y / north, self.latitudes, np.arange(len(self.latitudes)))
@@ -161,7 +160,7 @@ class Topography(NamedTuple):
 
 
 class Gauge(NamedTuple):
-    """A place, and the triangle that stands for it."""
+    """A place, and the triangle that represents it."""
 
     place: str
     longitude: float  # of the place, degrees east
@@ -176,7 +175,7 @@ class Gauge(NamedTuple):
 
 
 def load_topography() -> Topography:
-    """Read the topography that matplotlib ships, east of the western edge."""
+    """Read matplotlib's sample topography, east of the western edge."""
     from matplotlib import cbook
 
     with np.load(cbook.get_sample_data("topobathy.npz", asfileobj=False)) as file:
@@ -190,10 +189,10 @@ def load_topography() -> Topography:
 
 
 def incoming_wave(time: float, amplitude: float, period: float) -> float:
-    """Water level (m) that the incoming waves alone would have at the western edge.
+    """Water level (m) of the incoming waves alone at the western edge.
 
-    A sine whose first wave grows and whose last wave decays as sin^2 over one period. The train
-    brings and takes the same volume, and starts and ends without a kink.
+    A sine whose first wave grows and whose last wave decays as sin^2 over one period. The net volume of
+    the train is zero, and it starts and ends smoothly.
     """
     phase = time / period
     if not 0.0 < phase < WAVES_IN_THE_TRAIN:
@@ -203,7 +202,7 @@ def incoming_wave(time: float, amplitude: float, period: float) -> float:
 
 
 def connected_sea(triangles: NDArray[np.int64], deep: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which of the deep triangles belong to the largest body of water, edge joined to edge."""
+    """Which of the deep triangles belong to the largest body of water, connected by shared edges."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -221,7 +220,7 @@ def connected_sea(triangles: NDArray[np.int64], deep: NDArray[np.bool_]) -> NDAr
 
 
 def build_domain(given: Parameters, topography: Topography) -> anuga.Domain:
-    """Lay the mesh over the sea, fill it with still water and open its western edge."""
+    """Create the mesh of the sea, fill it with still water and open its western edge."""
     import anuga
 
     width, height = topography.size
@@ -241,10 +240,10 @@ def build_domain(given: Parameters, topography: Topography) -> anuga.Domain:
         if topography.elevation(middle[:1], middle[1:])[0] < -SHALLOWEST_ENTRANCE:
             boundary[int(renumbered[triangle]), edge] = "entrance"
     used, corners = np.unique(triangles[kept], return_inverse=True)
-    # Edges that are not in `boundary` get ANUGA's own tag, `exterior`.
+    # Edges that are not in `boundary` get ANUGA's default tag, `exterior`.
     domain = anuga.Domain(points[used], corners.reshape(-1, 3), boundary)
 
-    # Of ANUGA's schemes this one damps long waves least for its cost.
+    # Of ANUGA's schemes, this one damps long waves least for its cost.
     domain.set_flow_algorithm("DE_ader2")
     domain.set_quantity("elevation", topography.elevation, location="centroids")
     domain.set_quantity("friction", given.friction)
@@ -263,7 +262,7 @@ def build_domain(given: Parameters, topography: Topography) -> anuga.Domain:
 
 
 def place_gauges(domain: anuga.Domain, topography: Topography) -> list[Gauge]:
-    """For each place the nearest triangle that is deep enough."""
+    """The nearest sufficiently deep triangle of each place."""
     centres = domain.get_centroid_coordinates()
     depths = -domain.quantities["elevation"].centroid_values
     gauges = []
@@ -290,18 +289,18 @@ def place_gauges(domain: anuga.Domain, topography: Topography) -> list[Gauge]:
 
 
 def check_water(domain: anuga.Domain, given: Parameters, first_volume: float) -> None:
-    """Raise UnsoundRun unless the water is finite, of plausible height, and all accounted for."""
+    """Raise UnsoundRun unless water levels are finite and plausible, and the volume is conserved."""
     stage = domain.quantities["stage"].centroid_values
     hours = domain.get_time() / 3600.0
     if not np.isfinite(stage).all():
         raise UnsoundRun(f"the water level is not a number after {hours:.2f} h")
     highest = float(np.abs(stage).max())
     if highest > MOST_AMPLIFIED * given.source_amplitude + 0.001:
-        raise UnsoundRun(f"the water stands {highest:.1f} m from its rest after {hours:.2f} h")
+        raise UnsoundRun(f"the water level reaches {highest:.1f} m above or below rest after {hours:.2f} h")
     gain = domain.get_water_volume() - first_volume
     missing = gain - domain.get_boundary_flux_integral()
     if abs(missing) > 1e-9 * first_volume:
-        raise UnsoundRun(f"{missing:.3g} m3 of water came from nowhere by {hours:.2f} h")
+        raise UnsoundRun(f"the volume of water is not conserved: {missing:+.3g} m3 after {hours:.2f} h")
 
 
 def simulate(
@@ -309,10 +308,10 @@ def simulate(
     directory: Path,
     say: Callable[[str], object] = print,
 ) -> tuple[list[Gauge], NDArray[np.float64]]:
-    """Run the model; `salish_tsunami.sww` is written to the directory on the way.
+    """Run the model, and write `salish_tsunami.sww` to the directory.
 
-    Returns the gauges, and an array of shape (times, 1 + gauges): time (s), then the water level
-    (m) at each gauge. Raises UnsoundRun when what came out cannot be water.
+    Returns the gauges, and an array of shape (times, 1 + gauges): time (s), then the water level (m) at
+    each gauge. Raises UnsoundRun if the result is physically impossible.
     """
     topography = load_topography()
     domain = build_domain(given, topography)
@@ -341,7 +340,7 @@ def simulate(
 
 
 def read_parameters(path: Path) -> Parameters:
-    """Read and check the parameters; ValueError says in one line what is wrong with which."""
+    """Read and validate the parameters; ValueError names the invalid one in one line."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -349,7 +348,7 @@ def read_parameters(path: Path) -> Parameters:
     except ValueError as error:
         raise ValueError(f"{path.name} is not JSON ({error})") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path.name} must hold an object with {', '.join(LIMITS)}")
+        raise ValueError(f"{path.name} must contain an object with {', '.join(LIMITS)}")
     checked = {}
     for name, (low, high, unit) in LIMITS.items():
         value = values.get(name)
@@ -362,7 +361,7 @@ def read_parameters(path: Path) -> Parameters:
 
 
 def write_rows(path: Path, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a CSV that is either complete or not there."""
+    """Write a CSV file that is either complete or absent."""
     unfinished = path.with_name(path.name + ".unfinished")
     with unfinished.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -373,7 +372,7 @@ def write_rows(path: Path, names: Sequence[str], rows: Sequence[Sequence[object]
 
 
 def write_places(path: Path, gauges: Sequence[Gauge]) -> None:
-    """Write where the gauges are, units in the names of the columns."""
+    """Write the positions of the gauges, with units in the column names."""
     units = {
         "longitude": "degrees_east",
         "latitude": "degrees_north",
@@ -386,7 +385,7 @@ def write_places(path: Path, gauges: Sequence[Gauge]) -> None:
 
 
 def write_grid(path: Path, topography: Topography) -> None:
-    """Write what a map needs to label the metres of the mesh with degrees."""
+    """Write the mapping from metres in the mesh to degrees, for the labels of a map."""
     east, north = topography.metres_per_degree
     grid = {
         "projection": "equirectangular on a sphere: longitude = origin + x / metres per degree",
@@ -400,27 +399,27 @@ def write_grid(path: Path, topography: Topography) -> None:
     path.write_text(json.dumps(grid, indent=2) + "\n", encoding="utf-8")
 
 
-def keep_words_apart(log: Path) -> TextIO:
-    """Send all that libraries print, also from C, to a log; the answer is the stdout there was."""
+def redirect_library_output(log: Path) -> TextIO:
+    """Send everything that libraries print, including C code, to a log; returns the original stdout."""
     sys.stdout.flush()
-    words = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     with log.open("w", encoding="utf-8") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
-    return words
+    return output
 
 
 def main() -> int:
-    """Run the model in the current directory; the return value is the exit code."""
+    """Run the model in the current directory and return the exit code."""
     here = Path()
     try:
         given = read_parameters(here / "parameters.json")
     except ValueError as error:
         print(f"salish_tsunami: {error}", file=sys.stderr)
         return 1
-    words = keep_words_apart(here / "anuga.log")
+    output = redirect_library_output(here / "anuga.log")
 
     def say(line: str) -> None:
-        print(line, file=words, flush=True)
+        print(line, file=output, flush=True)
 
     try:
         write_grid(here / "grid.json", load_topography())
@@ -428,8 +427,8 @@ def main() -> int:
     except ImportError as error:
         print(f"salish_tsunami: {error.name} is missing; install rompy-hydra[anuga]", file=sys.stderr)
         return 1
-    except UnsoundRun as verdict:
-        print(f"salish_tsunami: {verdict}; try a smaller source_amplitude", file=sys.stderr)
+    except UnsoundRun as error:
+        print(f"salish_tsunami: {error}; try a smaller source_amplitude", file=sys.stderr)
         return 1
     write_places(here / "gauges_places.csv", gauges)
     names = ["time_s", *(f"{gauge.place}_stage_m" for gauge in gauges)]
