@@ -57,6 +57,15 @@ def test_making_the_object_touches_nothing_on_disk(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("claim", ["claims/1.json", "attempts/1.claim"])
+def test_a_directory_with_nothing_but_claims_is_not_taken(tmp_path, claim):
+    (tmp_path / claim).parent.mkdir()
+    (tmp_path / claim).touch()
+    assert not Workspace(tmp_path).is_taken()
+    (tmp_path / "out.nc").touch()
+    assert Workspace(tmp_path).is_taken()
+
+
 def test_a_file_where_the_directory_should_be_is_told(tmp_path):
     (tmp_path / "run").write_text("a file")
     workspace = Workspace(tmp_path / "run")
@@ -123,6 +132,8 @@ def test_the_engines_own_files_and_half_written_ones_are_not_the_models(tmp_path
         (tmp_path / name).write_text("x")
     for name in (
         "attempts/1/out.nc",
+        "attempts/1.claim",
+        "claims/1.json",
         ".hydra/config.yaml",
         "results/.b.12-34.part",
         "results/run.log",
@@ -136,11 +147,14 @@ def test_the_engines_own_files_and_half_written_ones_are_not_the_models(tmp_path
 def test_an_archived_attempt_takes_everything_but_what_is_kept(tmp_path):
     workspace = Workspace(tmp_path)
     _strange_files(tmp_path)
-    for name in ("input.txt", "run.log", "exit_code", "run.json", "run.sh"):
+    (tmp_path / "claims").mkdir()
+    for name in ("input.txt", "run.log", "exit_code", "run.json", "run.sh", "claims/2.json"):
         (tmp_path / name).write_text(name)
     workspace.archive_attempt(2, keep={"input.txt"})
+    assert (tmp_path / "claims" / "2.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "attempts",
+        "claims",
         "input.txt",
         "results",
         "run.json",
@@ -234,7 +248,7 @@ def test_a_new_file_that_cannot_be_written_is_not_left(small_disk):
 def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path):
     target = tmp_path / "data.bin"
     target.write_text("old")
-    code = "import sys; from pathlib import Path; from rompy_hydra.workspace import write_atomic\n"
+    code = "import sys; from pathlib import Path; from rompy_hydra.workspace.atomic import write_atomic\n"
     code += "while True: write_atomic(Path(sys.argv[1]), b'n' * 2**26)"
     writer = subprocess.Popen([sys.executable, "-c", code, target])
     wait_until(lambda: any(part.stat().st_size for part in tmp_path.glob(".*.part")))

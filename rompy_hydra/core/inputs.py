@@ -14,6 +14,7 @@ from rompy_hydra.models.inputs import Input, RunFacts
 from rompy_hydra.workspace import (
     ATTEMPTS,
     BUILD_LOG,
+    CLAIMS,
     COMPOSED,
     EXIT_CODE,
     LOG,
@@ -26,7 +27,7 @@ from rompy_hydra.workspace import (
 if TYPE_CHECKING:
     from rompy_hydra.model_run import ModelRun
 
-_RESERVED = {RECORD, SCRIPT, LOG, EXIT_CODE, METRICS, COMPOSED, ATTEMPTS, BUILD_LOG}
+_RESERVED = {RECORD, SCRIPT, LOG, EXIT_CODE, METRICS, COMPOSED, ATTEMPTS, CLAIMS, BUILD_LOG}
 
 
 def planned_inputs(model_run: ModelRun, workspace: Workspace | None = None) -> tuple[Input, ...]:

@@ -89,10 +89,10 @@ def _stranger(task: Task) -> str:
     """Which file a run would replace that no run of ours has made, and what to do; '' for none."""
     if not task.workspace.is_taken():
         return ""
-    traces = task.workspace.traces()
-    if traces:
+    leftovers = task.workspace.leftover_files()
+    if leftovers:
         return (
-            f"{task.workspace.path} has no run.json, but {', '.join(traces)} that a run would replace. "
+            f"{task.workspace.path} has no run.json, but {', '.join(leftovers)} that a run would replace. "
             "Choose another run_id or output_dir, or say overwrite=true: it moves the directory aside"
         )
     for item in task.inputs:
@@ -103,7 +103,7 @@ def _stranger(task: Task) -> str:
                 "run_id or output_dir, or say overwrite=true: it moves the directory aside"
             )
     inputs = {item.path for item in task.inputs}
-    for name in task.workspace.in_the_way(_made_by(task.model_run.config)):
+    for name in task.workspace.conflicting_paths(_made_by(task.model_run.config)):
         if name not in inputs:
             return (
                 f"{task.workspace.path / name} is there already, and the model would replace it "

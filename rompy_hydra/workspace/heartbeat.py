@@ -16,14 +16,14 @@ _SHORT_SECONDS = 2.0
 class Heartbeat:
     """One daemon thread that touches all claims of this process, so that other hosts see it alive.
 
-    `heir` is the command of a process that goes on with it if this one dies and leaves models behind
-    (`vigil`). It is started as soon as something lasts for seconds, and told of this process's end by
-    that of its standard input.
+    `successor` is the command of a process that keeps touching them if this one dies and leaves models
+    running (`lease_keeper`). It is started once a claim is held for seconds; the end of its standard
+    input is the end of this process.
     """
 
-    def __init__(self, heir: Callable[[], list[str]]) -> None:
-        self._heir = heir
-        self._has_heir = False
+    def __init__(self, successor: Callable[[], list[str]]) -> None:
+        self._successor = successor
+        self._has_successor = False
         self._since: dict[str, float] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -46,15 +46,15 @@ class Heartbeat:
     def _run(self) -> None:
         beat = time.monotonic()
         while True:
-            time.sleep(HEARTBEAT_SECONDS if self._has_heir else _SHORT_SECONDS)
+            time.sleep(HEARTBEAT_SECONDS if self._has_successor else _SHORT_SECONDS)
             now = time.monotonic()
             with self._lock:
                 since = dict(self._since)
-            if not self._has_heir and any(now - begin >= _SHORT_SECONDS for begin in since.values()):
-                self._has_heir = True
+            if not self._has_successor and any(now - begin >= _SHORT_SECONDS for begin in since.values()):
+                self._has_successor = True
                 # Without it all goes on as long as this process lives.
                 with contextlib.suppress(OSError, NotImplementedError):
-                    _start_beside(self._heir())
+                    _start_beside(self._successor())
             if now - beat >= HEARTBEAT_SECONDS:
                 beat = now
                 self._touch(since)

@@ -9,7 +9,7 @@ file                   what it is
 `exit_code`            the exit code, left by `run.sh`; complete only with its line end
 `.hydra/`              the composed configuration and the overrides, as in any Hydra program
 `metrics.json`         the numbers that the postprocessors found
-`attempts/N.claim`     who works, or worked, on the N-th attempt
+`claims/N.json`        which driver works, or worked, on the run
 `attempts/N/`          what an earlier, unsuccessful attempt left: its log and its files
 =====================  ==========================================================================
 """
@@ -32,13 +32,14 @@ LOG = "run.log"
 METRICS = "metrics.json"
 COMPOSED = ".hydra"
 ATTEMPTS = "attempts"
+CLAIMS = "claims"
 BUILD_LOG = "build.log"
 
 # The glob of a model that does not say which files are its outputs.
 EVERYTHING = "**/*"
 
 # Files of the engine itself: neither inputs nor outputs of the model.
-_ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, COMPOSED, ATTEMPTS, BUILD_LOG}
+_ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, COMPOSED, ATTEMPTS, CLAIMS, BUILD_LOG}
 
 
 class Workspace:
@@ -109,10 +110,11 @@ class Workspace:
             ) from error
 
     def is_taken(self) -> bool:
-        """Whether the directory holds anything, besides claims of those who want to fill it."""
+        """Whether the directory holds anything besides the claims of drivers that want to fill it."""
         try:
             with os.scandir(self.root) as entries:
-                return any(entry.name != ATTEMPTS for entry in entries)
+                # Version 0.1.0 kept its claims in `attempts/`.
+                return any(entry.name not in (CLAIMS, ATTEMPTS) for entry in entries)
         except FileNotFoundError:
             return False
         except NotADirectoryError:
@@ -151,8 +153,8 @@ class Workspace:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.at(EXIT_CODE))
 
-    def traces(self) -> list[str]:
-        """Names of the engine's own files that are there: signs of a run, whoever made it."""
+    def leftover_files(self) -> list[str]:
+        """Names of the files that exist and that a run would write itself."""
         return [name for name in (SCRIPT, LOG, EXIT_CODE, METRICS) if (self.path / name).exists()]
 
     def names(self) -> Iterator[str]:
@@ -176,10 +178,10 @@ class Workspace:
         found = {path.relative_to(self.path) for glob in globs for path in self.path.glob(glob)} - {Path()}
         return lambda name: not found.isdisjoint([Path(name), *Path(name).parents])
 
-    def in_the_way(self, globs: Sequence[str]) -> Iterator[str]:
-        """The paths at which a model that makes what is meant by the globs would find something.
+    def conflicting_paths(self, globs: Sequence[str]) -> Iterator[str]:
+        """The existing paths that a model would replace whose outputs match the globs.
 
-        Also links, wherever they lead, since a model would write through them.
+        Links are among them, wherever they lead, because a model would write through them.
         """
         meant = self.meant_by(globs)
         return (name for name, _ in _walk(self.root, "") if name in globs or meant(name))

@@ -81,7 +81,8 @@ def test_a_staged_file_that_is_not_there_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "target", ["run.json", "./run.sh", "attempts/1.claim", "x/../run.log", ".hydra/a", "exit_code"]
+    "target",
+    ["run.json", "./run.sh", "attempts/1/a", "claims/1.json", "x/../run.log", ".hydra/a", "exit_code"],
 )
 def test_an_input_cannot_take_the_name_of_a_file_of_the_engine(tmp_path, target):
     (tmp_path / "template").mkdir()
