@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from rompy_hydra.core.plan import Task
 from rompy_hydra.errors import ConfigError, DamagedRecord
 from rompy_hydra.hashing import hash_file
-from rompy_hydra.jsonable import Json
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.workspace import EVERYTHING, Workspace, lease
 from rompy_hydra.workspace import record as rec
+from rompy_hydra.workspace.config_diff import describe_difference
 from rompy_hydra.workspace.record import RunRecord
 
 
@@ -79,7 +78,8 @@ def load_own_record(task: Task) -> RunRecord | None:
     ]
     if differs and not task.overwrite:
         raise ConfigError(
-            f"{workspace.path} holds another configuration ({_difference(record, task)}). Choose "
+            f"{workspace.path} holds another configuration "
+            f"({describe_difference(record.config, task.stored_config())}). Choose "
             "another run_id or output_dir, or say overwrite=true: it moves the old directory aside"
         )
     return record
@@ -119,27 +119,3 @@ def _made_by(config: object) -> list[str]:
         return []
     named = [*config.outputs, *config.success.must_exist, config.success.log_file]
     return [glob for glob in named if glob != EVERYTHING]
-
-
-def _difference(record: RunRecord, task: Task) -> str:
-    old, new = _flat(dict(record.config)), _flat(task.stored_config())
-    parts = [
-        f"{key}: {_json(old.get(key))} there, {_json(new.get(key))} here"
-        for key in sorted(old | new)
-        if old.get(key) != new.get(key) and not key.startswith(("processor", "output_dir"))
-    ]
-    more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
-    return "; ".join(parts[:3]) + more or "values that are not stored differ"
-
-
-def _json(value: Json) -> str:
-    return "nothing" if value is None else json.dumps(value)
-
-
-def _flat(value: Json, prefix: str = "") -> dict[str, Json]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat: dict[str, Json] = {}
-    for key, item in value.items():
-        flat |= _flat(item, f"{prefix}.{key}" if prefix else key)
-    return flat
