@@ -85,7 +85,7 @@ def located(target: object, prefixes: Sequence[str]) -> Any:
 
 @functools.cache
 def _located(name: str, prefixes: tuple[str, ...]) -> Any:
-    if (plugin := registry.registered(name)) is not None:
+    if (plugin := registry.find_by_target(name)) is not None:
         return plugin.load()
     try:
         found = resolved(name)
@@ -113,7 +113,7 @@ def _located(name: str, prefixes: tuple[str, ...]) -> Any:
 def resolved(name: str) -> Any:
     """The object of a dotted path; ImportError says what is not there."""
     first, *rest = name.split(".")
-    found: Any = registry.imported(first)
+    found: Any = registry.import_module(first)
     path = first
     for part in rest:
         path = f"{path}.{part}"
@@ -123,7 +123,7 @@ def resolved(name: str) -> Any:
             if not isinstance(found, ModuleType):
                 raise ImportError(f"{path.rpartition('.')[0]} has no '{part}'") from None
             try:
-                found = registry.imported(path)
+                found = registry.import_module(path)
             except ModuleNotFoundError as error:
                 if error.name != path:
                     raise

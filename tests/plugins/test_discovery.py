@@ -61,7 +61,7 @@ def test_two_distributions_with_one_name_are_told_and_one_is_chosen_by_its_distr
         ["run_backend=twin"], ["run_backend=twin-2:twin", "processor=none", "run_id=second"]
     )
     assert answer.returncode == 2
-    assert "2 distributions bring a run backend 'twin': twin-1 1.0, twin-2 1.0" in answer.stderr
+    assert "2 distributions provide a run backend 'twin': twin-1 1.0, twin-2 1.0" in answer.stderr
     assert "Choose one with 'twin-1:twin' or 'twin-2:twin'" in answer.stderr
     assert chosen.returncode == 0, chosen.stderr
     run = program.cwd / "runs" / "second"
@@ -105,7 +105,7 @@ for wrong in ({"backend": "twin"}, {"backend": "with_settings", "nods": 3}, {"ba
     answer = program.python("-c", code)
     lines = answer.stdout.splitlines()
     assert lines[0] == "True True True", answer.stderr
-    assert lines[1].startswith("PluginError 2 distributions bring a run backend 'twin'")
+    assert lines[1].startswith("PluginError 2 distributions provide a run backend 'twin'")
     assert "nods" in lines[2] and "nodes" in lines[2]
     assert lines[3].startswith("PluginError the run backend 'broken' of the distribution Broken.Plugin 0.3")
 

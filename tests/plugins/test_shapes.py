@@ -10,13 +10,13 @@ import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import numpy
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from rompy_hydra import BaseConfig, LocalConfig, ModelRun, SuccessChecks
+from rompy_hydra import BaseConfig, ModelRun, SuccessChecks
 from rompy_hydra.errors import ConfigError, PluginError
 from rompy_hydra.plugins.signatures import defaults, settings_model
 from rompy_hydra.workspace.record import RunRecord
@@ -70,8 +70,13 @@ class AsRompyHasIt:
 
 class ForCheckersOnly:
     def run(self, model_run, config: OnlyForCheckers):
-        assert type(config) is LocalConfig
-        assert config.timeout == 3
+        assert config.timeout == config["timeout"] == "soon"
+        return start(model_run)
+
+
+class ParameterForCheckersOnly:
+    def run(self, model_run, timeout: OnlyForCheckers | None = None, nodes: int = 1):
+        assert (timeout, nodes) == ("soon", 4)
         return start(model_run)
 
 
@@ -165,7 +170,8 @@ BACKENDS = [
     (Keywords, {"queue": "long"}),
     (WithoutWorkspace, {"name": "long"}),
     (AsRompyHasIt, {"name": "long"}),
-    (ForCheckersOnly, {"timeout": 3}),
+    (ForCheckersOnly, {"timeout": "soon"}),
+    (ParameterForCheckersOnly, {"timeout": "soon", "nodes": 4}),
     (OptionalConfig, {"name": "long"}),
     (OptionalConfig, {}),
     (AnyConfig, {"queue": "long"}),
@@ -291,7 +297,7 @@ def test_a_backend_that_cannot_be_made_is_told_by_name(run):
         def run(self, model_run):
             return True
 
-    with pytest.raises(ConfigError, match="Needs cannot be made: RuntimeError: no licence"):
+    with pytest.raises(ConfigError, match="Needs cannot be constructed: RuntimeError: no licence"):
         run.run(Needs)
 
 
@@ -501,7 +507,7 @@ def test_settings_of_a_pipeline_go_to_its_constructor_and_to_execute(run):
     assert run.pipeline(Careful, attempts=3, label="y")["told"] == (3, "y")
 
 
-# What is told of the settings
+# The settings that are known before a plugin is constructed
 
 
 def keys(found, category):
@@ -510,12 +516,19 @@ def keys(found, category):
 
 def test_the_settings_of_each_shape_are_known_with_their_defaults():
     assert keys(WithoutWorkspace, "run") == {"name": "short", "command": None, "env_vars": {}}
-    assert keys(ForCheckersOnly, "run")["kill_grace"] == 5.0
+    assert keys(ParameterForCheckersOnly, "run") == {"timeout": None, "nodes": 1}
     assert keys(InConstructor, "run") == {"queue": "short", "nodes": 1}
     assert keys(Typed, "run") == {"start_at": "???", "folder": "a", "tags": []}
     assert keys(Fields, "run") == {"queue": "short", "tags": []}
     assert keys(Keywords, "run") == {}
     assert keys(OldStyle, "run") == {}
+
+
+def test_a_setting_whose_type_is_imported_only_for_type_checkers_is_taken_unchecked(run):
+    assert settings_model(ParameterForCheckersOnly, "run").model_fields["timeout"].annotation is Any
+    assert keys(ForCheckersOnly, "run") == {}
+    with pytest.raises(ConfigError, match="nodes: Input should be a valid integer"):
+        run.run(ParameterForCheckersOnly, timeout="soon", nodes="many")
 
 
 def test_a_default_of_none_and_defaults_that_contradict_their_types_are_no_error():
