@@ -55,6 +55,27 @@ def test_a_record_is_read_back_as_it_was_written(workspace):
     }
 
 
+def test_what_postprocessors_returned_is_kept_in_memory_and_not_in_the_file(workspace):
+    record = RunRecord("shoal")
+    record.answers.append({"success": True, "figure": object()})
+    record.save(workspace)
+    stored = json.loads(workspace.record.read_text())
+    assert "answers" not in stored
+    assert RunRecord.load(workspace) == record
+    assert RunRecord.load(workspace).answers == []
+    workspace.record.write_text(json.dumps({**stored, "answers": [{"success": True}]}))
+    with pytest.raises(DamagedRecord, match="a field is missing or unknown"):
+        RunRecord.load(workspace)
+
+
+def test_a_run_that_waits_in_a_queue_has_not_ended_and_its_record_is_read_back(workspace):
+    record = RunRecord("shoal", state=rec.QUEUED)
+    record.save(workspace)
+    assert json.loads(workspace.record.read_text())["state"] == "queued"
+    assert RunRecord.load(workspace) == record
+    assert not record.ended
+
+
 def test_there_is_no_record_where_nothing_was_run(workspace):
     assert RunRecord.load(workspace) is None
     assert RunRecord.load(Workspace(workspace.path / "missing" / "deeper")) is None
@@ -97,9 +118,9 @@ def test_a_damaged_record_is_told_and_left_as_it_is(workspace, content):
     ("content", "what"),
     [
         (b"", "it is empty"),
-        (b"{", "it is no JSON, or not all of it is there"),
-        (b"\xff\xfe\x00", "it is no JSON, or not all of it is there"),
-        (b"[]", "it is no record"),
+        (b"{", "it is not valid JSON, or incomplete"),
+        (b"\xff\xfe\x00", "it is not valid JSON, or incomplete"),
+        (b"[]", "it is not a record"),
         (b"{}", "it has no schema_version"),
         (b'{"schema_version": 2}', "schema_version 2 is not 1"),
         (b'{"schema_version": 1, "run_id": "a"}', "it has no stages"),
@@ -110,7 +131,7 @@ def test_what_is_wrong_with_a_damaged_record_is_said_in_plain_words(workspace, c
     with pytest.raises(DamagedRecord) as error:
         RunRecord.load(workspace)
     assert f"is damaged ({what})" in str(error.value)
-    assert "leaves the completed runs as they are" in str(error.value)
+    assert "keeps the completed runs" in str(error.value)
 
 
 def test_every_single_missing_or_mistyped_field_is_either_filled_or_told(workspace):
