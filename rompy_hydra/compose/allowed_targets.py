@@ -70,7 +70,7 @@ def check_allowed(target: object, prefixes: Sequence[str]) -> str:
 @functools.cache
 def _of_trees() -> tuple[str, ...]:
     """Installed packages that bring configurations may name their own classes in them."""
-    return tuple(f"{tree.package.split('.')[0]}." for tree in registry.configuration_trees())
+    return tuple(f"{tree.target.split('.')[0]}." for tree in registry.configuration_trees())
 
 
 def _within(target: str, prefixes: Sequence[str]) -> bool:

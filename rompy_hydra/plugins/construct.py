@@ -52,17 +52,15 @@ def instantiate(
     own, others = named_parameters(found), method_settings(method)
     if "config" in own or "config" in others:
         config = _config(found, settings, category)
-        for_instance, for_method = (
-            {"config": config} if _wants_config(names, settings) else {} for names in (own, others)
-        )
-        return construct(found, for_instance), for_method
+        both = [{"config": config} if _wants_config(names, settings) else {} for names in (own, others)]
+        return construct(found, both[0]), both[1]
     settings = check_settings(settings_model(found, category), settings)
-    # A setting goes to whoever names it; one that nobody names, to whoever takes anything.
+    # A setting goes to the constructor or the method that names it, or else to the one that takes any.
     unnamed = settings.keys() - own.keys() - others.keys()
     to_method = takes_anything(method) or not takes_anything(found)
-    rest_of_own, rest_of_others = (set(), unnamed) if to_method else (unnamed, set())
-    instance = construct(found, _only(settings, own.keys() | rest_of_own))
-    return instance, _only(settings, others.keys() | rest_of_others)
+    for_instance = own.keys() if to_method else own.keys() | unnamed
+    for_method = others.keys() | unnamed if to_method else others.keys()
+    return construct(found, _only(settings, for_instance)), _only(settings, for_method)
 
 
 def _only(settings: Mapping[str, object], names: Set[str]) -> dict[str, object]:

@@ -73,6 +73,17 @@ class Plugin:
         """The name that no other plugin has."""
         return f"{self.key}:{self.name}"
 
+    @property
+    def directory(self) -> Path | None:
+        """The path of the package that it names, found without an import; None if it does not exist."""
+        top, *rest = self.target.split(".")
+        try:
+            spec = importlib.util.find_spec(top)
+        except (ImportError, ValueError):
+            return None
+        places = (spec.submodule_search_locations or []) if spec else []
+        return next((path for place in places if (path := Path(place, *rest)).is_dir()), None)
+
     def load(self) -> object:
         """The object that the entry point names; PluginError if importing it fails."""
         module, attribute = self.place
@@ -196,32 +207,10 @@ def registered_targets() -> frozenset[str]:
     return frozenset([*found, *(plugin.target for plugin in others)])
 
 
-@dataclass(frozen=True)
-class Tree:
-    """A directory of configurations in an installed package."""
-
-    plugin: Plugin
-
-    @property
-    def package(self) -> str:
-        return self.plugin.target
-
-    @property
-    def directory(self) -> Path | None:
-        """Its path, found without importing the package; None if it does not exist."""
-        top, *rest = self.package.split(".")
-        try:
-            spec = importlib.util.find_spec(top)
-        except (ImportError, ValueError):
-            return None
-        places = (spec.submodule_search_locations or []) if spec else []
-        return next((path for place in places if (path := Path(place, *rest)).is_dir()), None)
-
-
 @functools.cache
-def configuration_trees() -> tuple[Tree, ...]:
-    """The directories of configurations of all installed packages."""
-    return tuple(Tree(_plugin("config", point)) for point in _points().get(TREES, []))
+def configuration_trees() -> tuple[Plugin, ...]:
+    """The packages that contain a directory of configurations."""
+    return tuple(_plugin("config", point) for point in _points().get(TREES, []))
 
 
 @functools.cache

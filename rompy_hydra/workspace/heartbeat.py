@@ -1,4 +1,4 @@
-"""A sign of life: files that are touched from time to time, as long as this process works on them."""
+"""A heartbeat: the files that this process works on are touched at intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 HEARTBEAT_SECONDS = 30.0
-# What lasts no longer than this ends before anybody elsewhere could take it for dead.
+# Work that takes less than this ends before anyone could consider its driver dead.
 _SHORT_SECONDS = 2.0
 
 
@@ -29,6 +29,7 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
 
     def watch(self, path: str) -> None:
+        """Touch a file from now on."""
         with self._lock:
             self._since[path] = time.monotonic()
             if self._thread is None or not self._thread.is_alive():
@@ -40,6 +41,7 @@ class Heartbeat:
             return path in self._since
 
     def forget(self, path: str) -> None:
+        """Stop touching a file."""
         with self._lock:
             self._since.pop(path, None)
 
@@ -52,7 +54,7 @@ class Heartbeat:
                 since = dict(self._since)
             if not self._has_successor and any(now - begin >= _SHORT_SECONDS for begin in since.values()):
                 self._has_successor = True
-                # Without it all goes on as long as this process lives.
+                # As long as this process lives, its successor is not needed.
                 with contextlib.suppress(OSError, NotImplementedError):
                     _start_beside(self._successor())
             if now - beat >= HEARTBEAT_SECONDS:
@@ -66,11 +68,11 @@ class Heartbeat:
             except FileNotFoundError:
                 self.forget(path)
             except OSError:
-                continue  # a share that is away for a moment: the next beat tries again
+                continue  # a network share may be unavailable for a moment: the next beat tries again
 
 
 def _start_beside(argv: list[str]) -> None:
-    """Start a program in a session of its own, whose standard input ends with this process."""
+    """Start a program in its own session; its standard input reaches its end when this process ends."""
     reader, writer = os.pipe()
     quiet = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0), (os.POSIX_SPAWN_DUP2, 1, 2)
     try:

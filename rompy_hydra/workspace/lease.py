@@ -27,18 +27,18 @@ from rompy_hydra.workspace import ATTEMPTS, CLAIMS, Workspace
 from rompy_hydra.workspace.heartbeat import Heartbeat
 
 STALE_SECONDS = 300.0
-# Where claims are, and the suffix of their names: now, and in version 0.1.0.
+# The directory of the claims and the suffix of their names, now and in version 0.1.0.
 _PLACES = ((CLAIMS, ".json"), (ATTEMPTS, ".claim"))
-# PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: that of a machine outside of containers.
-_FIRST_NAMESPACE = 0xEFFFFFFC
+# PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: the process namespace outside of containers.
+_INIT_NAMESPACE = 0xEFFFFFFC
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A driver process, told apart from any later one with the same process id.
+    """A driver process, distinct from any later one with the same process id.
 
-    `started` is in seconds after the boot that `host` names, and not by the clock on the wall, which
-    may be set while a driver works; since 1970 on systems other than Linux.
+    `started` is in seconds after the boot that `host` names, because the wall clock may be set while a
+    driver works; on systems other than Linux it is in seconds since 1970.
     """
 
     host: str
@@ -56,7 +56,7 @@ def me() -> Owner:
 
 @functools.cache
 def _owner(pid: int) -> Owner:
-    started = _started(pid)
+    started = _start_time(pid)
     assert started is not None
     return Owner(_host(), pid, round(started, 2))
 
@@ -71,9 +71,9 @@ _heartbeat = Heartbeat(
 )
 
 
-def _started(pid: int) -> float | None:
-    """When a process began, as an owner tells it; None if it is gone, waited for or not."""
-    if sys.platform == "linux":  # without psutil, since every start of this program asks it of itself
+def _start_time(pid: int) -> float | None:
+    """The start time of a process as in `Owner.started`; None if it has ended, even as a zombie."""
+    if sys.platform == "linux":  # every start of this program needs it, and importing psutil takes long
         try:
             facts = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
@@ -89,7 +89,7 @@ def _started(pid: int) -> float | None:
 
 
 def process_start_time() -> float:
-    """When this process began, by the clock on the wall: seconds since 1970."""
+    """The start time of this process by the wall clock: seconds since 1970."""
     if sys.platform == "linux":
         return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - me().started)
     return me().started
@@ -97,30 +97,30 @@ def process_start_time() -> float:
 
 @functools.cache
 def _host() -> str:
-    # Cloned machines share their host name, and containers may; the boot's id tells machines apart.
+    # Cloned machines share a host name, and containers may; machines differ in the id of their boot.
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
-    # Containers of one machine share its boot, too, and do not see each other's processes.
+    # Containers on one machine share its boot, but do not see each other's processes.
     with contextlib.suppress(OSError):
         namespace = os.stat("/proc/self/ns/pid").st_ino
-        if namespace != _FIRST_NAMESPACE:
+        if namespace != _INIT_NAMESPACE:
             parts.append(str(namespace))
     return "/".join(parts)
 
 
 def is_alive(owner: Owner, claim: str) -> bool:
-    """Whether the owner of `claim` still works on it."""
+    """Whether the owner still works under its claim, given by its path."""
     if owner.is_me():
-        return _heartbeat.watches(claim)  # this process knows what it works on
+        return _heartbeat.watches(claim)
     if owner.host == _host():
         return lives_here(owner)
     return _age(Path(claim)) < STALE_SECONDS
 
 
 def lives_here(owner: Owner) -> bool:
-    """Whether a process of this machine lives; one that only waits for its parent's notice does not."""
-    started = _started(owner.pid)
+    """Whether a process of this machine is alive; a zombie is not."""
+    started = _start_time(owner.pid)
     return started is not None and abs(started - owner.started) < 0.1
 
 
@@ -163,29 +163,29 @@ def _unused(claim: str) -> str:
 
 
 class Snapshot(NamedTuple):
-    """A look at a run directory: which one it was (0: none), and the number of its newest claim."""
+    """The inode of a run directory (0: there is none), and the number of its newest claim."""
 
     directory: int
     number: int
 
     def is_outdated(self, now: Snapshot) -> bool:
-        """Whether another driver has come since: it has claimed, or put the directory aside."""
+        """Whether another driver has claimed the run since, or has set the directory aside."""
         moved = self.directory != 0 and now.directory != self.directory
         return moved or now.number > self.number
 
 
-# A look at what is not there.
+# The snapshot of a run directory that does not exist.
 EMPTY = Snapshot(0, 0)
 
 
 def look(workspace: Workspace) -> Snapshot:
-    """What is there now."""
+    """The current snapshot of a run directory."""
     directory = directory_of(workspace)
     return Snapshot(directory, latest(workspace) if directory else 0)
 
 
 def directory_of(workspace: Workspace) -> int:
-    """What tells a run directory from a later one of its name, its inode; 0 where there is none."""
+    """The inode of a run directory, which a later one of its name does not have; 0 if it does not exist."""
     try:
         return os.stat(workspace.at("")).st_ino
     except (FileNotFoundError, NotADirectoryError):
@@ -198,10 +198,14 @@ def claim(workspace: Workspace, number: int, directory: int = 0) -> bool:
     Also False if the run directory is gone, or is no longer `directory`: a number that was read in a
     directory that has been set aside since says nothing about its successor.
     """
-    claims = _open_claims(workspace)
-    if claims is None:
+    folder, owner = workspace.at(CLAIMS), me()
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+        # A descriptor stays with the directory, wherever that is moved.
+        claims = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
         return False
-    owner = me()
     # Written under another name and then linked, so that no reader sees half a claim.
     draft, name = f".{owner.pid}-{threading.get_ident()}.part", f"{number}.json"
     try:
@@ -227,16 +231,6 @@ def claim(workspace: Workspace, number: int, directory: int = 0) -> bool:
     return True
 
 
-def _open_claims(workspace: Workspace) -> int | None:
-    """A descriptor of the directory of the claims, which stays with it wherever it is moved."""
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(workspace.at(CLAIMS))
-        return os.open(workspace.at(CLAIMS), os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
-
-
 def _own_path(workspace: Workspace, number: int) -> str:
     """The file of a claim of this process, which is always in the new place."""
     return workspace.at(f"{CLAIMS}/{number}.json")
@@ -255,7 +249,7 @@ def release(workspace: Workspace, number: int, unused: bool = False) -> None:
 
 
 def _age(path: Path) -> float:
-    """Seconds since `path` was touched, by the clock of its file system and not by this machine's."""
+    """Seconds since a file was touched, by the clock of its file system instead of this machine's."""
     probe = path.with_name(f".clock-{os.getpid()}-{threading.get_ident()}.part")
     try:
         probe.touch()

@@ -15,7 +15,7 @@ from rompy_hydra.process.tree import RUN_MARK
 from rompy_hydra.workspace import Workspace, lease
 from tests.conftest import wait_until
 
-OLD_RUNS = Path(__file__).parent / "data" / "version_0_1_0"
+OLD_RUNS = Path(__file__).parents[1] / "data" / "version_0_1_0"
 
 RIVALS = """
 import os, sys
@@ -64,7 +64,7 @@ def holder(workspace):
     process.wait()
 
 
-def test_of_many_processes_at_once_exactly_one_gets_the_claim(workspace, tmp_path):
+def test_of_many_processes_that_claim_at_the_same_time_exactly_one_succeeds(workspace, tmp_path):
     answer = subprocess.run(
         [sys.executable, "-c", RIVALS, workspace.path, tmp_path / "start"], capture_output=True, timeout=60
     )
@@ -72,7 +72,7 @@ def test_of_many_processes_at_once_exactly_one_gets_the_claim(workspace, tmp_pat
     assert [path.name for path in workspace.path.rglob("*")] == ["claims", "1.json"]
 
 
-def test_nobody_owns_what_nobody_claimed(workspace):
+def test_a_run_that_nobody_claimed_has_no_owner(workspace):
     assert lease.latest(workspace) == 0
     missing = Workspace(workspace.path / "missing")
     assert lease.latest(missing) == 0
@@ -80,7 +80,7 @@ def test_nobody_owns_what_nobody_claimed(workspace):
     assert not missing.path.exists()
 
 
-def test_a_claim_names_its_owner_and_the_newest_counts(workspace):
+def test_a_claim_names_its_owner_and_the_newest_one_counts(workspace):
     for number in (1, 2, 10):
         assert lease.claim(workspace, number)
         lease.release(workspace, number)
@@ -91,14 +91,14 @@ def test_a_claim_names_its_owner_and_the_newest_counts(workspace):
     assert owner.pid == os.getpid()
 
 
-def test_a_taken_number_is_not_given_again_not_even_to_its_owner(workspace):
+def test_a_number_can_be_claimed_only_once_even_by_its_owner(workspace):
     assert lease.claim(workspace, 1)
     assert not lease.claim(workspace, 1)
     lease.release(workspace, 1)
     assert not lease.claim(workspace, 1)
 
 
-def test_this_process_works_on_a_claim_until_it_releases_it(workspace):
+def test_this_process_holds_its_claim_until_it_releases_it(workspace):
     lease.claim(workspace, 1)
     path = lease.claim_path(workspace, 1)
     assert lease.is_alive(lease.me(), path)
@@ -113,7 +113,7 @@ def test_a_living_owner_is_alive_and_a_killed_one_is_not(workspace, holder):
     assert owner.pid == holder.pid
     assert lease.is_alive(owner, path)
     holder.kill()
-    # Not yet waited for by its parent, so still in the table of processes.
+    # Its parent has not waited for it, so it is still in the process table.
     wait_until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_ZOMBIE)
     assert not lease.is_alive(owner, path)
     holder.wait()
@@ -141,7 +141,7 @@ def test_an_owner_elsewhere_is_alive_as_long_as_it_touches_its_claim(workspace):
     assert not lease.is_alive(elsewhere, path)
 
 
-def test_another_boot_of_this_host_is_elsewhere(workspace, holder):
+def test_an_owner_from_another_boot_of_this_host_counts_as_one_elsewhere(workspace, holder):
     number = lease.latest(workspace)
     owner = lease.owner_of(workspace, number)
     name, _, *namespace = owner.host.split("/")
@@ -164,7 +164,7 @@ def test_a_damaged_claim_counts_but_names_nobody(workspace, content):
     assert lease.owner_of(workspace, 3) is None
 
 
-def test_a_claim_that_finds_no_room_leaves_none(small_disk):
+def test_a_claim_on_a_full_disk_fails_and_leaves_no_file(small_disk):
     workspace = Workspace(small_disk / "run")
     workspace.create()
     (workspace.path / "claims").mkdir()
@@ -183,7 +183,7 @@ def test_a_claim_is_plain_json(workspace):
     assert json.loads(Path(lease.claim_path(workspace, 1)).read_text())["pid"] == os.getpid()
 
 
-def test_a_number_read_in_a_directory_that_was_set_aside_is_worth_nothing_in_its_successor(workspace):
+def test_a_number_from_a_directory_that_was_set_aside_does_not_count_in_its_successor(workspace):
     lease.claim(workspace, 1)
     before = lease.directory_of(workspace)
     aside = Workspace(workspace.set_aside())
@@ -210,7 +210,7 @@ def test_nobody_waits_for_the_owner_of_a_claim_under_which_nothing_was_done(work
 
 
 def old_claim(workspace, number, owner):
-    """A claim as version 0.1.0 made it."""
+    """A claim as version 0.1.0 wrote it."""
     workspace.attempts.mkdir(exist_ok=True)
     path = workspace.attempts / f"{number}.claim"
     path.write_text(json.dumps(vars(owner)))
