@@ -29,7 +29,7 @@ from rompy_hydra import cli, errors
 from rompy_hydra.compose import app
 from rompy_hydra.models.base import StagedFile
 from rompy_hydra.models.success import SuccessChecks
-from rompy_hydra.plugins.construct import settings_model
+from rompy_hydra.plugins.signatures import settings_model
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sessions import refreshed, run_page

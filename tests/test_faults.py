@@ -641,7 +641,7 @@ def test_an_unreadable_record_is_told(tmp_path):
 def test_an_output_directory_that_is_a_file_is_told(tmp_path):
     (tmp_path / "runs").write_text("a file")
     run = small_model(tmp_path / "runs", "true")
-    with pytest.raises(GenerateError, match="cannot make the run directory"):
+    with pytest.raises(GenerateError, match="cannot create the run directory"):
         run.generate()
     assert run.run() is False
 

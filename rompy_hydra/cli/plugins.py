@@ -63,9 +63,9 @@ def _overview(found: Sequence[Listed]) -> list[str]:
     rows = [["group", "name", "distribution", "state"]]
     rows += [[each.group, each.name, f"{each.distribution} {each.version}", _state(each)] for each in found]
     for tree in registry.configuration_trees():
-        state = OK if tree.directory else f"{BROKEN}: there is no directory {tree.package}"
-        whose = f"{tree.plugin.distribution} {tree.plugin.version}"
-        rows.append(["configs", tree.plugin.name, whose, state])
+        state = OK if tree.directory else f"{BROKEN}: there is no directory {tree.target}"
+        whose = f"{tree.distribution} {tree.version}"
+        rows.append(["configs", tree.name, whose, state])
     return [*table(rows), "", "rompy-hydra plugins GROUP NAME shows the settings of one."]
 
 

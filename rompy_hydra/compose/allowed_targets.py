@@ -70,7 +70,7 @@ def check_allowed(target: object, prefixes: Sequence[str]) -> str:
 @functools.cache
 def _of_trees() -> tuple[str, ...]:
     """Installed packages that bring configurations may name their own classes in them."""
-    return tuple(f"{tree.package.split('.')[0]}." for tree in registry.configuration_trees())
+    return tuple(f"{tree.target.split('.')[0]}." for tree in registry.configuration_trees())
 
 
 def _within(target: str, prefixes: Sequence[str]) -> bool:
@@ -85,7 +85,7 @@ def located(target: object, prefixes: Sequence[str]) -> Any:
 
 @functools.cache
 def _located(name: str, prefixes: tuple[str, ...]) -> Any:
-    if (plugin := registry.registered(name)) is not None:
+    if (plugin := registry.find_by_target(name)) is not None:
         return plugin.load()
     try:
         found = resolved(name)
@@ -113,7 +113,7 @@ def _located(name: str, prefixes: tuple[str, ...]) -> Any:
 def resolved(name: str) -> Any:
     """The object of a dotted path; ImportError says what is not there."""
     first, *rest = name.split(".")
-    found: Any = registry.imported(first)
+    found: Any = registry.import_module(first)
     path = first
     for part in rest:
         path = f"{path}.{part}"
@@ -123,7 +123,7 @@ def resolved(name: str) -> Any:
             if not isinstance(found, ModuleType):
                 raise ImportError(f"{path.rpartition('.')[0]} has no '{part}'") from None
             try:
-                found = registry.imported(path)
+                found = registry.import_module(path)
             except ModuleNotFoundError as error:
                 if error.name != path:
                     raise

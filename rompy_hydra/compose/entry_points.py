@@ -81,5 +81,5 @@ def extend(path: ConfigSearchPath) -> None:
     register()
     for tree in registry.configuration_trees():
         if tree.directory is not None:
-            path.append(tree.plugin.key, f"file://{tree.directory}")
+            path.append(tree.key, f"file://{tree.directory}")
     path.append("plugins", f"{SCHEME}://")

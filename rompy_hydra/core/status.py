@@ -186,7 +186,7 @@ def _conflict(plan: RunPlan) -> str:
     workspace = plan.workspace
     if not workspace.is_taken():
         return ""
-    leftover = workspace.traces()
+    leftover = workspace.leftover_files()
     if leftover:
         return (
             f"{workspace.path} has no run.json, but {', '.join(leftover)} that a run would replace. "
@@ -200,7 +200,7 @@ def _conflict(plan: RunPlan) -> str:
     success = plan.model.success
     globs = [*plan.model.outputs, *success.must_exist, success.log_file]
     inputs = {item.path for item in plan.inputs}
-    for name in workspace.in_the_way([glob for glob in globs if glob != EVERYTHING]):
+    for name in workspace.conflicting_paths([glob for glob in globs if glob != EVERYTHING]):
         if name not in inputs:
             return (
                 f"{workspace.path / name} exists already, and the model would replace it "

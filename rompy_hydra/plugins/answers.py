@@ -1,4 +1,4 @@
-"""What somebody else's code returned, judged: silence is not success."""
+"""What a plugin returned, as this package understands it: only True is a success."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
+from rompy_hydra.jsonable import python_scalar
+
 
 def as_bool(value: object) -> bool | None:
-    """True or False, also as numpy has them; None for what is neither."""
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "shape", None) == ():
-        value = item()
+    """True or False, also from numpy; None for any other value."""
+    value = python_scalar(value)
     return value if isinstance(value, bool) else None
 
 
 def describe(value: object) -> str:
     """What was returned, for a message."""
     if inspect.iscoroutine(value):
-        value.close()  # nobody will ever wait for it
-        return "a coroutine (its method is async, and nothing waits for it)"
+        value.close()  # nothing will ever await it
+        return "a coroutine (its method is async, but nothing awaits it)"
     return "nothing (None)" if value is None else f"{value!r:.200}"
 
 
 def as_results(returned: object) -> dict[str, object]:
-    """What a plugin returned as a dict: of a mapping, an object with attributes, or a bare truth.
+    """What a plugin returned as a dict, from a mapping, an object with attributes, or True or False.
 
-    Its `success` is True, False or, if it cannot be determined, missing.
+    Its `success` is True or False, and is missing if it cannot be determined.
     """
     if as_bool(returned) is not None:
         found: dict[str, object] = {"success": returned}

@@ -4,6 +4,7 @@ from rompy_hydra.workspace.script import EXIT_CODE, SCRIPT
 from rompy_hydra.workspace.workspace import (
     ATTEMPTS,
     BUILD_LOG,
+    CLAIMS,
     COMPOSED,
     EVERYTHING,
     LOG,
@@ -15,6 +16,7 @@ from rompy_hydra.workspace.workspace import (
 __all__ = [
     "ATTEMPTS",
     "BUILD_LOG",
+    "CLAIMS",
     "COMPOSED",
     "EVERYTHING",
     "EXIT_CODE",

@@ -1,4 +1,4 @@
-"""Files that are whole at any moment: written beside their place, then renamed into it."""
+"""Atomic file writes: into a temporary file beside the target, which is then renamed."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-# What this module leaves when it is killed.
+# The temporary files of this module, which a killed process leaves.
 _PARTIAL = re.compile(r"\..*[0-9]+-[0-9]+\.part")
 
 
 def is_partial(path: str) -> bool:
-    """Whether a file of this name is what a killed writer left."""
+    """Whether a file is by its name a temporary one of this module."""
     return path.endswith(".part") and bool(_PARTIAL.fullmatch(path.rsplit("/", 1)[-1]))
 
 
 def write_atomic(path: str | Path, content: str | bytes, mode: int | None = None) -> None:
-    """Write a file so that a reader, or a kill at any moment, sees the old or the new content whole."""
-    data = _bytes(content)
-    _put(path, lambda part: _fill(_opened(part, os.O_TRUNC), data, mode))
+    """Write a file so that readers see either the old or the new content, even after a kill."""
+    data = _encode(content)
+    _replace(path, lambda part: _fill(_open(part, os.O_TRUNC), data, mode))
 
 
 def write_new(path: str, content: str | bytes, mode: int | None = None) -> bool:
-    """Write a file that nobody trusts before this process has said, elsewhere, that it is whole.
+    """Write a file if none of this name exists; whether it was written.
 
-    False if there is one already. Without a second name and its change, which take their time where
-    files are made by the thousand.
+    After a kill it may be incomplete, so nobody may trust it until the record lists it. That saves
+    renaming a temporary file, which matters where files are written by the thousand.
     """
-    data = _bytes(content)
+    data = _encode(content)
     try:
-        descriptor = _opened(path, os.O_EXCL)
+        descriptor = _open(path, os.O_EXCL)
     except FileExistsError:
         return False
     try:
@@ -45,12 +45,41 @@ def write_new(path: str, content: str | bytes, mode: int | None = None) -> bool:
     return True
 
 
-def _bytes(content: str | bytes) -> bytes:
+def copy_atomic(source: Path, target: str | Path) -> None:
+    """Copy a file of any size with its permissions, so that `target` is never incomplete."""
+
+    def copy(part: str) -> None:
+        shutil.copyfile(source, part)
+        shutil.copymode(source, part)
+
+    _replace(target, copy)
+
+
+def link_atomic(source: Path, target: str | Path) -> None:
+    """Create a symbolic link to `source` at `target`, in place of an existing file."""
+    _replace(target, lambda part: os.symlink(source, part))
+
+
+def _replace(path: str | Path, create: Callable[[str], None]) -> None:
+    """Let `create` create a temporary file that becomes `path`; it is deleted if that fails."""
+    folder, name = os.path.split(path)
+    # The name is cut: with what is added to it, it must not exceed 255 bytes.
+    part = os.path.join(folder, f".{name[:50]}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        create(part)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+        raise
+
+
+def _encode(content: str | bytes) -> bytes:
     return content.encode(errors="surrogateescape") if isinstance(content, str) else content
 
 
-# By descriptors: this is done several times in every run, and half as quick by way of files.
-def _opened(path: str, how: int) -> int:
+# Descriptors take half the time of file objects, and every run writes several files.
+def _open(path: str, how: int) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o666)
 
 
@@ -63,32 +92,3 @@ def _fill(descriptor: int, data: bytes, mode: int | None) -> None:
             os.fchmod(descriptor, mode)
     finally:
         os.close(descriptor)
-
-
-def copy_atomic(source: Path, target: str | Path) -> None:
-    """Copy a file of any size, with its permissions, so that `target` is never half a file."""
-
-    def copy(part: str) -> None:
-        shutil.copyfile(source, part)
-        shutil.copymode(source, part)
-
-    _put(target, copy)
-
-
-def link_atomic(source: Path, target: str | Path) -> None:
-    """Put a symbolic link to `source` at `target`, in place of what is there."""
-    _put(target, lambda part: os.symlink(source, part))
-
-
-def _put(path: str | Path, make: Callable[[str], None]) -> None:
-    """Let `make` make a file beside `path` that becomes `path`, or is taken away if that fails."""
-    folder, name = os.path.split(path)
-    # Cut short: together with what is added a name must not exceed 255 bytes.
-    part = os.path.join(folder, f".{name[:50]}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        make(part)
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
-        raise

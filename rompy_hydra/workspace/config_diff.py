@@ -1,32 +1,41 @@
-"""Which values differ between two stored configurations."""
+"""How the configuration in a run directory differs from the one that is to run there."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rompy_hydra.jsonable import Json
 
+# A run keeps its identity if these change.
+_IGNORED = ("processor", "output_dir")
+_SHOWN = 3
+
 
 def describe_difference(stored: Mapping[str, Json], wanted: Mapping[str, Json]) -> str:
-    old, new = _flat(dict(stored)), _flat(dict(wanted))
+    """The settings that differ, as text for an error message; at most three, then how many more.
+
+    >>> describe_difference({"model": {"friction": 0.02}}, {"model": {"friction": 0.05, "depth": 5}})
+    'model.depth: nothing there, 5 here; model.friction: 0.02 there, 0.05 here'
+    """
+    there, here = dict(_flatten(stored)), dict(_flatten(wanted))
     parts = [
-        f"{key}: {_json(old.get(key))} there, {_json(new.get(key))} here"
-        for key in sorted(old | new)
-        if old.get(key) != new.get(key) and not key.startswith(("processor", "output_dir"))
+        f"{key}: {_text(there.get(key))} there, {_text(here.get(key))} here"
+        for key in sorted(there | here)
+        if there.get(key) != here.get(key) and not key.startswith(_IGNORED)
     ]
-    more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
-    return "; ".join(parts[:3]) + more or "values that are not stored differ"
+    more = f" and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else ""
+    return "; ".join(parts[:_SHOWN]) + more or "values that are not stored differ"
 
 
-def _json(value: Json) -> str:
+def _flatten(values: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
+    """Nested mappings as pairs of a dotted key and a value."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _text(value: Json) -> str:
     return "nothing" if value is None else json.dumps(value)
-
-
-def _flat(value: Json, prefix: str = "") -> dict[str, Json]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat: dict[str, Json] = {}
-    for key, item in value.items():
-        flat |= _flat(item, f"{prefix}.{key}" if prefix else key)
-    return flat

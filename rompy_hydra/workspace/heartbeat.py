@@ -1,4 +1,4 @@
-"""A sign of life: files that are touched from time to time, as long as this process works on them."""
+"""A heartbeat: the files that this process works on are touched at intervals."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import time
 from collections.abc import Callable
 
 HEARTBEAT_SECONDS = 30.0
-# What lasts no longer than this ends before anybody elsewhere could take it for dead.
+# Work that takes less than this ends before anyone could consider its driver dead.
 _SHORT_SECONDS = 2.0
 
 
 class Heartbeat:
     """One daemon thread that touches all claims of this process, so that other hosts see it alive.
 
-    `heir` is the command of a process that goes on with it if this one dies and leaves models behind
-    (`vigil`). It is started as soon as something lasts for seconds, and told of this process's end by
-    that of its standard input.
+    `successor` is the command of a process that keeps touching them if this one dies and leaves models
+    running (`lease_keeper`). It is started once a claim is held for seconds; the end of its standard
+    input is the end of this process.
     """
 
-    def __init__(self, heir: Callable[[], list[str]]) -> None:
-        self._heir = heir
-        self._has_heir = False
+    def __init__(self, successor: Callable[[], list[str]]) -> None:
+        self._successor = successor
+        self._has_successor = False
         self._since: dict[str, float] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def watch(self, path: str) -> None:
+        """Touch a file from now on."""
         with self._lock:
             self._since[path] = time.monotonic()
             if self._thread is None or not self._thread.is_alive():
@@ -40,21 +41,22 @@ class Heartbeat:
             return path in self._since
 
     def forget(self, path: str) -> None:
+        """Stop touching a file."""
         with self._lock:
             self._since.pop(path, None)
 
     def _run(self) -> None:
         beat = time.monotonic()
         while True:
-            time.sleep(HEARTBEAT_SECONDS if self._has_heir else _SHORT_SECONDS)
+            time.sleep(HEARTBEAT_SECONDS if self._has_successor else _SHORT_SECONDS)
             now = time.monotonic()
             with self._lock:
                 since = dict(self._since)
-            if not self._has_heir and any(now - begin >= _SHORT_SECONDS for begin in since.values()):
-                self._has_heir = True
-                # Without it all goes on as long as this process lives.
+            if not self._has_successor and any(now - begin >= _SHORT_SECONDS for begin in since.values()):
+                self._has_successor = True
+                # As long as this process lives, its successor is not needed.
                 with contextlib.suppress(OSError, NotImplementedError):
-                    _start_beside(self._heir())
+                    _start_beside(self._successor())
             if now - beat >= HEARTBEAT_SECONDS:
                 beat = now
                 self._touch(since)
@@ -66,11 +68,11 @@ class Heartbeat:
             except FileNotFoundError:
                 self.forget(path)
             except OSError:
-                continue  # a share that is away for a moment: the next beat tries again
+                continue  # a network share may be unavailable for a moment: the next beat tries again
 
 
 def _start_beside(argv: list[str]) -> None:
-    """Start a program in a session of its own, whose standard input ends with this process."""
+    """Start a program in its own session; its standard input reaches its end when this process ends."""
     reader, writer = os.pipe()
     quiet = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0), (os.POSIX_SPAWN_DUP2, 1, 2)
     try:

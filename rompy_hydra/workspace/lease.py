@@ -1,9 +1,12 @@
-"""Who works on an attempt of a run: a lock that needs no server and survives its owner's death.
+"""Who works on a run: a lock that needs no server and survives the death of its owner.
 
-The N-th attempt belongs to whoever made `attempts/N.claim`, by link(2), which is atomic on local
-disks and on NFS. Nobody ever deletes or rewrites a claim: taking over from a dead owner is claiming
-attempt N+1, and only one driver can. An owner on this machine is dead when its process is gone; an
-owner elsewhere when its claim was not touched for `STALE_SECONDS` by the file system's own clock.
+A driver claims a run by creating `claims/N.json` with link(2), which is atomic on local disks and on
+NFS. Nobody ever deletes or rewrites a claim: to take over from a dead owner, a driver claims number
+N+1, and only one driver succeeds. An owner on this machine is dead when its process is gone; an owner
+elsewhere when its claim was not touched for `STALE_SECONDS`, measured by the file system's own clock.
+
+Version 0.1.0 kept claims in `attempts/N.claim`: they still count, and the next claim continues their
+numbers.
 """
 
 from __future__ import annotations
@@ -20,20 +23,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from rompy_hydra.workspace import ATTEMPTS, Workspace
+from rompy_hydra.workspace import ATTEMPTS, CLAIMS, Workspace
 from rompy_hydra.workspace.heartbeat import Heartbeat
 
 STALE_SECONDS = 300.0
-# PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: that of a machine outside of containers.
-_FIRST_NAMESPACE = 0xEFFFFFFC
+# The directory of the claims and the suffix of their names, now and in version 0.1.0.
+_PLACES = ((CLAIMS, ".json"), (ATTEMPTS, ".claim"))
+# PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: the process namespace outside of containers.
+_INIT_NAMESPACE = 0xEFFFFFFC
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A driver process, told apart from any later one with the same process id.
+    """A driver process, distinct from any later one with the same process id.
 
-    `started` is in seconds after the boot that `host` names, and not by the clock on the wall, which
-    may be set while a driver works; since 1970 on systems other than Linux.
+    `started` is in seconds after the boot that `host` names, because the wall clock may be set while a
+    driver works; on systems other than Linux it is in seconds since 1970.
     """
 
     host: str
@@ -51,24 +56,24 @@ def me() -> Owner:
 
 @functools.cache
 def _owner(pid: int) -> Owner:
-    started = _started(pid)
+    started = _start_time(pid)
     assert started is not None
     return Owner(_host(), pid, round(started, 2))
 
 
 @functools.cache
-def _written(owner: Owner) -> bytes:
+def _claim_text(owner: Owner) -> bytes:
     return json.dumps(vars(owner)).encode()
 
 
-_beat = Heartbeat(
-    lambda: [sys.executable, "-m", "rompy_hydra.workspace.lease_keeper", _written(me()).decode()]
+_heartbeat = Heartbeat(
+    lambda: [sys.executable, "-m", "rompy_hydra.workspace.lease_keeper", _claim_text(me()).decode()]
 )
 
 
-def _started(pid: int) -> float | None:
-    """When a process began, as an owner tells it; None if it is gone, waited for or not."""
-    if sys.platform == "linux":  # without psutil, since every start of this program asks it of itself
+def _start_time(pid: int) -> float | None:
+    """The start time of a process as in `Owner.started`; None if it has ended, even as a zombie."""
+    if sys.platform == "linux":  # every start of this program needs it, and importing psutil takes long
         try:
             facts = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
@@ -84,7 +89,7 @@ def _started(pid: int) -> float | None:
 
 
 def process_start_time() -> float:
-    """When this process began, by the clock on the wall: seconds since 1970."""
+    """The start time of this process by the wall clock: seconds since 1970."""
     if sys.platform == "linux":
         return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - me().started)
     return me().started
@@ -92,44 +97,45 @@ def process_start_time() -> float:
 
 @functools.cache
 def _host() -> str:
-    # Cloned machines share their host name, and containers may; the boot's id tells machines apart.
+    # Cloned machines share a host name, and containers may; machines differ in the id of their boot.
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
-    # Containers of one machine share its boot, too, and do not see each other's processes.
+    # Containers on one machine share its boot, but do not see each other's processes.
     with contextlib.suppress(OSError):
         namespace = os.stat("/proc/self/ns/pid").st_ino
-        if namespace != _FIRST_NAMESPACE:
+        if namespace != _INIT_NAMESPACE:
             parts.append(str(namespace))
     return "/".join(parts)
 
 
 def is_alive(owner: Owner, claim: str) -> bool:
-    """Whether the owner of `claim` still works on it."""
+    """Whether the owner still works under its claim, given by its path."""
     if owner.is_me():
-        return _beat.watches(claim)  # this process knows what it works on
+        return _heartbeat.watches(claim)
     if owner.host == _host():
         return lives_here(owner)
     return _age(Path(claim)) < STALE_SECONDS
 
 
 def lives_here(owner: Owner) -> bool:
-    """Whether a process of this machine lives; one that only waits for its parent's notice does not."""
-    started = _started(owner.pid)
+    """Whether a process of this machine is alive; a zombie is not."""
+    started = _start_time(owner.pid)
     return started is not None and abs(started - owner.started) < 0.1
 
 
 def latest(workspace: Workspace) -> int:
-    """The number of the newest claimed attempt; 0 for none."""
-    try:
-        names = os.listdir(workspace.at(ATTEMPTS))
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-    return max((int(n[:-6]) for n in names if n.endswith(".claim") and n[:-6].isdigit()), default=0)
+    """The number of the newest claim; 0 if there is none."""
+    numbers = [0]
+    for folder, suffix in _PLACES:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            names = map(os.path.splitext, os.listdir(workspace.at(folder)))
+            numbers += [int(stem) for stem, end in names if end == suffix and stem.isdecimal()]
+    return max(numbers)
 
 
 def owner_of(workspace: Workspace, number: int) -> Owner | None:
-    """Whose a claimed attempt is; None if nobody is known, or if nothing was done under the claim."""
+    """Whose claim it is; None if nobody knows, or if its owner did nothing under it."""
     path = claim_path(workspace, number)
     try:
         if os.path.exists(_unused(path)):
@@ -141,43 +147,45 @@ def owner_of(workspace: Workspace, number: int) -> Owner | None:
 
 
 def holder(workspace: Workspace, number: int) -> Owner | None:
-    """The living driver that works on an attempt; None if there is none."""
+    """The owner of a claim if it still works on the run; None otherwise."""
     owner = owner_of(workspace, number)
     return owner if owner and is_alive(owner, claim_path(workspace, number)) else None
 
 
 def claim_path(workspace: Workspace, number: int) -> str:
-    return workspace.at(f"{ATTEMPTS}/{number}.claim")
+    """The file of a claim, also if version 0.1.0 created it."""
+    new, old = (workspace.at(f"{folder}/{number}{suffix}") for folder, suffix in _PLACES)
+    return old if not os.path.exists(new) and os.path.exists(old) else new
 
 
 def _unused(claim: str) -> str:
-    return claim.removesuffix(".claim") + ".unused"
+    return os.path.splitext(claim)[0] + ".unused"
 
 
 class Snapshot(NamedTuple):
-    """A look at a run directory: which one it was (0: none), and the number of its newest claim."""
+    """The inode of a run directory (0: there is none), and the number of its newest claim."""
 
     directory: int
     number: int
 
     def is_outdated(self, now: Snapshot) -> bool:
-        """Whether another driver has come since: it has claimed, or put the directory aside."""
+        """Whether another driver has claimed the run since, or has set the directory aside."""
         moved = self.directory != 0 and now.directory != self.directory
         return moved or now.number > self.number
 
 
-# A look at what is not there.
+# The snapshot of a run directory that does not exist.
 EMPTY = Snapshot(0, 0)
 
 
 def look(workspace: Workspace) -> Snapshot:
-    """What is there now."""
+    """The current snapshot of a run directory."""
     directory = directory_of(workspace)
     return Snapshot(directory, latest(workspace) if directory else 0)
 
 
 def directory_of(workspace: Workspace) -> int:
-    """What tells a run directory from a later one of its name, its inode; 0 where there is none."""
+    """The inode of a run directory, which a later one of its name does not have; 0 if it does not exist."""
     try:
         return os.stat(workspace.at("")).st_ino
     except (FileNotFoundError, NotADirectoryError):
@@ -185,63 +193,63 @@ def directory_of(workspace: Workspace) -> int:
 
 
 def claim(workspace: Workspace, number: int, directory: int = 0) -> bool:
-    """Try to own attempt `number`; False if another driver was first.
+    """Try to claim the run with this number; False if another driver was first.
 
-    Also False if the run directory is gone, or is not `directory` any more: a number that was read
-    in a directory which has been set aside since says nothing about the one that took its place.
+    Also False if the run directory is gone, or is no longer `directory`: a number that was read in a
+    directory that has been set aside since says nothing about its successor.
     """
-    attempts = _opened(workspace)
-    if attempts is None:
-        return False
-    # Made whole under another name and then linked, so that no reader sees half a claim.
-    draft, name = f".{os.getpid()}-{threading.get_ident()}.part", f"{number}.claim"
+    folder, owner = workspace.at(CLAIMS), me()
     try:
-        above = os.stat("..", dir_fd=attempts)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+        # A descriptor stays with the directory, wherever that is moved.
+        claims = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    # Written under another name and then linked, so that no reader sees half a claim.
+    draft, name = f".{owner.pid}-{threading.get_ident()}.part", f"{number}.json"
+    try:
+        above = os.stat("..", dir_fd=claims)
         if directory not in (0, above.st_ino):
             return False
-        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666, dir_fd=attempts)
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666, dir_fd=claims)
         try:
-            os.write(file, _written(me()))
+            os.write(file, _claim_text(owner))
         finally:
             os.close(file)
-        os.link(draft, name, src_dir_fd=attempts, dst_dir_fd=attempts)
-        # The directory may have been set aside just now; then so was the claim.
+        os.link(draft, name, src_dir_fd=claims, dst_dir_fd=claims)
+        # The directory may have been set aside just now, and the claim with it.
         if not os.path.samestat(above, os.stat(workspace.at(""))):
             return False
     except (FileExistsError, FileNotFoundError):
         return False
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft, dir_fd=attempts)
-        os.close(attempts)
-    _beat.watch(claim_path(workspace, number))
+            os.unlink(draft, dir_fd=claims)
+        os.close(claims)
+    _heartbeat.watch(_own_path(workspace, number))
     return True
 
 
-def _opened(workspace: Workspace) -> int | None:
-    """A descriptor of the directory with the claims, which stays with it wherever it is moved."""
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(workspace.at(ATTEMPTS))
-        return os.open(workspace.at(ATTEMPTS), os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
+def _own_path(workspace: Workspace, number: int) -> str:
+    """The file of a claim of this process, which is always in the new place."""
+    return workspace.at(f"{CLAIMS}/{number}.json")
 
 
 def release(workspace: Workspace, number: int, unused: bool = False) -> None:
-    """Stop saying that this process works on the attempt; the claim stays as a fact.
+    """Stop working under a claim of this process; its file stays as a fact.
 
     `unused` says that nothing was done under it, so that nobody waits for its owner.
     """
-    path = claim_path(workspace, number)
-    _beat.forget(path)
+    path = _own_path(workspace, number)
+    _heartbeat.forget(path)
     if unused:
         with contextlib.suppress(OSError):
             Path(_unused(path)).touch()
 
 
 def _age(path: Path) -> float:
-    """Seconds since `path` was touched, by the clock of its file system and not by this machine's."""
+    """Seconds since a file was touched, by the clock of its file system instead of this machine's."""
     probe = path.with_name(f".clock-{os.getpid()}-{threading.get_ident()}.part")
     try:
         probe.touch()

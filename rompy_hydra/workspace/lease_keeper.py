@@ -1,10 +1,10 @@
-"""The process that keeps the claims of a driver which died, as long as models of it run.
+"""The process that keeps the claims of a dead driver alive while models of that driver run.
 
     python -m rompy_hydra.workspace.lease_keeper OWNER
 
-A driver that is killed leaves its models running, for the next one to take over. One on the same
-machine sees them; one on another machine sees only that the dead driver's claims are not touched any
-more, and would start the same models once more. So they are touched from here until the models end.
+The models of a killed driver keep running, and the next driver takes them over. On the same machine it
+finds their processes; on another machine it sees only whether the dead driver's claims are touched, and
+would start the models a second time. So this process touches them until the models end.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from rompy_hydra.process import tree
 from rompy_hydra.workspace import Workspace, lease
 from rompy_hydra.workspace.lease import Owner
 
-_LOOK_SECONDS = 5.0
+_INTERVAL_SECONDS = 5.0
 
 
 def keep(owner: Owner) -> None:
-    """Touch the claims of a dead driver whose models run here; return when none is left."""
+    """Touch the claims of a dead driver whose models run on this machine; return when all have ended."""
     kept: set[str] = set()
     while True:
         now = set(_claims(owner))
@@ -31,17 +31,17 @@ def keep(owner: Owner) -> None:
             with contextlib.suppress(OSError):
                 os.utime(path)
         for path in kept - now:
-            # Its model has ended: nobody needs to wait until the claim is stale by itself.
+            # Its model has ended: make the claim stale now.
             with contextlib.suppress(OSError):
                 os.utime(path, (0, 0))
         if not now:
             return
         kept = now
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_INTERVAL_SECONDS)
 
 
 def _claims(owner: Owner) -> list[str]:
-    """The claims of an owner on runs that have a process on this machine."""
+    """The claims of an owner on runs of which a process lives on this machine."""
     found = []
     for mark in tree.all_marks():
         workspace = Workspace(mark)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ SCHEMA_VERSION = 1
 
 PENDING = "pending"
 GENERATING = "generating"
-QUEUED = "queued"
+QUEUED = "queued"  # its job was submitted and waits in a queue
 RUNNING = "running"
 CHECKING = "checking"
 POSTPROCESSING = "postprocessing"
@@ -28,13 +28,15 @@ COMPLETED = "completed"
 FAILED = "failed"
 TIMED_OUT = "timed_out"
 INTERRUPTED = "interrupted"
-LOST = "lost"  # never written: what is said of a record whose driver is dead
+LOST = "lost"  # never written: how a record is reported whose driver is dead
 
-# Bytes that a record keeps free while its run goes on.
+# Bytes that a record reserves until it is final.
 _ROOM = 4096
 
 FINAL = {COMPLETED, FAILED, TIMED_OUT, INTERRUPTED}
 STAGES = ("generate", "run", "postprocess")
+# The fields of a record that list files.
+_FILES = ("inputs", "outputs", "products")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class FileFact:
     mtime_ns: int
 
     def is_intact(self, workspace: Workspace) -> bool:
-        """Whether the file is there as it was; its content is read only if its time changed."""
+        """Whether the file is unchanged; its content is read only if its modification time changed."""
         path = workspace.at(self.path)
         try:
             facts = os.stat(path)
@@ -59,7 +61,7 @@ class FileFact:
 
 
 def file_fact(workspace: Workspace, relative: str, sha256: str | None = None) -> FileFact:
-    """The facts of a file that is there; its content is read if its hash is not known."""
+    """The facts of an existing file; its content is read unless its hash is given."""
     path = workspace.at(relative)
     facts = os.stat(path)
     return FileFact(relative, facts.st_size, sha256 or hash_file(path, facts), facts.st_mtime_ns)
@@ -67,7 +69,7 @@ def file_fact(workspace: Workspace, relative: str, sha256: str | None = None) ->
 
 @dataclass
 class StageRecord:
-    """What is known of one stage. `key` is a hash of everything that its result depends on."""
+    """One stage: state, times, and why it ran. `key` is a hash of all that its result depends on."""
 
     state: str = PENDING
     started: str | None = None
@@ -79,7 +81,7 @@ class StageRecord:
 
 @dataclass
 class RunRecord:
-    """One run's facts. `save` writes them atomically; `load` reads them back."""
+    """The facts of one run. `save` writes them atomically; `load` reads them back."""
 
     run_id: str
     schema_version: int = SCHEMA_VERSION
@@ -96,7 +98,7 @@ class RunRecord:
     overrides: list[str] = field(default_factory=list)
     parameters: dict[str, Json] = field(default_factory=dict)
     provenance: dict[str, Json] = field(default_factory=dict)
-    # Files that were in the directory before the run came: never moved, never deleted.
+    # Files that were in the directory before the run: never moved, never deleted.
     found: list[str] = field(default_factory=list)
     inputs: list[FileFact] = field(default_factory=list)
     outputs: list[FileFact] = field(default_factory=list)
@@ -110,8 +112,8 @@ class RunRecord:
     attempts: list[dict[str, Json]] = field(default_factory=list)
     created: str = ""
     updated: str = ""
-    # What the postprocessors of this process returned: not written.
-    answers: list[dict[str, object]] = field(default_factory=list)
+    # What the postprocessors of this process returned: kept in memory only.
+    answers: list[dict[str, object]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def load(cls, workspace: Workspace) -> RunRecord | None:
@@ -120,6 +122,7 @@ class RunRecord:
 
     @classmethod
     def read(cls, path: str | Path) -> RunRecord | None:
+        """The record in a file, None if it does not exist; DamagedRecord if it cannot be read."""
         try:
             with open(path, "rb", buffering=0) as file:
                 text = file.readall()
@@ -127,47 +130,37 @@ class RunRecord:
             return None
         except OSError as error:
             raise DamagedRecord(
-                f"{path} cannot be read: {error.strerror}. Mend its permissions, or choose another "
+                f"{path} cannot be read: {error.strerror}. Fix its permissions, or choose another "
                 "run_id or output_dir"
             ) from error
         try:
-            data = _parsed(text)
-            version = data["schema_version"]
-            if version != SCHEMA_VERSION:
-                raise ValueError(f"schema_version {version!r} is not {SCHEMA_VERSION}")
-            for name, kind in _kinds().items():
-                if name in data and not isinstance(data[name], kind):
-                    raise ValueError(f"{name} is {data[name]!r}")
-            data["stages"] = {name: StageRecord(**data["stages"][name]) for name in STAGES}
-            for files in ("inputs", "outputs", "products"):
-                data[files] = [FileFact(**fact) for fact in data[files]]
-            return cls(**data)
+            return cls(**_parse(text))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = str(error) if type(error) is ValueError else "a part of it is missing or unknown"
+            what = str(error) if type(error) is ValueError else "a field is missing or unknown"
             raise DamagedRecord(
-                f"{path} is damaged ({what}). It was left as it is; move "
+                f"{path} is damaged ({what}). The file is left unchanged; move "
                 f"{os.path.dirname(path)} aside, or run with overwrite=true, which does that and, in a "
-                "sweep, leaves the completed runs as they are"
+                "sweep, keeps the completed runs"
             ) from error
 
     def save(self, workspace: Workspace) -> None:
         """Write `run.json` atomically.
 
-        Where that cannot be done, as on a full disk, it is written in place, cut down to its error if
-        it is too long for the room that the file has. OSError if that fails as well.
+        If that is not possible, as on a full disk, it is written in place, and reduced to its error if
+        all of it does not fit into the existing file. OSError if that fails as well.
         """
         self.updated = now()
         self.created = self.created or self.updated
-        # Seldom read before it is final: quick to write is what counts until then.
+        # Until it is final it is rarely read, so it is written in the fastest way.
         final = self.ended or self.state == PENDING
         text = self.to_json() if final else json_text(self._data(), strict=True) + "\n"
-        # While it runs, room is kept for what may have to be said on a full disk.
+        # Space for an error that may have to be written on a full disk.
         room = "" if final else " " * _ROOM + "\n"
         try:
             write_atomic(workspace.at(RECORD), text + room)
         except OSError:
             if not _write_in_place(workspace.record, text) and not (
-                self.error and _write_in_place(workspace.record, self._in_short().to_json())
+                self.error and _write_in_place(workspace.record, self._shortened().to_json())
             ):
                 raise
 
@@ -175,35 +168,38 @@ class RunRecord:
         data: dict[str, object] = dict(vars(self))
         del data["answers"]
         data["stages"] = {name: vars(stage) for name, stage in self.stages.items()}
-        for files in ("inputs", "outputs", "products"):
+        for files in _FILES:
             data[files] = [vars(fact) for fact in cast("list[FileFact]", data[files])]
         return data
 
-    def _in_short(self) -> RunRecord:
-        """This record without the long facts that an unsuccessful attempt can do without."""
+    def _shortened(self) -> RunRecord:
+        """This record without the long fields that an unsuccessful attempt can do without."""
         error = dict(self.error or {})
         error |= {"message": str(error.get("message", ""))[:1000], "log": []}
         return replace(self, error=error, outputs=[], products=[], checks=[], metrics={})
 
     def to_json(self) -> str:
-        """The record as people read it."""
+        """The record as text for people to read."""
         return json_text(self._data(), indent=2, strict=True) + "\n"
 
     @property
     def ended(self) -> bool:
+        """Whether its state is final."""
         return self.state in FINAL
 
     def begin(self, stage: str, state: str) -> None:
+        """Note that a stage begins now; `save` is left to the caller."""
         self.state = state
         self.stages[stage] = StageRecord(state=state, started=now())
 
     def end(self, stage: str, state: str, seconds: float | None) -> None:
+        """Note that a stage ends now; `save` is left to the caller."""
         record = self.stages[stage]
         record.state, record.finished = state, now()
         record.seconds = None if seconds is None else round(seconds, 4)
 
     def archive(self) -> dict[str, Json]:
-        """What is kept of an attempt when the next one begins."""
+        """The entry of this attempt in `attempts`, when the next one begins."""
         return {
             "attempt": self.attempt,
             "state": self.state,
@@ -215,32 +211,41 @@ class RunRecord:
 
 
 @functools.cache
-def _kinds() -> dict[str, type]:
-    """What kind of value each field has that is never None."""
-    return {name: type(value) for name, value in vars(RunRecord("")).items() if value is not None}
+def _types() -> dict[str, type]:
+    """The types of the fields that are in the file and never None."""
+    record = RunRecord("")
+    values = {each.name: getattr(record, each.name) for each in fields(record) if each.init}
+    return {name: type(value) for name, value in values.items() if value is not None}
 
 
-def _parsed(text: bytes) -> dict[str, Any]:
-    """A record as JSON has it; ValueError says in plain words why it is none."""
+def _parse(text: bytes) -> dict[str, Any]:
+    """The fields of a record; a plain ValueError says what is wrong with the file."""
     if not text.strip():
         raise ValueError("it is empty")
     try:
         data = read_json(text)
     except ValueError:
-        raise ValueError("it is no JSON, or not all of it is there") from None
+        raise ValueError("it is not valid JSON, or incomplete") from None
     if not isinstance(data, dict):
-        raise ValueError("it is no record")
-    for name in ("schema_version", "run_id", "stages", "inputs", "outputs", "products"):
-        # A record of another version is told by its version alone.
-        if name not in data and data.get("schema_version", SCHEMA_VERSION) == SCHEMA_VERSION:
+        raise ValueError("it is not a record")
+    if (version := data.get("schema_version", SCHEMA_VERSION)) != SCHEMA_VERSION:
+        raise ValueError(f"schema_version {version!r} is not {SCHEMA_VERSION}")
+    for name in ("schema_version", "run_id", "stages", *_FILES):
+        if name not in data:
             raise ValueError(f"it has no {name}")
+    for name, kind in _types().items():
+        if name in data and not isinstance(data[name], kind):
+            raise ValueError(f"{name} is {data[name]!r}")
+    data["stages"] = {name: StageRecord(**data["stages"][name]) for name in STAGES}
+    for files in _FILES:
+        data[files] = [FileFact(**fact) for fact in data[files]]
     return data
 
 
 def _write_in_place(path: Path, text: str) -> bool:
-    """The last resort on a full disk: the bytes that the file has already are still ours.
+    """Overwrite a file without needing space: what it occupies already is available on a full disk.
 
-    False if there is no file, or not enough room in it.
+    False if there is no file, or if the text does not fit into it.
     """
     data = text.encode()
     try:
@@ -248,7 +253,7 @@ def _write_in_place(path: Path, text: str) -> bool:
             room = os.fstat(file.fileno()).st_size - len(data)
             if room < 0:
                 return False
-            # What is not needed now is kept: it may be all that there is the next time.
+            # Not truncated: the next error may need the space.
             file.write(data + b" " * room)
     except OSError:
         return False
@@ -261,29 +266,24 @@ def now() -> str:
 
 
 def iso_utc(moment: float) -> str:
-    """Seconds since 1970 as records tell times: they are ordered as text, too."""
-    seconds, rest = divmod(int(moment * 1000), 1000)
-    return f"{_to_the_second(seconds)}.{rest:03d}+00:00"
+    """Seconds since 1970 as a record has them; sorting these texts sorts the times."""
+    seconds, milliseconds = divmod(int(moment * 1000), 1000)
+    return f"{_iso_seconds(seconds)}.{milliseconds:03d}+00:00"
 
 
 @functools.lru_cache(maxsize=2)
-def _to_the_second(seconds: int) -> str:
+def _iso_seconds(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def error_facts(stage: str, error: BaseException, log: list[str]) -> dict[str, Json]:
-    """An error as the record keeps it."""
+    """An error as the record stores it, with the last lines of the log."""
     message = str(error) or type(error).__name__
-    return {
-        "stage": stage,
-        "type": type(error).__name__,
-        "message": message,
-        "log": list(log),
-    }
+    return {"stage": stage, "type": type(error).__name__, "message": message, "log": list(log)}
 
 
 class Clock:
-    """Seconds since it was made."""
+    """A stopwatch: calling it returns the seconds since it was created."""
 
     def __init__(self) -> None:
         self._begin = time.monotonic()

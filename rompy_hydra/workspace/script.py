@@ -1,4 +1,4 @@
-"""The text of `run.sh`, the one script that every backend starts."""
+"""The text of `run.sh`, the script that every backend starts."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def check_env_names(env: Mapping[str, str]) -> Mapping[str, str]:
-    """`env` itself if a POSIX shell can export all of it; ValueError naming the first that it cannot."""
+    """`env` unchanged if a POSIX shell can export all of it; ValueError names the first it cannot."""
     for name, value in env.items():
         if not _ENV_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of an environment variable (letters, digits, _)")
+            raise ValueError(f"{name!r} is not a valid environment variable name (letters, digits, _)")
         if "\0" in value:
-            raise ValueError(f"the value of {name} holds a null byte, which no environment can")
+            raise ValueError(f"the value of {name} contains a null byte, which is not valid")
     return env
 
 
-# Numbers are welcome as values: OMP_NUM_THREADS: 4
+# Values may be numbers: OMP_NUM_THREADS: 4
 Env = Annotated[
     dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]], AfterValidator(check_env_names)
 ]
@@ -42,25 +42,25 @@ def script_text(
     title: str,
     working_dir: str | None = None,
 ) -> str:
-    """POSIX shell, nothing needed but `/bin/sh`; it can be started by hand from anywhere.
+    """A script that needs nothing but a POSIX `/bin/sh`, and can be started by hand from anywhere.
 
-    The commands run in order and stop at the first that fails. Values of secret variables are
-    not written: they come with the process, and the script says which one is missing.
+    It runs the commands in order and stops at the first that fails. Values of secret variables are
+    not in it: they must be in its environment, and it reports which one is missing.
     """
     lines = [
         "#!/bin/sh",
         f"# {' '.join(title.split())}. Start it again by hand: sh {SCRIPT}",
         'case $0 in */*) CDPATH= cd -- "${0%/*}" || exit 126 ;; esac',
-        # Names that no command and no variable of a user is likely to have.
+        # Names that a user's commands and variables are unlikely to have.
         "_rh_dir=$PWD",
         "_rh_end() {",
-        # One write of a few bytes, which nobody sees in part; without its line end it does not count.
+        # Incomplete without its line end, which comes with the same write(2).
         f'  echo "$1" >"$_rh_dir/{EXIT_CODE}"',
         '  exit "$1"',
         "}",
-        # Not `command || _rh_end`: a shell ignores `set -e` inside of such a command.
+        # Not `command || _rh_end`: a shell ignores `set -e` in such a command.
         '_rh_next() { [ "$1" -eq 0 ] || _rh_end "$1"; }',
-        # An earlier start's exit code is not this one's, should this one be killed.
+        # If this start is killed, the exit code of an earlier one must not remain.
         f'{{ true >"$_rh_dir/{EXIT_CODE}"; }} 2>/dev/null',
     ]
     for name, value in env.items():
@@ -72,7 +72,7 @@ def script_text(
         lines += [f"CDPATH= cd -- {shlex.quote(working_dir)}", "[ $? -eq 0 ] || _rh_end 126"]
     for command in commands:
         if isinstance(command, str):
-            # A subshell of its own, so that its `cd`, `exit` or `set` ends with it.
+            # In a subshell, so that its `cd`, `exit` or `set` does not affect the next command.
             lines += ["(", command.strip("\n"), ")"]
         else:
             lines.append(shlex.join(command))

@@ -1,15 +1,16 @@
-"""The run's directory: the only module that knows file names inside it.
+"""The run directory: its path, its files and their names.
 
 =====================  ==========================================================================
 file                   what it is
 =====================  ==========================================================================
 `run.json`             the run record: what happened, written at every change of state
-`run.sh`               the script that every backend starts, and that a user can start by hand
-`run.log`              what the model printed
-`exit_code`            the exit code, left by `run.sh`; complete only with its line end
+`run.sh`               the script that every backend starts, and that users can start by hand
+`run.log`              the output of the model
+`exit_code`            the exit code of `run.sh`; incomplete without its line end
 `.hydra/`              the composed configuration and the overrides, as in any Hydra program
-`metrics.json`         the numbers that the postprocessors found
-`attempts/N.claim`     who works, or worked, on the N-th attempt
+`metrics.json`         the metrics of the postprocessors
+`build.log`            the output of building a container image
+`claims/N.json`        which driver works, or worked, on the run
 `attempts/N/`          what an earlier, unsuccessful attempt left: its log and its files
 =====================  ==========================================================================
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -32,31 +34,32 @@ LOG = "run.log"
 METRICS = "metrics.json"
 COMPOSED = ".hydra"
 ATTEMPTS = "attempts"
+CLAIMS = "claims"
 BUILD_LOG = "build.log"
 
-# The glob of a model that does not say which files are its outputs.
+# The outputs of a model that does not declare any, as a glob.
 EVERYTHING = "**/*"
 
 # Files of the engine itself: neither inputs nor outputs of the model.
-_ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, COMPOSED, ATTEMPTS, BUILD_LOG}
+_ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, COMPOSED, ATTEMPTS, CLAIMS, BUILD_LOG}
 
 
 class Workspace:
-    """One run directory. Creating the object touches nothing on disk."""
+    """A run directory. Creating the object does not touch the disk."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        # As a text, beside `path`: what is done in every run takes no `Path`.
+        # A string besides `path`: `Path` objects are too slow for what every run does.
         self.root = os.path.abspath(path)
 
     def __repr__(self) -> str:
         return f"Workspace({self.root!r})"
 
     def at(self, relative: str) -> str:
-        """The path of a file of this run as a text."""
+        """The path of a file in the run directory, as a string."""
         return f"{self.root}/{relative}"
 
     def exists(self) -> bool:
-        """Whether the directory is there."""
+        """Whether the directory exists."""
         return os.path.isdir(self.root)
 
     @functools.cached_property
@@ -84,17 +87,17 @@ class Workspace:
         return self.path / ATTEMPTS
 
     def write_script(self, text: str) -> None:
-        """Leave `run.sh`, unless it is there as it should be."""
+        """Write `run.sh`, unless it exists with this text."""
         if write_new(self.at(SCRIPT), text, mode=0o755):
             return
-        # Whatever is there and cannot be read is written anew.
+        # If it cannot be read, it is replaced.
         with contextlib.suppress(OSError), open(self.at(SCRIPT), "rb", buffering=0) as file:
             if file.readall() == text.encode(errors="surrogateescape"):
                 return
         write_atomic(self.at(SCRIPT), text, mode=0o755)
 
     def create(self) -> bool:
-        """Make the directory; whether it is a new one. GenerateError says why it cannot be made."""
+        """Create the directory; whether it is new. GenerateError if it cannot be created."""
         try:
             try:
                 os.mkdir(self.root)
@@ -104,31 +107,32 @@ class Workspace:
                 return False
         except OSError as error:
             raise GenerateError(
-                f"cannot make the run directory {self.path}: {error.strerror}. "
+                f"cannot create the run directory {self.path}: {error.strerror}. "
                 "Choose another one with output_dir=DIR"
             ) from error
 
     def is_taken(self) -> bool:
-        """Whether the directory holds anything, besides claims of those who want to fill it."""
+        """Whether the directory holds anything besides the claims of drivers that want to fill it."""
         try:
             with os.scandir(self.root) as entries:
-                return any(entry.name != ATTEMPTS for entry in entries)
+                # Version 0.1.0 kept its claims in `attempts/`.
+                return any(entry.name not in (CLAIMS, ATTEMPTS) for entry in entries)
         except FileNotFoundError:
             return False
         except NotADirectoryError:
-            if not self.path.exists():  # something above it is a file: told where it is made
+            if not self.path.exists():  # a parent is a file: `create` reports that
                 return False
-            raise ConfigError(f"{self.path} is a file, and a run needs a directory there") from None
+            raise ConfigError(f"{self.path} is a file, but the run needs a directory there") from None
 
     def inside(self, relative: str) -> str:
-        """The path of a file of this run; ValueError if it would lie outside the directory."""
+        """The path of a file in the run directory; ValueError if it is outside of it."""
         target = os.path.normpath(os.path.join(self.root, relative))
         if not target.startswith(f"{self.root.rstrip('/')}/"):
             raise ValueError(f"'{relative}' lies outside the run directory")
         return target
 
     def exit_code(self) -> int | None:
-        """What `run.sh` left behind, or None if it has not ended (a torn file counts as absent)."""
+        """The exit code of `run.sh`; None if it has not ended, or if the file is incomplete."""
         try:
             text = (self.path / EXIT_CODE).read_text()
         except (OSError, UnicodeDecodeError):
@@ -143,54 +147,54 @@ class Workspace:
             return None
 
     def leave_exit_code(self, code: int) -> None:
-        """Do as `run.sh` does at its end, for a model that is started without it."""
+        """Write what `run.sh` writes when it ends, for a model that runs without it."""
         write_atomic(self.path / EXIT_CODE, f"{code}\n")
 
     def forget_exit_code(self) -> None:
-        """Take away what an earlier start left, before a new one."""
+        """Delete the exit code of an earlier start."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.at(EXIT_CODE))
 
-    def traces(self) -> list[str]:
-        """Names of the engine's own files that are there: signs of a run, whoever made it."""
+    def leftover_files(self) -> list[str]:
+        """Names of the files that exist and that a run would write itself."""
         return [name for name in (SCRIPT, LOG, EXIT_CODE, METRICS) if (self.path / name).exists()]
 
     def names(self) -> Iterator[str]:
-        """The relative path of every file that is not the engine's own, sorted.
+        """The relative paths of all files but the engine's own, sorted.
 
-        A link to a file is one; links to directories, pipes and sockets are none: they have no content.
+        Links to files are included. Links to directories, pipes and sockets are not: they have no content.
         """
         return (name for name, entry in _walk(self.root, "") if _is_file(entry))
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
-        """The same with what the system says of each."""
+        """The same files, each with its status as from `os.stat`."""
         for name, entry in _walk(self.root, ""):
-            with contextlib.suppress(OSError):  # deleted meanwhile
+            with contextlib.suppress(OSError):  # it was deleted just now
                 if _is_file(entry):
                     yield name, entry.stat()
 
     def meant_by(self, globs: Sequence[str]) -> Callable[[str], bool]:
-        """Whether a file is meant by one of the globs; a directory means all that is below it."""
+        """A function: whether a path matches one of the globs, or is below a directory that does."""
         if EVERYTHING in globs:
             return lambda _name: True
         found = {path.relative_to(self.path) for glob in globs for path in self.path.glob(glob)} - {Path()}
         return lambda name: not found.isdisjoint([Path(name), *Path(name).parents])
 
-    def in_the_way(self, globs: Sequence[str]) -> Iterator[str]:
-        """The paths at which a model that makes what is meant by the globs would find something.
+    def conflicting_paths(self, globs: Sequence[str]) -> Iterator[str]:
+        """The existing paths that a model would replace whose outputs match the globs.
 
-        Also links, wherever they lead, since a model would write through them.
+        Links are among them, wherever they lead, because a model would write through them.
         """
         meant = self.meant_by(globs)
         return (name for name, _ in _walk(self.root, "") if name in globs or meant(name))
 
     def is_own(self, relative: str) -> bool:
-        """Whether a path inside the directory is the engine's own, or lies below such."""
+        """Whether a path in the directory is one of the engine's own files, or below one."""
         top = relative.split("/", 1)[0]
         return top in _ENGINE or is_partial(relative)
 
     def last_log_lines(self, count: int = 15) -> list[str]:
-        """The end of `run.log`, read from the back so that a huge log costs nothing."""
+        """The last lines of `run.log`; only its end is read, so that a huge log takes no time."""
         try:
             with self.log.open("rb") as log:
                 log.seek(0, os.SEEK_END)
@@ -198,14 +202,14 @@ class Workspace:
                 text = log.read().decode(errors="replace")
         except OSError:
             return []
-        # Readable on any terminal: no escape sequences, no bytes of a binary format.
+        # Without escape sequences and binary data, which a terminal cannot show.
         lines = (line.rstrip()[:500] for line in text.splitlines()[-count:])
         return ["".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line) for line in lines]
 
     def archive_attempt(self, number: int, keep: set[str]) -> None:
-        """Move what attempt `number` left, but the inputs in `keep`, below `attempts/`.
+        """Move the files of attempt `number` to `attempts/`, except for the inputs in `keep`.
 
-        So a stale output can neither pass nor fail the checks of the next attempt, and nothing is lost.
+        So an old output can neither pass nor fail the checks of the next attempt, and nothing is lost.
         """
         left = [name for name, _ in _walk(self.root, "") if name not in keep]
         left += [name for name in (LOG, EXIT_CODE, BUILD_LOG) if (self.path / name).exists()]
@@ -215,17 +219,13 @@ class Workspace:
             os.replace(self.path / name, target)
 
     def set_aside(self) -> Path:
-        """Rename the whole directory to the first free `NAME.old-N` beside it, and return that."""
-        number = 1
-        while True:
-            aside = self.path.with_name(f"{self.path.name}.old-{number}")
-            if not aside.exists():
-                self.path.rename(aside)
-                return aside
-            number += 1
+        """Rename the directory to the first `NAME.old-N` that does not exist, and return that."""
+        names = (f"{self.path.name}.old-{number}" for number in itertools.count(1))
+        aside = next(path for name in names if not (path := self.path.with_name(name)).exists())
+        return self.path.rename(aside)
 
     def remove_files(self, names: Sequence[str]) -> None:
-        """Delete these files of the run and the directories that they leave empty."""
+        """Delete files of the run, and the directories that become empty."""
         for name in names:
             path = Path(self.inside(name))
             path.unlink(missing_ok=True)
@@ -238,12 +238,12 @@ class Workspace:
 def _is_file(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_file()
-    except OSError:  # a link that leads nowhere
+    except OSError:  # a dangling link
         return False
 
 
 def _walk(directory: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Everything below a run directory but directories and the engine's own, sorted by path."""
+    """All entries below a run directory but directories and the engine's own files, sorted by path."""
     try:
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     except FileNotFoundError:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from rompy_hydra.compose import app
 from rompy_hydra.compose.build import build_run
-from rompy_hydra.plugins.construct import settings_model
+from rompy_hydra.plugins.signatures import settings_model
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted(path for path in CONF.rglob("*.yaml") if path.parent != CONF)

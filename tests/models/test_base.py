@@ -81,7 +81,8 @@ def test_a_missing_staged_file_is_reported(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "target", ["run.json", "./run.sh", "attempts/1.claim", "x/../run.log", ".hydra/a", "exit_code"]
+    "target",
+    ["run.json", "./run.sh", "attempts/1/a", "claims/1.json", "x/../run.log", ".hydra/a", "exit_code"],
 )
 def test_an_input_cannot_have_the_name_of_an_engine_file(tmp_path, target):
     (tmp_path / "template").mkdir()

@@ -208,8 +208,8 @@ def test_cleaning_up_after_a_failure_keeps_the_log_the_record_and_what_was_there
         "run.json",
         "run.sh",
         "exit_code",
-        "attempts",
-        "attempts/1.claim",
+        "claims",
+        "claims/1.json",
         "restart",
     }
     assert set(left) == kept

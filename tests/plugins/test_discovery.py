@@ -1,4 +1,4 @@
-"""Plugins of installed distributions: found by name, imported when chosen, and whose errors are whose."""
+"""Plugins of installed distributions: found by name, imported when chosen, and named in their errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.plugins.packaging import Package, Program, install
 
 
-def test_plugins_cost_nothing_until_one_is_chosen(program, traced, tmp_path):
+def test_no_plugin_is_imported_until_it_is_chosen(program, traced, tmp_path):
     traces = {"TRACES": str(tmp_path / "traces")}
     idle = (["model.friction=0.02"], ["--help"], ["check", "run_id=x"], ["-m", "--dry-run"])
     for answer in program.several(*idle, **traces):
@@ -38,7 +38,7 @@ BROKEN = {
 }
 
 
-def test_a_broken_plugin_is_told_with_its_group_and_its_distribution(program):
+def test_a_broken_plugin_is_reported_with_its_group_and_its_distribution(program):
     answers = program.several(*([override] for override in BROKEN))
     for (override, (what, group, cause)), answer in zip(BROKEN.items(), answers, strict=True):
         assert answer.returncode == 2, override
@@ -49,19 +49,19 @@ def test_a_broken_plugin_is_told_with_its_group_and_its_distribution(program):
     assert not (program.cwd / "runs").exists()
 
 
-def test_something_that_is_no_backend_is_refused_before_anything_is_written(program):
+def test_an_object_that_is_not_a_backend_is_rejected_before_anything_is_written(program):
     answer = program("run_backend=nothing")
     assert answer.returncode == 2
     assert "is no run backend: it has no run()" in answer.stderr
     assert not (program.cwd / "runs").exists()
 
 
-def test_two_distributions_with_one_name_are_told_and_one_is_chosen_by_its_distribution(program):
+def test_a_name_in_two_distributions_is_ambiguous_and_the_distribution_selects_one(program):
     answer, chosen = program.several(
         ["run_backend=twin"], ["run_backend=twin-2:twin", "processor=none", "run_id=second"]
     )
     assert answer.returncode == 2
-    assert "2 distributions bring a run backend 'twin': twin-1 1.0, twin-2 1.0" in answer.stderr
+    assert "2 distributions provide a run backend 'twin': twin-1 1.0, twin-2 1.0" in answer.stderr
     assert "Choose one with 'twin-1:twin' or 'twin-2:twin'" in answer.stderr
     assert chosen.returncode == 0, chosen.stderr
     run = program.cwd / "runs" / "second"
@@ -69,12 +69,12 @@ def test_two_distributions_with_one_name_are_told_and_one_is_chosen_by_its_distr
     assert json.loads((run / "run.json").read_text())["run_backend"] == {"name": "twin-2:twin"}
 
 
-def test_a_distribution_is_named_as_pip_names_it_however_it_is_written(program):
+def test_the_name_of_a_distribution_is_normalised_as_in_pip(program):
     answer = program("run_backend=Twin_1:twin", "processor=none")
     assert answer.returncode == 0, answer.stderr
 
 
-def test_a_wrong_name_is_told_with_the_closest_one(program):
+def test_a_wrong_name_is_reported_with_the_closest_one(program):
     answer, other = program.several(["run_backend=with_confg"], ["run_backend=twin-3:twin"])
     assert answer.returncode == other.returncode == 2
     assert "run_backend=with_confg: there is no such option. Did you mean 'with_config'?" in answer.stderr
@@ -91,7 +91,7 @@ def test_this_packages_own_plugin_wins_over_a_third_partys_of_the_same_name(prog
     assert "the run backend thief:local failed: RuntimeError: the thief's backend" in answer.stdout
 
 
-def test_by_name_in_python_the_same_plugins_are_found(program):
+def test_python_finds_the_same_plugins_by_name(program):
     code = """
 from rompy_hydra import BaseConfig, ModelRun
 run = ModelRun(run_id="x", config=BaseConfig(commands="true"))
@@ -105,7 +105,7 @@ for wrong in ({"backend": "twin"}, {"backend": "with_settings", "nods": 3}, {"ba
     answer = program.python("-c", code)
     lines = answer.stdout.splitlines()
     assert lines[0] == "True True True", answer.stderr
-    assert lines[1].startswith("PluginError 2 distributions bring a run backend 'twin'")
+    assert lines[1].startswith("PluginError 2 distributions provide a run backend 'twin'")
     assert "nods" in lines[2] and "nodes" in lines[2]
     assert lines[3].startswith("PluginError the run backend 'broken' of the distribution Broken.Plugin 0.3")
 
@@ -118,7 +118,7 @@ def test_a_yaml_of_the_same_name_in_the_users_directory_wins(program, tmp_path):
     assert "_target_: rompy_hydra.run.LocalRunBackend" in answer.stdout
 
 
-def test_the_first_on_the_path_wins_where_a_distribution_is_there_twice(tmp_path):
+def test_of_a_distribution_that_is_installed_twice_the_first_on_the_path_wins(tmp_path):
     source = "class Backend:\n    version = {version!r}\n    def run(self, model_run): ...\n"
     sites = []
     for version in ("2.0", "1.0"):

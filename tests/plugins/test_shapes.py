@@ -1,4 +1,4 @@
-"""Plugins in every shape that is seen in the wild, each judged by what it really did."""
+"""Plugins of every shape that occurs in practice: their settings, and how their answers are understood."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import numpy
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from rompy_hydra import BaseConfig, LocalConfig, ModelRun, SuccessChecks
+from rompy_hydra import BaseConfig, ModelRun, SuccessChecks
 from rompy_hydra.errors import ConfigError, PluginError
 from rompy_hydra.plugins.signatures import defaults, settings_model
 from rompy_hydra.workspace.record import RunRecord
@@ -70,8 +70,13 @@ class AsRompyHasIt:
 
 class ForCheckersOnly:
     def run(self, model_run, config: OnlyForCheckers):
-        assert type(config) is LocalConfig
-        assert config.timeout == 3
+        assert config.timeout == config["timeout"] == "soon"
+        return start(model_run)
+
+
+class ParameterForCheckersOnly:
+    def run(self, model_run, timeout: OnlyForCheckers | None = None, nodes: int = 1):
+        assert (timeout, nodes) == ("soon", 4)
         return start(model_run)
 
 
@@ -165,7 +170,8 @@ BACKENDS = [
     (Keywords, {"queue": "long"}),
     (WithoutWorkspace, {"name": "long"}),
     (AsRompyHasIt, {"name": "long"}),
-    (ForCheckersOnly, {"timeout": 3}),
+    (ForCheckersOnly, {"timeout": "soon"}),
+    (ParameterForCheckersOnly, {"timeout": "soon", "nodes": 4}),
     (OptionalConfig, {"name": "long"}),
     (OptionalConfig, {}),
     (AnyConfig, {"queue": "long"}),
@@ -202,14 +208,14 @@ def test_a_backend_of_this_shape_works_in_the_pipeline(backend, settings, run):
     "backend",
     [WithoutWorkspace, AsRompyHasIt, OldStyle, InConstructor, Typed, Static, NamedConfigClass, Fields],
 )
-def test_a_setting_that_a_backend_does_not_have_is_refused_before_anything_is_written(backend, run):
+def test_a_setting_that_a_backend_does_not_have_is_rejected_before_anything_is_written(backend, run):
     settings = {"start_at": "2024-01-01"} if backend is Typed else {}
     with pytest.raises((ValueError, PluginError), match="nonsense"):
         run.run(backend, **settings, nonsense=1)
     assert not run.workspace.path.exists()
 
 
-def test_a_setting_that_a_backend_needs_is_asked_for_before_anything_is_written(run):
+def test_a_missing_setting_is_reported_before_anything_is_written(run):
     with pytest.raises(ConfigError, match="start_at: Field required"):
         run.run(Typed)
     with pytest.raises(ConfigError, match=r"wants\.run needs a value for node"):
@@ -232,12 +238,12 @@ def answers(value):
 
 
 @pytest.mark.parametrize("value", [True, numpy.True_])
-def test_a_true_answer_is_believed(value, run):
+def test_a_true_answer_is_a_success(value, run):
     assert run.run(answers(value)) is True
 
 
 @pytest.mark.parametrize("value", [False, numpy.False_])
-def test_a_false_answer_is_believed(value, run):
+def test_a_false_answer_is_a_failure(value, run):
     assert run.run(answers(value)) is False
     assert "reported a failure" in why(run)
 
@@ -249,7 +255,7 @@ def test_an_answer_that_is_neither_true_nor_false_is_an_error(value, run):
     assert RunRecord.load(run.workspace).state == "failed"
 
 
-def test_an_answer_that_nobody_waits_for_is_an_error(run):
+def test_a_coroutine_as_an_answer_is_an_error(run):
     class Asynchronous:
         async def run(self, model_run):
             await asyncio.sleep(0)
@@ -259,13 +265,13 @@ def test_an_answer_that_nobody_waits_for_is_an_error(run):
     assert "a coroutine" in why(run)
 
 
-def test_a_backend_that_says_true_of_a_script_that_failed_is_not_believed(tmp_path):
+def test_a_backend_that_returns_true_for_a_failed_script_has_failed(tmp_path):
     run = ModelRun(run_id="wild", output_dir=tmp_path, config=BaseConfig(commands="exit 3"))
     assert run.run(answers(True)) is False
     assert "returned True, but run.sh exited with 3" in why(run)
 
 
-def test_a_backend_that_says_true_and_ran_nothing_fails_the_checks_of_the_model(run):
+def test_a_backend_that_returns_true_without_running_anything_fails_the_checks_of_the_model(run):
     class Liar:
         def run(self, model_run, **kwargs):
             return True
@@ -274,7 +280,7 @@ def test_a_backend_that_says_true_and_ran_nothing_fails_the_checks_of_the_model(
     assert "out.csv was not written" in why(run)
 
 
-def test_a_backend_that_raises_is_told_by_name(run):
+def test_the_error_of_a_backend_is_reported_with_its_name(run):
     class Raises:
         def run(self, model_run):
             raise KeyError("no such queue")
@@ -283,7 +289,7 @@ def test_a_backend_that_raises_is_told_by_name(run):
     assert "the run backend Raises failed: KeyError: 'no such queue'" in why(run)
 
 
-def test_a_backend_that_cannot_be_made_is_told_by_name(run):
+def test_a_backend_that_cannot_be_constructed_is_reported_by_name(run):
     class Needs:
         def __init__(self):
             raise RuntimeError("no licence")
@@ -291,11 +297,11 @@ def test_a_backend_that_cannot_be_made_is_told_by_name(run):
         def run(self, model_run):
             return True
 
-    with pytest.raises(ConfigError, match="Needs cannot be made: RuntimeError: no licence"):
+    with pytest.raises(ConfigError, match="Needs cannot be constructed: RuntimeError: no licence"):
         run.run(Needs)
 
 
-def test_a_timeout_of_a_backend_is_a_timeout(run):
+def test_the_timeout_of_a_backend_is_one_of_the_run(run):
     class Late:
         def run(self, model_run):
             raise TimeoutError("took 5 s")
@@ -306,7 +312,7 @@ def test_a_timeout_of_a_backend_is_a_timeout(run):
 
 
 @pytest.mark.parametrize("nothing", [object(), SimpleNamespace(run=3), int, 3, {"run": 1}])
-def test_what_has_no_run_is_no_backend(nothing, run):
+def test_an_object_without_a_run_method_is_rejected_as_a_backend(nothing, run):
     with pytest.raises((PluginError, ConfigError)):
         run.run(nothing)
 
@@ -337,7 +343,7 @@ def test_secrets_of_the_model_reach_a_backend_that_takes_variables(tmp_path):
     assert "hunter2" not in run.workspace.record.read_text()
 
 
-def test_nothing_to_execute_is_no_success_for_a_backend_that_would_say_so(tmp_path):
+def test_a_backend_that_would_report_success_with_nothing_to_execute_is_not_started(tmp_path):
     run = ModelRun(run_id="wild", output_dir=tmp_path, config=BaseConfig())
     with pytest.raises(ConfigError, match="nothing to execute"):
         run.run(CommandBackend)
@@ -418,7 +424,7 @@ BAD_ANSWERS = [
 
 
 @pytest.mark.parametrize("value", BAD_ANSWERS)
-def test_a_postprocessors_answer_of_this_shape_is_no_success(value, run):
+def test_a_postprocessors_answer_of_this_shape_is_a_failure(value, run):
     results = run.pipeline(processor=processor(value))
     assert results["success"] is False
     assert (results["stage"], results["run_success"]) == ("postprocess", True)
@@ -475,7 +481,7 @@ def test_a_failure_without_a_reason_gets_one(run):
     assert results["message"] == "the pipeline Pipeline reported a failure and no reason"
 
 
-def test_a_pipeline_that_says_success_of_a_run_that_failed_is_not_believed(tmp_path):
+def test_a_pipeline_that_reports_success_of_a_failed_run_has_failed(tmp_path):
     run = ModelRun(run_id="wild", output_dir=tmp_path, config=BaseConfig(commands="exit 3"))
     results = run.pipeline(pipeline({"success": True, "stages_completed": ["generate", "run"]}))
     assert results["success"] is False
@@ -483,7 +489,7 @@ def test_a_pipeline_that_says_success_of_a_run_that_failed_is_not_believed(tmp_p
     assert "reported success, but the run failed: base exited with 3" in results["message"]
 
 
-def test_a_pipeline_that_goes_on_after_a_failed_postprocessor_is_not_believed(run):
+def test_a_pipeline_that_continues_after_a_failed_postprocessor_has_failed(run):
     failed = {"success": False, "message": "no figure"}
     results = run.pipeline(pipeline({"success": True, "postprocess_results": failed}))
     assert (results["success"], results["stage"]) == (False, "postprocess")
@@ -496,12 +502,12 @@ def test_settings_of_a_pipeline_go_to_its_constructor_and_to_execute(run):
             self.attempts = attempts
 
         def execute(self, model_run, run_backend="local", label="x"):
-            return {"success": model_run.run(run_backend), "told": (self.attempts, label)}
+            return {"success": model_run.run(run_backend), "got": (self.attempts, label)}
 
-    assert run.pipeline(Careful, attempts=3, label="y")["told"] == (3, "y")
+    assert run.pipeline(Careful, attempts=3, label="y")["got"] == (3, "y")
 
 
-# What is told of the settings
+# The settings that are known before a plugin is constructed
 
 
 def keys(found, category):
@@ -510,7 +516,7 @@ def keys(found, category):
 
 def test_the_settings_of_each_shape_are_known_with_their_defaults():
     assert keys(WithoutWorkspace, "run") == {"name": "short", "command": None, "env_vars": {}}
-    assert keys(ForCheckersOnly, "run")["kill_grace"] == 5.0
+    assert keys(ParameterForCheckersOnly, "run") == {"timeout": None, "nodes": 1}
     assert keys(InConstructor, "run") == {"queue": "short", "nodes": 1}
     assert keys(Typed, "run") == {"start_at": "???", "folder": "a", "tags": []}
     assert keys(Fields, "run") == {"queue": "short", "tags": []}
@@ -518,7 +524,14 @@ def test_the_settings_of_each_shape_are_known_with_their_defaults():
     assert keys(OldStyle, "run") == {}
 
 
-def test_a_default_of_none_and_defaults_that_contradict_their_types_are_no_error():
+def test_a_setting_whose_type_is_imported_only_for_type_checkers_is_taken_unchecked(run):
+    assert settings_model(ParameterForCheckersOnly, "run").model_fields["timeout"].annotation is Any
+    assert keys(ForCheckersOnly, "run") == {}
+    with pytest.raises(ConfigError, match="nodes: Input should be a valid integer"):
+        run.run(ParameterForCheckersOnly, timeout="soon", nodes="many")
+
+
+def test_defaults_of_none_and_defaults_that_contradict_their_types_are_accepted():
     class Loose:
         def process(self, model_run, output_dir: str = None, wait: timedelta = 5, count: int = "few"):  # noqa: RUF013
             return True
@@ -528,7 +541,7 @@ def test_a_default_of_none_and_defaults_that_contradict_their_types_are_no_error
     model.model_validate(keys(Loose, "postprocess"))
 
 
-def test_a_default_that_is_no_plain_data_is_left_to_the_plugin():
+def test_a_default_that_is_not_plain_data_is_left_to_the_plugin():
     class Special:
         def process(self, model_run, client=object(), array=numpy.zeros(3)):  # noqa: B008
             return True

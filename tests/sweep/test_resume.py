@@ -132,7 +132,7 @@ def test_the_table_has_the_whole_time_of_a_model_that_outlived_its_driver(sweeps
     begin = time.monotonic()
     driver.kill()
     second = sweeps.start_sweep(f"{X}=1")
-    wait_until(lambda: len(list((sweeps.runs()["1"] / "attempts").glob("*.claim"))) == 2)
+    wait_until(lambda: len(list((sweeps.runs()["1"] / "claims").glob("*.json"))) == 2)
     seen = time.monotonic() - begin
     sweeps.release()
     assert second.wait() == 0, second.output

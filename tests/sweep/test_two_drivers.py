@@ -148,7 +148,7 @@ def test_models_that_outlive_their_driver_are_not_started_once_more_elsewhere(sw
     sweeps.wait_for_models(2)
     wait_until(lambda: vigils(first.pid))
     first.kill()
-    claims = [directory / "attempts" / "1.claim" for directory in sweeps.runs().values()]
+    claims = [directory / "claims" / "1.json" for directory in sweeps.runs().values()]
     for claim in claims:
         os.utime(claim, (1, 1))
     wait_until(lambda: all(claim.stat().st_mtime > 1 for claim in claims))

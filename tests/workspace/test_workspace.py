@@ -19,7 +19,7 @@ from tests.conftest import wait_until
 @pytest.mark.parametrize(
     "run_id", ["a", "shoal 2", "größe=1,5", "-x", ".hidden", "it's", '"quoted"', "x" * 200]
 )
-def test_run_ids_that_name_one_directory_are_taken(run_id):
+def test_run_ids_that_name_one_directory_are_accepted(run_id):
     assert check_run_id(run_id) == run_id
 
 
@@ -43,12 +43,12 @@ def test_run_ids_that_name_one_directory_are_taken(run_id):
         "a\udcff",
     ],
 )
-def test_run_ids_that_lead_out_of_the_directory_or_cannot_be_one_are_refused(run_id):
+def test_run_ids_that_cannot_be_the_name_of_one_directory_are_rejected(run_id):
     with pytest.raises(ValueError, match="must be the name of one directory"):
         check_run_id(run_id)
 
 
-def test_making_the_object_touches_nothing_on_disk(tmp_path):
+def test_creating_the_object_does_not_touch_the_disk(tmp_path):
     workspace = Workspace(tmp_path / "run")
     assert not workspace.is_taken()
     assert workspace.exit_code() is None
@@ -57,17 +57,26 @@ def test_making_the_object_touches_nothing_on_disk(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_where_the_directory_should_be_is_told(tmp_path):
+@pytest.mark.parametrize("claim", ["claims/1.json", "attempts/1.claim"])
+def test_a_directory_with_nothing_but_claims_is_not_taken(tmp_path, claim):
+    (tmp_path / claim).parent.mkdir()
+    (tmp_path / claim).touch()
+    assert not Workspace(tmp_path).is_taken()
+    (tmp_path / "out.nc").touch()
+    assert Workspace(tmp_path).is_taken()
+
+
+def test_a_file_in_place_of_the_directory_is_reported(tmp_path):
     (tmp_path / "run").write_text("a file")
     workspace = Workspace(tmp_path / "run")
-    with pytest.raises(ConfigError, match="is a file, and a run needs a directory"):
+    with pytest.raises(ConfigError, match="is a file, but the run needs a directory"):
         workspace.is_taken()
-    with pytest.raises(GenerateError, match="cannot make the run directory"):
+    with pytest.raises(GenerateError, match="cannot create the run directory"):
         workspace.create()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "/etc/passwd", "a/../../x", "a/.."])
-def test_paths_outside_the_run_directory_are_refused(tmp_path, name):
+def test_paths_outside_the_run_directory_are_rejected(tmp_path, name):
     with pytest.raises(ValueError, match="lies outside"):
         Workspace(tmp_path).inside(name)
 
@@ -76,12 +85,12 @@ def test_paths_outside_the_run_directory_are_refused(tmp_path, name):
     ("content", "code"),
     [("0\n", 0), ("137\n", 137), ("0", None), ("", None), ("zero\n", None), ("-1\n", None)],
 )
-def test_an_exit_code_counts_only_when_its_line_is_whole(tmp_path, content, code):
+def test_an_exit_code_counts_only_with_its_line_end(tmp_path, content, code):
     (tmp_path / "exit_code").write_text(content)
     assert Workspace(tmp_path).exit_code() == code
 
 
-def test_an_exit_code_is_left_and_forgotten(tmp_path):
+def test_an_exit_code_is_written_and_deleted(tmp_path):
     workspace = Workspace(tmp_path)
     workspace.forget_exit_code()
     workspace.leave_exit_code(3)
@@ -91,7 +100,7 @@ def test_an_exit_code_is_left_and_forgotten(tmp_path):
 
 
 def _strange_files(directory: Path) -> None:
-    """What models leave besides files: links to directories, pipes, sockets, dangling links."""
+    """What models leave besides files: links to directories, pipes, sockets and dangling links."""
     (directory / "results").mkdir()
     (directory / "results" / "out.nc").write_text("data")
     (directory / "latest").symlink_to("results")
@@ -100,18 +109,18 @@ def _strange_files(directory: Path) -> None:
     os.mkfifo(directory / "pipe")
     with socket.socket(socket.AF_UNIX) as server:
         here = os.open(directory, os.O_RDONLY)
-        try:  # by way of the descriptor: the path of a socket must be short
+        try:  # through the descriptor, because the path of a socket must be short
             server.bind(f"/proc/self/fd/{here}/socket")
         finally:
             os.close(here)
 
 
-def test_only_regular_files_and_links_to_them_are_files_of_a_run(tmp_path):
+def test_the_files_of_a_run_are_regular_files_and_links_to_them(tmp_path):
     _strange_files(tmp_path)
     assert [name for name, _ in Workspace(tmp_path).files()] == ["alias.nc", "results/out.nc"]
 
 
-def test_the_engines_own_files_and_half_written_ones_are_not_the_models(tmp_path):
+def test_the_engines_own_and_temporary_files_are_not_the_models(tmp_path):
     for name in (
         "run.json",
         "run.sh",
@@ -123,6 +132,8 @@ def test_the_engines_own_files_and_half_written_ones_are_not_the_models(tmp_path
         (tmp_path / name).write_text("x")
     for name in (
         "attempts/1/out.nc",
+        "attempts/1.claim",
+        "claims/1.json",
         ".hydra/config.yaml",
         "results/.b.12-34.part",
         "results/run.log",
@@ -133,14 +144,17 @@ def test_the_engines_own_files_and_half_written_ones_are_not_the_models(tmp_path
     assert [name for name, _ in Workspace(tmp_path).files()] == [".mine.part", "results/run.log"]
 
 
-def test_an_archived_attempt_takes_everything_but_what_is_kept(tmp_path):
+def test_archiving_an_attempt_moves_everything_but_the_files_to_keep(tmp_path):
     workspace = Workspace(tmp_path)
     _strange_files(tmp_path)
-    for name in ("input.txt", "run.log", "exit_code", "run.json", "run.sh"):
+    (tmp_path / "claims").mkdir()
+    for name in ("input.txt", "run.log", "exit_code", "run.json", "run.sh", "claims/2.json"):
         (tmp_path / name).write_text(name)
     workspace.archive_attempt(2, keep={"input.txt"})
+    assert (tmp_path / "claims" / "2.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "attempts",
+        "claims",
         "input.txt",
         "results",
         "run.json",
@@ -163,7 +177,7 @@ def test_a_directory_is_set_aside_under_the_first_free_name(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_removing_files_takes_the_directories_along_that_it_empties(tmp_path):
+def test_removing_files_removes_the_directories_that_become_empty(tmp_path):
     for name in ("a/b/one", "a/two", "three"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
@@ -171,7 +185,7 @@ def test_removing_files_takes_the_directories_along_that_it_empties(tmp_path):
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["a", "a/two"]
 
 
-def test_the_last_lines_of_a_log_are_readable_whatever_the_model_printed(tmp_path):
+def test_the_last_lines_of_a_log_are_printable_whatever_the_model_wrote(tmp_path):
     log = b"first\n\xff\xfe\x00binary\x1b[2J\n" + "Wellenhöhe\ttotal\r\n".encode() + b"x" * 5000
     (tmp_path / "run.log").write_bytes(log)
     lines = Workspace(tmp_path).last_log_lines(3)
@@ -181,7 +195,7 @@ def test_the_last_lines_of_a_log_are_readable_whatever_the_model_printed(tmp_pat
     assert "binary" in lines[0]
 
 
-def test_the_end_of_a_huge_log_costs_nothing(tmp_path):
+def test_reading_the_end_of_a_huge_log_takes_little_memory(tmp_path):
     with (tmp_path / "run.log").open("wb") as log:
         log.truncate(2**32)
         log.seek(0, os.SEEK_END)
@@ -196,7 +210,7 @@ def test_the_end_of_a_huge_log_costs_nothing(tmp_path):
     assert peak < 2**20
 
 
-def test_an_atomic_write_replaces_the_whole_and_leaves_nothing_beside_it(tmp_path):
+def test_an_atomic_write_replaces_the_file_and_leaves_no_temporary_file(tmp_path):
     target = tmp_path / ("n" * 250)
     write_atomic(target, "a long first content")
     write_atomic(target, "größe\n", mode=0o755)
@@ -205,7 +219,7 @@ def test_an_atomic_write_replaces_the_whole_and_leaves_nothing_beside_it(tmp_pat
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_failed_atomic_write_leaves_the_old_content_and_nothing_beside_it(small_disk):
+def test_a_failed_atomic_write_leaves_the_old_content_and_no_temporary_file(small_disk):
     target = small_disk / "file"
     write_atomic(target, "old")
     with pytest.raises(OSError, match="No space left"):
@@ -214,7 +228,7 @@ def test_a_failed_atomic_write_leaves_the_old_content_and_nothing_beside_it(smal
     assert list(small_disk.iterdir()) == [target]
 
 
-def test_a_new_file_is_written_only_where_nothing_is(tmp_path):
+def test_a_new_file_is_written_only_if_none_of_its_name_exists(tmp_path):
     target = tmp_path / "run.sh"
     assert write_new(str(target), "größe\n", mode=0o755)
     assert target.stat().st_mode & 0o777 == 0o755
@@ -225,13 +239,13 @@ def test_a_new_file_is_written_only_where_nothing_is(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_new_file_that_cannot_be_written_is_not_left(small_disk):
+def test_a_new_file_that_cannot_be_written_is_deleted(small_disk):
     with pytest.raises(OSError, match="No space left"):
         write_new(str(small_disk / "file"), b"x" * 2**21)
     assert list(small_disk.iterdir()) == []
 
 
-def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path):
+def test_a_killed_writer_leaves_the_old_or_the_new_file(tmp_path):
     target = tmp_path / "data.bin"
     target.write_text("old")
     code = "import sys; from pathlib import Path; from rompy_hydra.workspace.atomic import write_atomic\n"
@@ -245,7 +259,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path):
     assert [name for name, _ in Workspace(tmp_path).files()] == ["data.bin"]
 
 
-def test_a_copy_keeps_the_permissions_and_a_link_replaces_what_is_there(tmp_path):
+def test_a_copy_keeps_the_permissions_and_a_link_replaces_an_existing_file(tmp_path):
     source = tmp_path / "tool.sh"
     source.write_text("#!/bin/sh\n")
     source.chmod(0o750)

@@ -11,8 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from rompy_hydra.process.tree import RUN_MARK
 from rompy_hydra.workspace import Workspace, lease
 from tests.conftest import wait_until
+
+OLD_RUNS = Path(__file__).parents[1] / "data" / "version_0_1_0"
 
 RIVALS = """
 import os, sys
@@ -61,15 +64,15 @@ def holder(workspace):
     process.wait()
 
 
-def test_of_many_processes_at_once_exactly_one_gets_the_claim(workspace, tmp_path):
+def test_of_many_processes_that_claim_at_the_same_time_exactly_one_succeeds(workspace, tmp_path):
     answer = subprocess.run(
         [sys.executable, "-c", RIVALS, workspace.path, tmp_path / "start"], capture_output=True, timeout=60
     )
     assert answer.stdout == b"1\n", answer.stderr
-    assert [path.name for path in workspace.attempts.iterdir()] == ["1.claim"]
+    assert [path.name for path in workspace.path.rglob("*")] == ["claims", "1.json"]
 
 
-def test_nobody_owns_what_nobody_claimed(workspace):
+def test_a_run_that_nobody_claimed_has_no_owner(workspace):
     assert lease.latest(workspace) == 0
     missing = Workspace(workspace.path / "missing")
     assert lease.latest(missing) == 0
@@ -77,7 +80,7 @@ def test_nobody_owns_what_nobody_claimed(workspace):
     assert not missing.path.exists()
 
 
-def test_a_claim_names_its_owner_and_the_newest_counts(workspace):
+def test_a_claim_names_its_owner_and_the_newest_one_counts(workspace):
     for number in (1, 2, 10):
         assert lease.claim(workspace, number)
         lease.release(workspace, number)
@@ -88,14 +91,14 @@ def test_a_claim_names_its_owner_and_the_newest_counts(workspace):
     assert owner.pid == os.getpid()
 
 
-def test_a_taken_number_is_not_given_again_not_even_to_its_owner(workspace):
+def test_a_number_can_be_claimed_only_once_even_by_its_owner(workspace):
     assert lease.claim(workspace, 1)
     assert not lease.claim(workspace, 1)
     lease.release(workspace, 1)
     assert not lease.claim(workspace, 1)
 
 
-def test_this_process_works_on_a_claim_until_it_releases_it(workspace):
+def test_this_process_holds_its_claim_until_it_releases_it(workspace):
     lease.claim(workspace, 1)
     path = lease.claim_path(workspace, 1)
     assert lease.is_alive(lease.me(), path)
@@ -110,7 +113,7 @@ def test_a_living_owner_is_alive_and_a_killed_one_is_not(workspace, holder):
     assert owner.pid == holder.pid
     assert lease.is_alive(owner, path)
     holder.kill()
-    # Not yet waited for by its parent, so still in the table of processes.
+    # Its parent has not waited for it, so it is still in the process table.
     wait_until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_ZOMBIE)
     assert not lease.is_alive(owner, path)
     holder.wait()
@@ -138,7 +141,7 @@ def test_an_owner_elsewhere_is_alive_as_long_as_it_touches_its_claim(workspace):
     assert not lease.is_alive(elsewhere, path)
 
 
-def test_another_boot_of_this_host_is_elsewhere(workspace, holder):
+def test_an_owner_from_another_boot_of_this_host_counts_as_one_elsewhere(workspace, holder):
     number = lease.latest(workspace)
     owner = lease.owner_of(workspace, number)
     name, _, *namespace = owner.host.split("/")
@@ -153,24 +156,25 @@ def test_another_boot_of_this_host_is_elsewhere(workspace, holder):
     "content", ["", "{", "[]", '{"host": "a"}', '{"host": 1, "pid": "x", "started": 0}']
 )
 def test_a_damaged_claim_counts_but_names_nobody(workspace, content):
-    workspace.attempts.mkdir()
+    (workspace.path / "claims").mkdir()
     Path(lease.claim_path(workspace, 3)).write_text(content)
-    (workspace.attempts / "x.claim").touch()
+    for name in ("x.json", "²", "².json", "4", "4.txt", "4.unused", ".4.json"):
+        (workspace.path / "claims" / name).touch()
     assert lease.latest(workspace) == 3
     assert lease.owner_of(workspace, 3) is None
 
 
-def test_a_claim_that_finds_no_room_leaves_none(small_disk):
+def test_a_claim_on_a_full_disk_fails_and_leaves_no_file(small_disk):
     workspace = Workspace(small_disk / "run")
     workspace.create()
-    workspace.attempts.mkdir()
+    (workspace.path / "claims").mkdir()
     with open(small_disk / "filler", "wb", 0) as file, pytest.raises(OSError, match="No space left"):
         while True:
             file.write(b"x" * 4096)
     with pytest.raises(OSError, match="No space left"):
         lease.claim(workspace, 1)
     assert lease.latest(workspace) == 0
-    assert list(workspace.attempts.iterdir()) == []
+    assert list((workspace.path / "claims").iterdir()) == []
 
 
 def test_a_claim_is_plain_json(workspace):
@@ -179,7 +183,7 @@ def test_a_claim_is_plain_json(workspace):
     assert json.loads(Path(lease.claim_path(workspace, 1)).read_text())["pid"] == os.getpid()
 
 
-def test_a_number_read_in_a_directory_that_was_set_aside_is_worth_nothing_in_its_successor(workspace):
+def test_a_number_from_a_directory_that_was_set_aside_does_not_count_in_its_successor(workspace):
     lease.claim(workspace, 1)
     before = lease.directory_of(workspace)
     aside = Workspace(workspace.set_aside())
@@ -203,3 +207,84 @@ def test_nobody_waits_for_the_owner_of_a_claim_under_which_nothing_was_done(work
     assert lease.latest(workspace) == 2
     assert lease.owner_of(workspace, 2) == lease.me()
     lease.release(workspace, 2)
+
+
+def old_claim(workspace, number, owner):
+    """A claim as version 0.1.0 wrote it."""
+    workspace.attempts.mkdir(exist_ok=True)
+    path = workspace.attempts / f"{number}.claim"
+    path.write_text(json.dumps(vars(owner)))
+    return path
+
+
+def test_the_claims_of_version_0_1_0_still_count_and_new_ones_continue_their_numbers(workspace):
+    owner = lease.Owner("another.host/1234", 42, 7.5)
+    for number in (1, 2):
+        old_claim(workspace, number, owner)
+    (workspace.attempts / "1").mkdir()
+    assert lease.look(workspace) == (lease.directory_of(workspace), 2)
+    assert lease.owner_of(workspace, 2) == lease.holder(workspace, 2) == owner
+    assert lease.claim(workspace, 3)
+    assert lease.latest(workspace) == 3
+    assert lease.owner_of(workspace, 3) == lease.holder(workspace, 3) == lease.me()
+    lease.release(workspace, 3)
+    assert (workspace.path / "claims" / "3.json").is_file()
+    assert sorted(path.name for path in workspace.attempts.iterdir()) == ["1", "1.claim", "2.claim"]
+
+
+def test_the_number_of_a_claim_of_version_0_1_0_counts_even_if_it_is_higher_than_the_new_ones(workspace):
+    assert lease.claim(workspace, 1)
+    lease.release(workspace, 1)
+    old_claim(workspace, 2, lease.me())
+    assert lease.latest(workspace) == 2
+
+
+def test_an_owner_elsewhere_of_a_claim_of_version_0_1_0_is_alive_as_long_as_it_touches_it(workspace):
+    path = old_claim(workspace, 1, lease.Owner("another.host/1234", 42, 7.5))
+    assert lease.holder(workspace, 1)
+    old = time.time() - lease.STALE_SECONDS - 10
+    os.utime(path, (old, old))
+    assert not lease.holder(workspace, 1)
+
+
+def test_a_living_driver_of_version_0_1_0_on_this_machine_is_recognised(workspace, holder):
+    driver = lease.owner_of(workspace, 1)
+    old_claim(workspace, 2, driver)
+    assert lease.holder(workspace, 2) == driver
+    (workspace.attempts / "2.unused").touch()
+    assert lease.owner_of(workspace, 2) is None
+
+
+def test_every_run_directory_of_version_0_1_0_has_a_claim_whose_owner_is_dead():
+    directories = [path.parent for path in OLD_RUNS.rglob("run.json")]
+    assert len(directories) >= 7
+    for directory in directories:
+        workspace = Workspace(directory)
+        assert lease.latest(workspace) == len(list(workspace.attempts.glob("*.claim")))
+        assert lease.owner_of(workspace, lease.latest(workspace)).host == "ada/00000000"
+
+
+def test_the_lease_keeper_touches_the_claims_of_both_layouts_while_a_model_runs(workspace, tmp_path):
+    old, new = workspace, Workspace(tmp_path / "another run")
+    new.create()
+    owner = lease.Owner("another.host/1234", 42, 7.5)
+    paths = [old_claim(old, 1, owner), new.path / "claims" / "1.json"]
+    paths[1].parent.mkdir()
+    paths[1].write_text(json.dumps(vars(owner)))
+    models = [
+        subprocess.Popen(["sleep", "60"], env=os.environ | {RUN_MARK: each.root}) for each in (old, new)
+    ]
+    for path in paths:
+        os.utime(path, (1, 1))
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "rompy_hydra.workspace.lease_keeper", json.dumps(vars(owner))],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: all(path.stat().st_mtime > 1 for path in paths))
+    finally:
+        for model in models:
+            model.kill()
+            model.wait()
+    assert keeper.wait(60) == 0
+    assert all(path.stat().st_mtime == 0 for path in paths)

@@ -21,7 +21,7 @@ def workspace(tmp_path):
 
 
 def fill(disk):
-    """Leave not a single byte on a small disk."""
+    """Fill a small disk to its last byte."""
     with open(disk / "filler", "wb", 0) as file:
         try:
             while True:
@@ -55,7 +55,28 @@ def test_a_record_is_read_back_as_it_was_written(workspace):
     }
 
 
-def test_there_is_no_record_where_nothing_was_run(workspace):
+def test_what_postprocessors_returned_is_kept_in_memory_and_not_in_the_file(workspace):
+    record = RunRecord("shoal")
+    record.answers.append({"success": True, "figure": object()})
+    record.save(workspace)
+    stored = json.loads(workspace.record.read_text())
+    assert "answers" not in stored
+    assert RunRecord.load(workspace) == record
+    assert RunRecord.load(workspace).answers == []
+    workspace.record.write_text(json.dumps({**stored, "answers": [{"success": True}]}))
+    with pytest.raises(DamagedRecord, match="a field is missing or unknown"):
+        RunRecord.load(workspace)
+
+
+def test_a_run_that_waits_in_a_queue_has_not_ended_and_its_record_is_read_back(workspace):
+    record = RunRecord("shoal", state=rec.QUEUED)
+    record.save(workspace)
+    assert json.loads(workspace.record.read_text())["state"] == "queued"
+    assert RunRecord.load(workspace) == record
+    assert not record.ended
+
+
+def test_a_directory_without_a_run_has_no_record(workspace):
     assert RunRecord.load(workspace) is None
     assert RunRecord.load(Workspace(workspace.path / "missing" / "deeper")) is None
 
@@ -86,7 +107,7 @@ def test_a_field_that_an_older_version_did_not_write_gets_its_default(workspace)
         b'{"schema_version": 1, "run_id": 5}',
     ],
 )
-def test_a_damaged_record_is_told_and_left_as_it_is(workspace, content):
+def test_a_damaged_record_is_reported_and_left_unchanged(workspace, content):
     workspace.record.write_bytes(content)
     with pytest.raises(DamagedRecord, match=r"is damaged .* overwrite=true"):
         RunRecord.load(workspace)
@@ -97,30 +118,30 @@ def test_a_damaged_record_is_told_and_left_as_it_is(workspace, content):
     ("content", "what"),
     [
         (b"", "it is empty"),
-        (b"{", "it is no JSON, or not all of it is there"),
-        (b"\xff\xfe\x00", "it is no JSON, or not all of it is there"),
-        (b"[]", "it is no record"),
+        (b"{", "it is not valid JSON, or incomplete"),
+        (b"\xff\xfe\x00", "it is not valid JSON, or incomplete"),
+        (b"[]", "it is not a record"),
         (b"{}", "it has no schema_version"),
         (b'{"schema_version": 2}', "schema_version 2 is not 1"),
         (b'{"schema_version": 1, "run_id": "a"}', "it has no stages"),
     ],
 )
-def test_what_is_wrong_with_a_damaged_record_is_said_in_plain_words(workspace, content, what):
+def test_the_message_says_what_is_wrong_with_a_damaged_record(workspace, content, what):
     workspace.record.write_bytes(content)
     with pytest.raises(DamagedRecord) as error:
         RunRecord.load(workspace)
     assert f"is damaged ({what})" in str(error.value)
-    assert "leaves the completed runs as they are" in str(error.value)
+    assert "keeps the completed runs" in str(error.value)
 
 
-def test_every_single_missing_or_mistyped_field_is_either_filled_or_told(workspace):
+def test_every_missing_or_mistyped_field_is_either_filled_or_reported(workspace):
     RunRecord("a").save(workspace)
-    whole = json.loads(workspace.record.read_text())
-    for name in whole:
+    complete = json.loads(workspace.record.read_text())
+    for name in complete:
         for changed in (
-            {k: v for k, v in whole.items() if k != name},
-            {**whole, name: {"odd": 1}},
-            {**whole, name: "odd"},
+            {k: v for k, v in complete.items() if k != name},
+            {**complete, name: {"odd": 1}},
+            {**complete, name: "odd"},
         ):
             workspace.record.write_text(json.dumps(changed))
             try:
@@ -131,7 +152,7 @@ def test_every_single_missing_or_mistyped_field_is_either_filled_or_told(workspa
             record.save(workspace)
 
 
-def test_a_record_that_is_no_file_is_told(workspace):
+def test_a_record_that_is_a_directory_is_reported(workspace):
     workspace.record.mkdir()
     with pytest.raises(DamagedRecord, match="cannot be read: Is a directory"):
         RunRecord.load(workspace)
@@ -156,23 +177,23 @@ def test_a_reader_never_sees_half_a_record(workspace):
     assert len(seen) > 10
 
 
-def test_a_record_of_a_run_in_flight_leaves_room_for_its_failure_on_a_full_disk(small_disk):
+def test_the_record_of_an_active_run_reserves_space_for_its_failure_on_a_full_disk(small_disk):
     workspace = Workspace(small_disk)
     record = RunRecord("a", state=rec.RUNNING)
     record.save(workspace)
     fill(small_disk)
-    for pid in range(3):  # as a backend does that reports what it started
+    for pid in range(3):  # as a backend that reports what it started
         record.backend_facts = {"pid": pid}
         record.save(workspace)
     record.state = rec.FAILED
     record.error = rec.error_facts("run", OSError(28, "No space left on device"), ["a line"])
     record.save(workspace)
-    told = RunRecord.load(workspace)
-    assert told == record
-    assert told.error["message"] == "[Errno 28] No space left on device"
+    found = RunRecord.load(workspace)
+    assert found == record
+    assert found.error["message"] == "[Errno 28] No space left on device"
 
 
-def test_on_a_full_disk_an_error_that_is_too_long_for_the_room_is_cut_short(small_disk):
+def test_on_a_full_disk_an_error_that_does_not_fit_is_shortened(small_disk):
     workspace = Workspace(small_disk)
     record = RunRecord("a", state=rec.RUNNING)
     record.save(workspace)
@@ -180,12 +201,12 @@ def test_on_a_full_disk_an_error_that_is_too_long_for_the_room_is_cut_short(smal
     record.state = rec.FAILED
     record.error = rec.error_facts("run", RunError("e" * 20_000), ["l" * 500] * 15)
     record.save(workspace)
-    told = RunRecord.load(workspace)
-    assert told.state == rec.FAILED
-    assert told.error["message"] == "e" * 1000
+    found = RunRecord.load(workspace)
+    assert found.state == rec.FAILED
+    assert found.error["message"] == "e" * 1000
 
 
-def test_on_a_full_disk_success_is_not_told_short_but_refused(small_disk):
+def test_on_a_full_disk_a_completed_record_is_refused_rather_than_shortened(small_disk):
     workspace = Workspace(small_disk)
     RunRecord("a", state=rec.RUNNING).save(workspace)
     before = workspace.record.read_text()
@@ -204,7 +225,7 @@ def test_a_final_record_is_strict_json_without_padding(workspace):
     assert workspace.record.read_text() == record.to_json()
 
 
-def test_numbers_of_numpy_stay_numbers_and_nan_is_no_json():
+def test_numpy_numbers_stay_numbers_and_nan_is_converted():
     numpy = pytest.importorskip("numpy")
     values = {"a": numpy.float32(0.5), "b": numpy.int64(3), "c": float("nan"), "d": numpy.float64("inf")}
     values |= {"e": numpy.bool_(True), "f": [numpy.float32(1.5)], "g": numpy.array([1, 2])}
@@ -214,7 +235,7 @@ def test_numbers_of_numpy_stay_numbers_and_nan_is_no_json():
     assert plain({"x": float("inf"), "y": float("-inf")}) == {"x": "Infinity", "y": "-Infinity"}
 
 
-def test_a_file_is_intact_by_its_content_and_not_by_its_time(workspace):
+def test_a_file_is_intact_if_its_content_is_whatever_its_modification_time(workspace):
     path = workspace.path / "out.nc"
     path.write_text("data")
     fact = file_fact(workspace, "out.nc")

@@ -1,4 +1,4 @@
-"""`run.sh`, started as a user starts it: by every shell there is, from anywhere."""
+"""`run.sh`, started as users start it: by every installed shell, from anywhere."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def start(shell, script, cwd, **env) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_it_runs_from_any_directory_whatever_its_own_is_called(tmp_path, shell, name):
+def test_it_runs_from_any_directory_whatever_the_name_of_its_own(tmp_path, shell, name):
     directory = tmp_path / name
     script = leave(directory, "pwd > where.txt", ["sh", "-c", "exit 3"])
     answer = start(shell, script, cwd="/")
@@ -59,7 +59,7 @@ def test_it_runs_from_any_directory_whatever_its_own_is_called(tmp_path, shell, 
     assert Workspace(directory).exit_code() == 3
 
 
-def test_it_runs_by_a_relative_path_from_its_own_directory_and_by_itself(tmp_path, shell):
+def test_it_runs_by_a_relative_path_from_its_own_directory_and_as_a_program(tmp_path, shell):
     script = leave(tmp_path / "runs" / "x", "echo ran >> ran.txt")
     assert start(shell, "runs/x/run.sh", cwd=tmp_path).returncode == 0
     assert start(shell, "run.sh", cwd=script.parent).returncode == 0
@@ -67,7 +67,7 @@ def test_it_runs_by_a_relative_path_from_its_own_directory_and_by_itself(tmp_pat
     assert (script.parent / "ran.txt").read_text() == "ran\n" * 3
 
 
-def test_it_is_not_led_astray_by_cdpath(tmp_path, shell):
+def test_cdpath_does_not_affect_it(tmp_path, shell):
     leave(tmp_path / "there" / "x", "echo wrong")
     script = leave(tmp_path / "here" / "x", "pwd > where.txt")
     answer = start(shell, "x/run.sh", cwd=tmp_path / "here", CDPATH=str(tmp_path / "there"))
@@ -85,7 +85,7 @@ def test_commands_run_in_order_and_the_first_failure_stops_them(tmp_path, shell)
     assert Workspace(tmp_path).exit_code() == 7
 
 
-def test_arguments_of_a_list_reach_the_program_as_they_are(tmp_path, shell):
+def test_arguments_in_a_list_reach_the_program_unchanged(tmp_path, shell):
     arguments = [
         "",
         "two words",
@@ -121,13 +121,13 @@ def test_set_e_in_a_shell_line_ends_it_at_its_first_failure(tmp_path, shell):
     assert not (tmp_path / "wrong").exists()
 
 
-def test_cd_exit_and_exec_of_one_command_do_not_reach_the_next(tmp_path, shell):
+def test_cd_exit_and_exec_in_one_command_do_not_affect_the_next(tmp_path, shell):
     script = leave(tmp_path, "cd /", "X=1; exit 0", "exec true", 'echo "$PWD $X" > after.txt')
     assert start(shell, script, cwd="/").returncode == 0
     assert (tmp_path / "after.txt").read_text() == f"{tmp_path} \n"
 
 
-def test_its_own_names_hide_no_program_and_no_variable_of_the_user(tmp_path, shell):
+def test_its_own_names_do_not_hide_programs_or_variables_of_the_user(tmp_path, shell):
     names = ("finish", "check", "workspace", "next", "end")
     for name in names:
         (tmp_path / name).write_text(f"#!/bin/sh\necho {name} >> called\n")
@@ -144,7 +144,7 @@ def test_its_own_names_hide_no_program_and_no_variable_of_the_user(tmp_path, she
 @pytest.mark.parametrize(
     "value", ["", "plain", "two words", "it's", '"', "a\nb\n", "$HOME `id` \\", "größe", "*", "\udcff"]
 )
-def test_variables_reach_the_commands_as_they_are(tmp_path, shell, value):
+def test_variables_reach_the_commands_unchanged(tmp_path, shell, value):
     script = tmp_path / "run.sh"
     text = script_text(['printf %s "$V" > got'], {"V": value}, title="t")
     script.write_bytes(text.encode(errors="surrogateescape"))
@@ -153,7 +153,7 @@ def test_variables_reach_the_commands_as_they_are(tmp_path, shell, value):
 
 
 @pytest.mark.parametrize("name", ["API_KEY", "MY_TOKEN", "DbPassword", "AWS_SECRET_ACCESS", "auth_header"])
-def test_a_secret_is_not_in_the_script_and_its_absence_is_told(tmp_path, shell, name):
+def test_a_secret_is_not_in_the_script_and_its_absence_is_reported(tmp_path, shell, name):
     script = leave(tmp_path, f'printf %s "${name}" > got', env={name: "hunter2"})
     assert "hunter2" not in script.read_text()
     answer = start(shell, script, cwd="/")
@@ -178,7 +178,7 @@ def test_a_missing_working_directory_is_a_failure(tmp_path, shell):
     assert not (tmp_path / "wrong").exists()
 
 
-def test_a_start_that_is_killed_leaves_no_exit_code_of_an_earlier_one(tmp_path, shell):
+def test_a_killed_start_does_not_leave_the_exit_code_of_an_earlier_one(tmp_path, shell):
     script = leave(tmp_path, "[ -e again ] || exit 0; echo $$ > pid; exec tail -f /dev/null")
     assert start(shell, script, cwd="/").returncode == 0
     assert Workspace(tmp_path).exit_code() == 0
@@ -190,7 +190,7 @@ def test_a_start_that_is_killed_leaves_no_exit_code_of_an_earlier_one(tmp_path, 
     assert Workspace(tmp_path).exit_code() is None
 
 
-def test_it_needs_no_other_program_than_the_shell(tmp_path, shell):
+def test_it_needs_no_program_but_the_shell(tmp_path, shell):
     script = leave(tmp_path, "echo bare > bare.txt", "exit 5")
     answer = subprocess.run(
         [shutil.which(shell[0]), *shell[1:], script], env={"PATH": "/nonexistent"}, timeout=60
@@ -199,7 +199,7 @@ def test_it_needs_no_other_program_than_the_shell(tmp_path, shell):
     assert Workspace(tmp_path).exit_code() == 5
 
 
-def test_the_exit_code_of_a_signal_is_told_as_shells_do(tmp_path, shell):
+def test_the_exit_code_after_a_signal_is_that_of_a_shell(tmp_path, shell):
     script = leave(tmp_path, ["sh", "-c", "kill -9 $$"])
     assert start(shell, script, cwd="/").returncode == 137
     assert Workspace(tmp_path).exit_code() == 137
@@ -211,17 +211,17 @@ def test_a_title_cannot_break_out_of_its_comment(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "1A", "A B", "A-B", "A=B", "Ä", "A\n"])
-def test_names_that_no_shell_can_export_are_refused(name):
-    with pytest.raises(ValueError, match="is no name of an environment variable"):
+def test_names_that_no_shell_can_export_are_rejected(name):
+    with pytest.raises(ValueError, match="is not a valid environment variable name"):
         check_env_names({name: "x"})
 
 
-def test_a_null_byte_in_a_value_is_refused():
-    with pytest.raises(ValueError, match="the value of A holds a null byte"):
+def test_a_null_byte_in_a_value_is_rejected():
+    with pytest.raises(ValueError, match="the value of A contains a null byte"):
         check_env_names({"A": "x\0y"})
 
 
-def test_numbers_are_welcome_as_values_of_variables_but_nothing_else_is():
+def test_values_of_variables_may_be_numbers_but_no_other_types():
     env = TypeAdapter(Env)
     assert env.validate_python({"OMP_NUM_THREADS": 4, "X": 0.5}) == {"OMP_NUM_THREADS": "4", "X": "0.5"}
     for value in (True, None, ["a"]):
