@@ -26,7 +26,8 @@ from rompy_hydra.sweep.engine import run_sweep
 from rompy_hydra.sweep.plan import Plan, Ready, Watcher
 from rompy_hydra.sweep.points import Grid, Point
 from rompy_hydra.sweep.preflight import RUN, Decision, Preflight, inspect_points
-from rompy_hydra.sweep.results_table import Results
+from rompy_hydra.sweep.results_table import ResultsTable
+from rompy_hydra.sweep.spool import Spool
 from rompy_hydra.sweep.summary import Summary
 from rompy_hydra.sweep.sweep_file import check_directory, make_directory, write_sweep_file
 from rompy_hydra.workspace.record import now
@@ -149,11 +150,11 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobRet
 def drive(request: Request, plan: Plan) -> Summary | None:
     """Look at all points, then run what is missing; SweepInvalid if a point is wrong."""
     config = plan.config
-    results = Results(config.path)
-    listed: dict[str, list[str]] = {}
+    spool = Spool()
+    results = ResultsTable(config.path, spool)
 
     def told(point: Point, verdict: Decision) -> None:
-        listed[point.label] = point.overrides
+        spool.add_point(point.label, verdict.decision, *verdict.seen, point.overrides, b"")
         if verdict.row is not None:
             results.add(verdict.row)
         request.told(point, verdict)
@@ -163,13 +164,12 @@ def drive(request: Request, plan: Plan) -> Summary | None:
         if request.only_looks:
             return None
         make_directory(config.path)
-        write_sweep_file(config.path, config.name, _command(plan, forecast), listed)
-        results.add_earlier(listed)
-        listed.clear()
+        write_sweep_file(config.path, config.name, _command(plan, forecast), spool.overrides())
+        results.add_earlier()
         request.summary = run_sweep(plan, forecast, request.watcher, results)
         return request.summary
     finally:
-        results.close()
+        spool.close()
 
 
 def _plan(

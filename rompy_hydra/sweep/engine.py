@@ -18,7 +18,7 @@ from rompy_hydra.sweep.gil_turns import Turn
 from rompy_hydra.sweep.plan import Plan, Ready, Watcher
 from rompy_hydra.sweep.points import Point
 from rompy_hydra.sweep.preflight import ELSEWHERE, LEAVE, SKIP, Preflight, decide
-from rompy_hydra.sweep.results_table import Results, Row
+from rompy_hydra.sweep.results_table import ResultsTable, Row
 from rompy_hydra.sweep.signals import Interrupts
 from rompy_hydra.sweep.summary import Summary
 from rompy_hydra.sweep.trying import row_of_try
@@ -41,7 +41,7 @@ class _Order:
 class Engine:
     """Carries out a plan with `workers` threads; each model is a process of its own."""
 
-    def __init__(self, plan: Plan, forecast: Preflight, watcher: Watcher, results: Results) -> None:
+    def __init__(self, plan: Plan, forecast: Preflight, watcher: Watcher, results: ResultsTable) -> None:
         self._plan = plan
         self._forecast = forecast
         self._watcher = watcher
@@ -258,7 +258,7 @@ class Engine:
             what()
 
 
-def run_sweep(plan: Plan, forecast: Preflight, watcher: Watcher, results: Results) -> Summary:
+def run_sweep(plan: Plan, forecast: Preflight, watcher: Watcher, results: ResultsTable) -> Summary:
     """Carry out a plan that was looked at, and leave `results.csv` complete."""
     engine = Engine(plan, forecast, watcher, results)
     engine.summary.skipped = forecast.count(SKIP)
