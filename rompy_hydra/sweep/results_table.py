@@ -1,18 +1,16 @@
-"""One table of a sweep: `results.csv`, made from the records."""
+"""The table of a sweep, `results.csv`, made from the run records."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
 import json
 import math
 import os
 import re
-import tempfile
+import struct
 import threading
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
@@ -23,9 +21,10 @@ from rompy_hydra.core.status import recorded_state
 from rompy_hydra.errors import DamagedRecord, SweepError
 from rompy_hydra.jsonable import Json, json_text, read_json
 from rompy_hydra.sweep.label import is_named
+from rompy_hydra.sweep.spool import Spool
 from rompy_hydra.sweep.sweep_file import locked
 from rompy_hydra.workspace import Workspace
-from rompy_hydra.workspace.atomic import write_atomic
+from rompy_hydra.workspace.atomic import stream_atomic
 from rompy_hydra.workspace.record import PENDING, RunRecord
 
 RESULTS = "results.csv"
@@ -34,7 +33,7 @@ _FIXED = ("state", "attempts", "seconds", "cpu_seconds", "peak_memory_bytes", "e
 
 @dataclass(frozen=True)
 class Row:
-    """One run of a sweep, as the table has it. Times in seconds."""
+    """One run of a sweep, as a row of the table. Times in seconds."""
 
     label: str
     state: str
@@ -49,11 +48,11 @@ class Row:
 
 
 def row_of(label: str, record: RunRecord, state: str | None = None) -> Row:
-    """The row of a run from its record; `state` where the record cannot know it (lost)."""
+    """The row of a run from its record. `state` replaces the record's own, such as for a lost run."""
     resources = record.resources
     seconds = [stage.seconds for stage in record.stages.values() if stage.seconds is not None]
     run = record.stages["run"]
-    # The rest alone would make the model look quick.
+    # Without the time of the run stage, the sum of the others would be misleading.
     known = bool(seconds) and (run.state == PENDING or run.seconds is not None)
     return Row(
         label=label,
@@ -69,144 +68,108 @@ def row_of(label: str, record: RunRecord, state: str | None = None) -> Row:
     )
 
 
-class Results:
-    """The rows of a sweep. They wait in a temporary file, so that memory does not grow with them.
+class ResultsTable:
+    """The rows of a sweep and their file, `results.csv`. Several threads may use it at once.
 
-    The newest row of a label counts. Rows may come from several threads.
+    Rows are stored in the spool; a new one replaces an older one of the same label.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, spool: Spool) -> None:
         self._directory = directory
-        # Without a buffer, so that a full disk is told by the write that meets it.
-        self._spool: IO[bytes] = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115
-        self._end = 0
-        # Where the newest row of each label lies: its first byte, and how many there are.
-        self._places: dict[str, tuple[int, int]] = {}
-        # Labels whose rows are of other commands, and may change while this one works.
-        self._of_others: set[str] = set()
-        self._parameters: dict[str, None] = {}
-        self._metrics: dict[str, None] = {}
+        self._spool = spool
         self._lock = threading.Lock()
+        self._parameters: set[str] = set()
+        self._metrics: set[str] = set()
+        self._writing = threading.Lock()
         self._written = 0.0
         self._cost = 0.0
 
-    def add(self, row: Row, *, of_others: bool = False) -> None:
+    def add(self, row: Row) -> None:
+        """Add the row of a run, or replace an older one."""
         with self._lock:
-            (self._of_others.add if of_others else self._of_others.discard)(row.label)
-            self._parameters.update(dict.fromkeys(row.parameters))
-            self._metrics.update(dict.fromkeys(row.metrics))
-            data = json_text(vars(row)).encode()
-            self._keep(data)
-            self._places[row.label] = (self._end, len(data))
-            self._end += len(data)
+            self._parameters.update(row.parameters)
+            self._metrics.update(row.metrics)
+        self._spool.put_row(row.label, natural_sort_key(row.label), json_text(vars(row)).encode())
 
-    def _keep(self, data: bytes) -> None:
-        """Put a row at the end of the spool; into memory from then on where there is no room on disk."""
-        self._spool.seek(self._end)
-        try:
-            if self._spool.write(data) == len(data):
-                return
-        except OSError as error:
-            logger.debug("rows are kept in memory: {}", error.strerror)
-        self._spool.seek(0)
-        kept = io.BytesIO(self._spool.read(self._end))
-        self.close()
-        kept.seek(self._end)
-        kept.write(data)
-        self._spool = kept
-
-    def close(self) -> None:
-        # What a temporary file cannot write any more is not missed.
-        with contextlib.suppress(OSError):
-            self._spool.close()
-
-    def add_earlier(self, known: Container[str] = ()) -> None:
-        """Add the runs of other commands: those in the directory that are neither here nor `known`."""
-        own = self._places.keys() - self._of_others
-        for row in earlier_rows(self._directory, [own, known]):
-            self.add(row, of_others=True)
+    def add_earlier(self) -> None:
+        """Add the runs of other commands: those in the directory that are not points of this one."""
+        self._add_runs(skip=self._spool.has)
 
     def rows(self) -> Iterator[Row]:
         """The rows, sorted by label."""
-        for label in sorted(self._places, key=natural_sort_key):
-            begin, length = self._places[label]
-            self._spool.seek(begin)
-            yield Row(**read_json(self._spool.read(length)))
+        return (Row(**read_json(data)) for data in self._spool.rows())
 
     def refresh(self) -> None:
-        """Write the table if the last time is long enough ago, measured by what writing it costs."""
-        if time.monotonic() - self._written > max(2.0, 100 * self._cost):
+        """Write the table unless it is recent: the longer writing takes, the less often."""
+        age = time.monotonic() - self._written
+        if age > max(2.0, 100 * self._cost) and self._writing.acquire(blocking=False):
             try:
                 self._write()
             except OSError as error:
                 logger.warning("cannot write {}: {}", self._directory / RESULTS, error.strerror)
+            finally:
+                self._writing.release()
 
     def complete(self) -> None:
-        """Write the table with what other drivers have done until now; SweepError if that fails."""
+        """Write the table, including what other drivers have done by now; SweepError if that fails."""
         try:
-            # Whoever writes last has seen the records of all others.
-            with locked(self._directory):
-                self.add_earlier()
+            # With the lock, the last driver to write has seen the records of all others.
+            with locked(self._directory), self._writing:
+                self._add_runs(skip=lambda label: self._spool.has(label) and self._spool.has_row(label))
                 self._write()
         except OSError as error:
             raise SweepError(
-                f"cannot write {self._directory / RESULTS}: {error.strerror}. The runs have their "
-                "records; the same command again makes the table of them"
+                f"cannot write {self._directory / RESULTS}: {error.strerror}. The runs and their records "
+                "are complete; rerun the command to write the table"
             ) from error
+
+    def _add_runs(self, skip: Callable[[str], bool]) -> None:
+        """Add the runs in the sweep's directory, as their records describe them."""
+        with os.scandir(self._directory) as entries:
+            names = (entry.name for entry in entries if entry.is_dir())
+            for name in names:
+                if skip(name) or re.search(r"\.old-\d+$", name):
+                    continue
+                workspace = Workspace(self._directory / name)
+                try:
+                    record = RunRecord.load(workspace)
+                except DamagedRecord as error:
+                    self.add(Row(name, "damaged", error=str(error)))
+                    continue
+                if record is not None:
+                    self.add(row_of(name, record, recorded_state(workspace, record)))
 
     def _write(self) -> None:
         begin = self._written = time.monotonic()
-        with self._lock:
-            parameters, metrics = sorted(self._parameters), sorted(self._metrics, key=natural_sort_key)
-            text = io.StringIO(newline="")
-            table = csv.writer(text, lineterminator="\n")
-            table.writerow(["label", *parameters, *_FIXED, *metrics])
-            for row in self.rows():
-                fixed = (_cell(cast("Json", getattr(row, name))) for name in _FIXED)
-                values = (_cell(row.parameters.get(name)) for name in parameters)
-                numbers = (_cell(row.metrics.get(name)) for name in metrics)
-                table.writerow([row.label, *values, *fixed, *numbers])
-        write_atomic(self._directory / RESULTS, text.getvalue())
+        stream_atomic(self._directory / RESULTS, self._write_csv)
         self._written = time.monotonic()
         self._cost = self._written - begin
 
+    def _write_csv(self, file: IO[str]) -> None:
+        with self._lock:
+            parameters, metrics = sorted(self._parameters), sorted(self._metrics, key=natural_sort_key)
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["label", *parameters, *_FIXED, *metrics])
+        for row in self.rows():
+            values = [row.parameters.get(name) for name in parameters]
+            values += [getattr(row, name) for name in _FIXED]
+            values += [row.metrics.get(name) for name in metrics]
+            table.writerow([row.label, *map(_cell, values)])
 
-def natural_sort_key(label: str) -> list[tuple[int, float, str]]:
-    """A sort key in which `x=2` comes before `x=10`.
 
-    >>> sorted(["x=10", "x=2"], key=natural)
+def natural_sort_key(label: str) -> str:
+    """A text that sorts like the label, except that numbers in it are compared by value.
+
+    >>> sorted(["x=10", "x=2"], key=natural_sort_key)
     ['x=2', 'x=10']
     """
     parts = re.split(r"(\d+(?:\.\d+)?)", label)
-    return [(0, float(part), "") if index % 2 else (1, 0.0, part) for index, part in enumerate(parts)]
+    # The bits of positive floating-point numbers (IEEE 754) are in the order of the numbers.
+    parts[1::2] = [struct.pack(">d", float(number)).hex() for number in parts[1::2]]
+    return "\0".join(parts)
 
 
 def _cell(value: Json) -> str | int | float:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict | list):
-        return json.dumps(value)
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, bool | dict | list) or (isinstance(value, float) and not math.isfinite(value)):
         return json.dumps(value)  # as the record has it
-    return value
-
-
-def earlier_rows(directory: Path, known: Sequence[Container[str]]) -> Iterator[Row]:
-    """Rows of runs in the sweep's directory that are nowhere `known`: of other commands."""
-    try:
-        names = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir())
-    except FileNotFoundError:
-        return
-    for name in names:
-        if any(name in each for each in known) or re.search(r"\.old-\d+$", name):
-            continue
-        workspace = Workspace(directory / name)
-        try:
-            record = RunRecord.load(workspace)
-        except DamagedRecord as error:
-            yield Row(name, "damaged", error=str(error))
-            continue
-        if record is not None:
-            yield row_of(name, record, recorded_state(workspace, record))
+    return "" if value is None else value

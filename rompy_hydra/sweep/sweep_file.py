@@ -6,108 +6,194 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, starmap, takewhile
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 from rompy_hydra.errors import ConfigError, SweepError
 from rompy_hydra.jsonable import Json
 from rompy_hydra.redaction import redacted_override
-from rompy_hydra.workspace.atomic import write_atomic
+from rompy_hydra.sweep.spool import Spool
+from rompy_hydra.workspace.atomic import stream_atomic
 from rompy_hydra.workspace.record import now
 
 SWEEP = "sweep.json"
 SCHEMA_VERSION = 1
 _LOCK = ".sweep.lock"
+# What stands before the points and after them, in a file as it is written here: with a line for each.
+_BEFORE, _AFTER = '"points": {\n', "}\n}\n"
 
 
 def check_directory(directory: Path) -> None:
-    """ConfigError if a sweep's directory is not there and cannot be made, or cannot be written to."""
-    there = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
-    if not there.is_dir():
+    """ConfigError if a sweep's directory neither exists nor can be created, or is not writable."""
+    nearest = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
+    if not nearest.is_dir():
         raise ConfigError(
-            f"sweep.directory: {there} is no directory. Choose another with sweep.directory=DIR"
+            f"sweep.directory: {nearest} is not a directory. Choose another with sweep.directory=DIR"
         )
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not os.access(nearest, os.W_OK | os.X_OK):
         raise ConfigError(
-            f"sweep.directory: {there} cannot be written to. Mend its permissions, or choose another place "
+            f"sweep.directory: {nearest} is not writable. Fix its permissions, or choose another place "
             "with sweep.directory=DIR"
         )
 
 
 def make_directory(directory: Path) -> None:
-    """Make a sweep's directory; SweepError if it cannot be made."""
-    try:
+    """Create a sweep's directory; SweepError if that fails."""
+    with _reported(directory, "create"):
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _refused(directory, "make the sweep's directory", error) from error
+
+
+def read_constants(directory: Path) -> dict[str, str] | None:
+    """The constants of a sweep, which `write_sweep_file` recorded; None for a new sweep.
+
+    Empty for a sweep of version 0.1.0. The points are not read. SweepError if the file is damaged.
+    """
+    head = _head(directory / SWEEP)
+    return None if head is None else _constants(head)
 
 
 def write_sweep_file(
-    directory: Path, name: str, command: Mapping[str, Json], points: Mapping[str, list[str]]
+    directory: Path,
+    name: str,
+    command: Mapping[str, Json],
+    points: Iterable[tuple[str, list[str]]],
+    constants: Mapping[str, str] | None = None,
+    expected: Mapping[str, str] | None = None,
 ) -> None:
-    """Add a command and its points to `sweep.json`; earlier ones stay. SweepError if it is damaged."""
+    """Add a command and its points (labels and overrides) to `sweep.json`; earlier ones stay.
+
+    `constants` are the values, as labels show them, by key that all points of the command share. A
+    new file records them, and they never change. `expected` is what `read_constants` returned: with
+    these the labels were made. SweepError if the file has others by now, or is damaged.
+    """
     path = directory / SWEEP
-    with locked(directory):
-        data = _read(path) or {"schema_version": SCHEMA_VERSION, "name": name, "created": now()}
-        data["updated"] = now()
-        data["commands"] = [*cast("list[Json]", data.get("commands", [])), dict(command)]
-        old = cast("dict[str, Json]", data.pop("points", {}))
-        data["points"] = old | {
-            label: [redacted_override(line) for line in overrides] for label, overrides in points.items()
-        }
+    used = constants if expected is None else expected
+    with locked(directory), contextlib.closing(Spool()) as lines:
+        head = _head(path)
+        if head is None:
+            head = {"schema_version": SCHEMA_VERSION, "name": name, "created": now()}
+            if used is not None:
+                head["constants"] = dict(used)
+        elif constants is not None and _constants(head) != used:
+            raise SweepError(
+                f"another command has created {path} meanwhile, with other constants. Rerun the command: "
+                "it then names its runs as that sweep does"
+            )
+        earlier = cast("list[Json]", head.pop("commands", []))
+        head |= {"updated": now(), "commands": [*earlier, dict(command)]}
+        new = (_line(label, [redacted_override(each) for each in texts]) for label, texts in points)
+        # A point that is in the file already keeps its place, and gets the new overrides.
+        for number, (label, line) in enumerate(chain(_points(path), new)):
+            lines.put_row(label, f"{number:012}", line.encode())
+        with _reported(path, "write"):
+            stream_atomic(path, lambda file: file.writelines(_text(head, lines.rows())))
+
+
+def _text(head: Mapping[str, Json], lines: Iterable[bytes]) -> Iterator[str]:
+    """The whole file, with a line for each point."""
+    yield "{\n"
+    yield from (f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items())
+    yield _BEFORE
+    for number, line in enumerate(lines):
+        yield (",\n  " if number else "  ") + line.decode()
+    yield f"\n{_AFTER}"
+
+
+def _head(path: Path) -> dict[str, Json] | None:
+    """What the file holds besides its points; None if there is no file."""
+    with _reading(path), contextlib.suppress(FileNotFoundError):
         try:
-            write_atomic(path, _text(data))
-        except OSError as error:
-            raise _refused(path, "write", error) from error
+            with _open(path) as file:
+                before = "".join(takewhile(lambda line: line != _BEFORE, file))
+            head = _parsed(before + _BEFORE + _AFTER)
+        except ValueError:  # somebody has formatted the file in another way
+            head = _parsed(path.read_bytes())
+        del head["points"]
+        return head
+    return None
 
 
-def _read(path: Path) -> dict[str, Json]:
-    try:
-        data = json.loads(path.read_bytes())
-        if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError("not a sweep file of this version")
-        if not isinstance(data.get("points"), dict) or not isinstance(data.get("commands"), list):
-            raise ValueError("no points or no commands")
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise SweepError(
-            f"{path} is damaged ({error}); it was left as it is. Move it aside and run the same "
-            "commands again: it is made anew, and what is done is not done again"
-        ) from error
-    except OSError as error:
-        raise _refused(path, "read", error) from error
+def _points(path: Path) -> Iterator[tuple[str, str]]:
+    """The labels of the points in the file, with their lines."""
+    with _reading(path), contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(ValueError), _open(path) as file:
+            if any(line == _BEFORE for line in file):
+                yield from _point_lines(file)
+                return
+        points = cast("dict[str, Json]", _parsed(path.read_bytes())["points"])
+        yield from starmap(_line, points.items())
+
+
+def _point_lines(file: IO[str]) -> Iterator[tuple[str, str]]:
+    """The rest of a file; ValueError if it is not as written here."""
+    more = True
+    while more:
+        line = file.readline()
+        more = line.endswith(",\n")
+        line = line.strip().removesuffix(",")
+        ((label, _),) = json.loads(f"{{{line}}}").items()
+        yield label, line
+    if file.read(len(_AFTER) + 1) != _AFTER:
+        raise ValueError("the end is missing")
+
+
+def _line(label: str, overrides: Json) -> tuple[str, str]:
+    return label, f"{json.dumps(label)}: {json.dumps(overrides)}"
+
+
+def _open(path: Path) -> IO[str]:
+    return path.open(encoding="utf-8", newline="\n")
+
+
+def _parsed(text: str | bytes) -> dict[str, Json]:
+    data = json.loads(text)
+    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError("not a sweep file of this version")
+    if not isinstance(data.get("points"), dict) or not isinstance(data.get("commands"), list):
+        raise ValueError("no points or no commands")
     return data
 
 
-def _text(data: Mapping[str, Json]) -> str:
-    """JSON with a line a point."""
-    lines = [f'"{key}": {json.dumps(value)}' for key, value in data.items() if key != "points"]
-    points = cast("dict[str, Json]", data["points"])
-    rows = ",\n".join(f"  {json.dumps(label)}: {json.dumps(value)}" for label, value in points.items())
-    return "{\n" + ",\n".join([*lines, f'"points": {{\n{rows}\n}}']) + "\n}\n"
+def _constants(head: Mapping[str, Json]) -> dict[str, str]:
+    return cast("dict[str, str]", head.get("constants", {}))
 
 
-def _refused(path: Path, what: str, error: OSError) -> SweepError:
-    return SweepError(
-        f"cannot {what} {path}: {error.strerror}. Free space or mend the permissions, or choose another "
-        "place with sweep.directory=DIR"
-    )
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        with _reported(path, "read"):
+            yield
+    except ValueError as error:
+        raise SweepError(
+            f"{path} is damaged ({error}); it was left unchanged. Move it aside and rerun the commands of "
+            "this sweep: they write a new one, and finished runs are not repeated"
+        ) from error
+
+
+@contextlib.contextmanager
+def _reported(path: Path, what: str) -> Iterator[None]:
+    """Turn an OSError into a SweepError."""
+    try:
+        yield
+    except OSError as error:
+        raise SweepError(
+            f"cannot {what} {path}: {error.strerror}. Free space or fix the permissions, or choose another "
+            "place with sweep.directory=DIR"
+        ) from error
 
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keep other drivers of this sweep away from its common files; the lock dies with its owner.
+    """Exclude other drivers of this sweep from its common files; the lock ends with this process.
 
-    Where the file system knows no such locks it is done without: the files are whole in any case.
+    File systems without such locks do without: files are replaced as a whole in any case.
     """
-    # A file, and open for writing: of anything else NFS makes no lock.
+    # NFS locks only files that are open for writing.
     path = directory / _LOCK
-    try:
+    with _reported(path, "open"):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise _refused(path, "open", error) from error
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 # The temporary files of this module, which a killed process leaves.
 _PARTIAL = re.compile(r"\..*[0-9]+-[0-9]+\.part")
@@ -58,6 +59,16 @@ def copy_atomic(source: Path, target: str | Path) -> None:
 def link_atomic(source: Path, target: str | Path) -> None:
     """Create a symbolic link to `source` at `target`, in place of an existing file."""
     _replace(target, lambda part: os.symlink(source, part))
+
+
+def stream_atomic(path: str | Path, write: Callable[[IO[str]], object]) -> None:
+    """Replace a text file of any size with what `write` writes, without holding it in memory."""
+
+    def fill(part: str) -> None:
+        with open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            write(file)
+
+    _put(path, fill)
 
 
 def _replace(path: str | Path, create: Callable[[str], None]) -> None:
