@@ -68,7 +68,7 @@ def stream_atomic(path: str | Path, write: Callable[[IO[str]], object]) -> None:
         with open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             write(file)
 
-    _put(path, fill)
+    _replace(path, fill)
 
 
 def _replace(path: str | Path, create: Callable[[str], None]) -> None:
