@@ -10,7 +10,7 @@
     ├── GenerateError      the inputs of a run could not be generated
     ├── RunError           a run could not be started, or was lost
     │   ├── Busy           ... because another driver is working on it
-    │   ├── EngineUnavailable  ... because the container engine does not answer
+    │   ├── EngineUnavailable  ... because the container engine does not respond
     │   └── RunLost        ... although its model may still be running
     ├── ModelFailed        the model started, then failed
     │   └── ModelTimedOut  ... because it exceeded its time limit (also a TimeoutError)
@@ -103,7 +103,7 @@ class Busy(RunError):
 
 
 class EngineUnavailable(RunError):
-    """The container engine does not answer."""
+    """The container engine does not respond."""
 
 
 class RunLost(RunError):

@@ -28,7 +28,7 @@ def git_facts(directory: Path) -> dict[str, Json]:
     Empty without a repository, a commit or git.
     """
     try:
-        answer = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", str(directory), "status", "--porcelain=v2", "--branch"],
             capture_output=True,
             encoding="utf-8",
@@ -40,12 +40,12 @@ def git_facts(directory: Path) -> dict[str, Json]:
     except (OSError, subprocess.TimeoutExpired):
         return {}
     commit, dirty = None, False
-    for line in answer.stdout.splitlines():
+    for line in result.stdout.splitlines():
         if line.startswith("# branch.oid "):
             commit = line.removeprefix("# branch.oid ")
         elif not line.startswith("#"):
             dirty = True
-    if answer.returncode or commit is None or commit == "(initial)":
+    if result.returncode or commit is None or commit == "(initial)":
         return {}
     return {"git_commit": commit, "git_dirty": dirty}
 

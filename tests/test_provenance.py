@@ -12,10 +12,10 @@ from rompy_hydra.provenance import git_facts, provenance
 def repository(tmp_path):
     def git(*arguments):
         identity = ["-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
-        answer = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", tmp_path, *identity, *arguments], capture_output=True, text=True, check=True
         )
-        return answer.stdout.strip()
+        return result.stdout.strip()
 
     git("init", "-q")
     return tmp_path, git

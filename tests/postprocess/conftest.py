@@ -37,9 +37,9 @@ def model_run(tmp_path: Path) -> ModelRun:
 
 
 @pytest.fixture
-def bare_python(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+def minimal_python(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Runs Python code with this package, but without its optional dependencies."""
-    packages = tmp_path / "bare packages"
+    packages = tmp_path / "minimal packages"
     packages.mkdir()
     for entry in Path(pydantic.__file__).parents[1].iterdir():
         if not entry.name.startswith((*EXTRAS, "__editable__", "_rompy", "rompy")):

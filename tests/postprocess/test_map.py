@@ -606,13 +606,15 @@ def test_the_yaml_lists_every_field_with_its_default() -> None:
     assert data == MapPostprocessor().model_dump(mode="json")
 
 
-def test_a_minimal_installation_reports_what_to_install(bare_python: BareRun, model_run: ModelRun) -> None:
+def test_a_minimal_installation_reports_what_to_install(
+    minimal_python: BareRun, model_run: ModelRun
+) -> None:
     waves(model_run)
-    answer = bare_python(
+    result = minimal_python(
         "from rompy_hydra import MapPostprocessor, ModelRun\n"
         "from rompy_hydra.errors import PostprocessError\n"
         f"run = ModelRun(run_id={model_run.run_id!r}, output_dir={str(model_run.output_dir)!r})\n"
         "try: MapPostprocessor().process(run)\n"
         "except PostprocessError as error: print(error)\n"
     )
-    assert "pip install 'rompy-hydra[analysis]'" in answer.stdout, answer.stderr
+    assert "pip install 'rompy-hydra[analysis]'" in result.stdout, result.stderr

@@ -433,8 +433,8 @@ def test_the_yaml_lists_every_field_with_its_default() -> None:
     assert data == SummaryPostprocessor().model_dump(mode="json")
 
 
-def test_a_minimal_installation_summarises_the_default_run(bare_python: BareRun, tmp_path: Path) -> None:
-    answer = bare_python(
+def test_a_minimal_installation_summarises_the_default_run(minimal_python: BareRun, tmp_path: Path) -> None:
+    result = minimal_python(
         "import sys, rompy_hydra\n"
         "from rompy_hydra.models import Beach\n"
         "run = rompy_hydra.ModelRun(run_id='beach', config=Beach())\n"
@@ -442,22 +442,22 @@ def test_a_minimal_installation_summarises_the_default_run(bare_python: BareRun,
         "assert results['success'], results\n"
         "assert not {'numpy', 'xarray', 'netCDF4', 'matplotlib'} & set(sys.modules)\n"
     )
-    assert answer.returncode == 0, answer.stderr
+    assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "runs" / "beach" / "metrics.json").read_text())
     assert 1.0 < found["profile.significant_wave_height_m.max"] < 4.0
     assert found["profile.setup_m.missing_share"] == 0.0
 
 
 def test_a_minimal_installation_reports_what_to_install_for_netcdf(
-    bare_python: BareRun, model_run: ModelRun
+    minimal_python: BareRun, model_run: ModelRun
 ) -> None:
     netcdf(model_run, "waves.nc").close()
-    answer = bare_python(
+    result = minimal_python(
         "from rompy_hydra import ModelRun, SummaryPostprocessor\n"
         "from rompy_hydra.errors import PostprocessError\n"
         f"run = ModelRun(run_id={model_run.run_id!r}, output_dir={str(model_run.output_dir)!r})\n"
         "try: SummaryPostprocessor().process(run)\n"
         "except PostprocessError as error: print(error)\n"
     )
-    assert "waves.nc" in answer.stdout, answer.stderr
-    assert "pip install 'rompy-hydra[analysis]'" in answer.stdout
+    assert "waves.nc" in result.stdout, result.stderr
+    assert "pip install 'rompy-hydra[analysis]'" in result.stdout
