@@ -7,7 +7,6 @@ import importlib.util
 import keyword
 import os
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,6 @@ from rompy_hydra.cli.report import say, shown
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.models.render import render_directory
 from rompy_hydra.plugins import registry
-from rompy_hydra.workspace.atomic import write_atomic
 
 _PACKAGES = Path(__file__).with_name("packages")
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
@@ -106,16 +104,12 @@ def _write_package(files: Mapping[str, bytes], directory: Path) -> list[str]:
     """Create a directory with these files, completely or not at all; returns their names."""
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-        try:
+        with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as temporary:
             for path, content in files.items():
-                target = unfinished / path
+                target = Path(temporary, "package", path)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(target, content)
-            unfinished.chmod(0o755)
-            unfinished.rename(directory)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+                target.write_bytes(content)
+            Path(temporary, "package").rename(directory)
     except OSError as error:
         raise ConfigError(
             f"cannot write {directory}: {error.strerror}. Choose another directory with --directory"

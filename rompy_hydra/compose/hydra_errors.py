@@ -74,7 +74,6 @@ class ReadableErrors:
         parent, _, last = key.rpartition(".")
         others = [line for line in self._overrides if line.split("=")[0].lstrip("+~") != key]
         base = [choice for line in others for choice in _group_choice(line)]
-        names: list[str] = []
         try:
             config = self._hydra.compose_config(
                 config_name=self._config_name,

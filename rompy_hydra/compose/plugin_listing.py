@@ -138,7 +138,7 @@ def type_text(kind: Any) -> str:
     """A type in a readable form.
 
     >>> type_text(dict[str, int | None])
-    'dict[str, int | None]'
+    'dict[str, int | null]'
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:

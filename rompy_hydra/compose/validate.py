@@ -13,7 +13,7 @@ from rompy_hydra.compose.pydantic_errors import problem_of
 from rompy_hydra.errors import NO_VALUE, ConfigError, Problem
 from rompy_hydra.plugins.signatures import settings_model
 
-# Keys that mean something to Hydra, and are no settings of the class.
+# Keys that have a meaning for Hydra and are not settings of the class.
 SPECIAL = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
 
 

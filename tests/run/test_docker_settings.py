@@ -186,8 +186,8 @@ def test_environment_variables_arrive_unchanged(in_container: Any) -> None:
 
 def test_secrets_reach_the_model_and_are_never_written_to_a_file(in_container: Any, tmp_path: Path) -> None:
     run = in_container('echo "${#API_TOKEN} letters"')
-    chosen = DockerConfig(env_vars={"API_TOKEN": "hush-hush"})
-    assert run.model_run.run(chosen) is True
+    config = DockerConfig(env_vars={"API_TOKEN": "hush-hush"})
+    assert run.model_run.run(config) is True
     assert run.log == "9 letters\n"
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"hush-hush" not in path.read_bytes(), path

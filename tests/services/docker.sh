@@ -266,7 +266,7 @@ status() {
     for image in "${test_images[@]}" "$stand_in"; do
         image_id "$image" >/dev/null || missing+=("$image")
     done
-    echo "docker: engine $(docker info --format '{{.ServerVersion}}') on $socket ($whose); images: ${missing[*]:+missing }${missing[*]:-all there}"
+    echo "docker: engine $(docker info --format '{{.ServerVersion}}') on $socket ($whose); images: ${missing[*]:+missing }${missing[*]:-all present}"
     [ ${#missing[@]} -eq 0 ]
 }
 

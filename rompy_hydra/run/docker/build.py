@@ -106,7 +106,7 @@ class Build:
 
     @functools.cached_property
     def _inside(self) -> str | None:
-        """The Dockerfile's path in the context, or None if it lies elsewhere."""
+        """The Dockerfile's path in the context, None if it is elsewhere."""
         relative = os.path.relpath(self.dockerfile, self.context)
         return None if relative.startswith("..") else relative
 

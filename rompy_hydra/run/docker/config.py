@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,10 +14,14 @@ from rompy_hydra.run.base import BackendConfig
 if TYPE_CHECKING:
     from rompy_hydra.run.docker import DockerRunBackend
 
+T = TypeVar("T")
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([bkmgt])b?)?", re.I)
 _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _MIN_MEMORY = 6 * 2**20  # bytes; Docker rejects less
 
+_CAPABILITY = re.compile(r"[A-Z][A-Z_]+")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _VOLUME = re.compile(r"(?P<host>.+?):(?P<container>/[^:]*)(?::(?P<options>[A-Za-z]+(?:,[A-Za-z]+)*))?")
 _PATH_START = ("/", "./", "../", "~/")
 
@@ -94,35 +99,11 @@ def check_image(name: str) -> str:
     return name
 
 
-def _check_memory(value: str | int) -> str | int:
-    if parse_size(value) < _MIN_MEMORY:
-        raise ValueError(f"'{value}' is less than the minimum, 6m; give more, as in 512m or 4g")
-    return value
-
-
-def _check_size(value: str | int) -> str | int:
-    if parse_size(value) < 1:
-        raise ValueError(f"'{value}' must be more than 0, as in 64m")
-    return value
-
-
 def _check_volumes(values: tuple[str, ...]) -> tuple[str, ...]:
     targets = [parse_volume(value).container for value in values]
     if repeated := next((target for target in targets if targets.count(target) > 1), None):
         raise ValueError(f"two volumes have the same path in the container, {repeated}; change one of them")
     return values
-
-
-def _check_text(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be empty; use null instead")
-    return value
-
-
-def _check_user(value: str | int) -> str | int:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?", str(value)):
-        raise ValueError(f"'{value}' must be user or user:group, by name or number, such as '1000:1000'")
-    return value
 
 
 def _check_gpus(value: str | int) -> str | int:
@@ -133,14 +114,27 @@ def _check_gpus(value: str | int) -> str | int:
     return value
 
 
-def _check_capabilities(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        if not re.fullmatch(r"[A-Z][A-Z_]+", value):
-            raise ValueError(f"'{value}' must be the name of a Linux capability, such as SYS_PTRACE")
-    return values
+def _must(advice: str, is_valid: Callable[[T], object]) -> AfterValidator:
+    """A validator that rejects a value with the value and this advice."""
+
+    def check(value: T) -> T:
+        if not is_valid(value):
+            raise ValueError(f"'{value}' must {advice}")
+        return value
+
+    return AfterValidator(check)
 
 
-Text = Annotated[str, AfterValidator(_check_text)]
+Text = Annotated[str, _must("not be empty; use null instead", str.strip)]
+Memory = Annotated[
+    str | int,
+    _must("be at least 6m; write it as in 512m or 4g", lambda size: parse_size(size) >= _MIN_MEMORY),
+]
+Size = Annotated[str | int, _must("be more than 0, as in 64m", parse_size)]
+User = Annotated[
+    str | int, _must("be user or user:group, such as '1000:1000'", lambda user: _USER.fullmatch(str(user)))
+]
+Capability = Annotated[str, _must("be a Linux capability, such as SYS_PTRACE", _CAPABILITY.fullmatch)]
 
 
 class DockerConfig(BackendConfig):
@@ -169,13 +163,13 @@ class DockerConfig(BackendConfig):
     executable: Text | None = None
     mpiexec: Text | None = None
     cpu: float | None = Field(default=None, ge=0.01, allow_inf_nan=False)
-    memory: Annotated[str | int, AfterValidator(_check_memory)] | None = None
-    shm_size: Annotated[str | int, AfterValidator(_check_size)] | None = None
+    memory: Memory | None = None
+    shm_size: Size | None = None
     gpus: Annotated[str | int, AfterValidator(_check_gpus)] | None = None
     volumes: Annotated[tuple[str, ...], AfterValidator(_check_volumes)] = ()
-    user: Annotated[str | int, AfterValidator(_check_user)] | None = None
+    user: User | None = None
     network: Text = "none"
-    cap_add: Annotated[tuple[str, ...], AfterValidator(_check_capabilities)] = ()
+    cap_add: tuple[Capability, ...] = ()
     no_new_privileges: bool = True
     init: bool = True
     pids_limit: int | None = Field(default=4096, ge=1)

@@ -176,7 +176,7 @@ class Container:
                 time.sleep(0.1)
 
     def discard(self, grace: float, reason: str) -> None:
-        """Stop and remove a container whose result nobody needs."""
+        """Stop and remove a container whose result is not needed."""
         logger.warning("removing the container {}: {}", self, reason)
         self.stop(grace)
         self.remove()

@@ -44,6 +44,8 @@ _APPEAR_SECONDS = 1.0
 
 def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Container:
     """Create the container of a job without starting it; RunError says why the engine refuses it."""
+    from docker.errors import APIError
+
     user, groups = _user_and_groups(engine, config, job.workspace)
     environment = dict(job.secrets)
     if re.match(r"[1-9]\d*(:|$)", user) and "HOME" not in image.env:
@@ -70,7 +72,9 @@ def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Cont
     try:
         try:
             return _create(engine, image, options)
-        except _NameTaken:
+        except APIError as error:
+            if "already in use" not in error_text(error):
+                raise
             _remove_leftovers(engine, job.workspace, config)
             return _create(engine, image, options)
     except EngineUnavailable:
@@ -79,24 +83,19 @@ def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Cont
         raise start_error(job, config, image.name, error_text(error)) from error
 
 
-class _NameTaken(Exception):
-    """A container with this name exists already."""
-
-
 def _create(engine: Engine, image: Image, options: dict[str, Any]) -> Container:
     from docker.errors import APIError
 
     try:
         answer = engine.call(lambda: engine.api.create_container(image.id, **options))
-    except APIError as error:
-        raise (_NameTaken() if "already in use" in error_text(error) else error) from error
+    except APIError:
+        raise
     except BaseException:
         _remove_by_name(engine, options["name"])
         raise
     for warning in answer.get("Warnings") or ():
-        logger.warning(
-            "the container engine warns: {}", warning
-        )  # of a limit it cannot enforce, for example
+        # For example, that it cannot enforce a limit.
+        logger.warning("the container engine warns: {}", warning)
     container = Container(engine, str(answer["Id"]))
     own_containers.add(container.id)
     return container
