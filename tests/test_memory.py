@@ -309,7 +309,7 @@ def test_what_the_model_says_that_it_makes_is_not_made_over_a_file_of_somebody_e
     path = run.directory / name
     path.parent.mkdir(parents=True)
     path.write_text("precious")
-    with pytest.raises(ConfigError, match=rf"{name} exists already.*moves the directory aside"):
+    with pytest.raises(ConfigError, match=rf"{name} already exists.*moves the directory aside"):
         run(**declared)
     assert path.read_text() == "precious"
     assert run.starts() == 0
@@ -321,7 +321,7 @@ def test_what_the_model_says_that_it_makes_is_not_made_over_a_file_of_somebody_e
 def test_a_model_does_not_write_through_a_link_of_somebody_else(run, tmp_path):
     run.directory.mkdir(parents=True)
     (run.directory / "out.nc").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ConfigError, match=r"out.nc exists already"):
+    with pytest.raises(ConfigError, match=r"out.nc already exists"):
         run(outputs=["out.nc"])
     assert not (tmp_path / "elsewhere").exists()
 

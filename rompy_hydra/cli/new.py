@@ -1,4 +1,4 @@
-"""`rompy-hydra new KIND NAME [--directory D]`: a small package with a plugin that works as it stands."""
+"""`rompy-hydra new KIND NAME [--directory D]`: create a small package with a working plugin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import importlib.util
 import keyword
 import os
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,16 +17,15 @@ from rompy_hydra.cli.report import say, shown
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.models.render import render_directory
 from rompy_hydra.plugins import registry
-from rompy_hydra.workspace.atomic import write_atomic
 
 _PACKAGES = Path(__file__).with_name("packages")
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
-_LONGEST = 40
+_MAX_LENGTH = 40
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What differs between the kinds of plugins."""
+    """What distinguishes the packages of one kind of plugin."""
 
     category: str
     group: str
@@ -43,7 +41,7 @@ KINDS = {
         "processor",
         "Postprocessor",
         "PostprocessorContract",
-        "Looks at the outputs of models",
+        "Evaluates the outputs of models",
     ),
     "pipeline": Kind("pipeline", "pipeline", "Pipeline", "PipelineContract", "Runs models step by step"),
     "model": Kind("config", "model", "", "ModelContract", "A model"),
@@ -51,15 +49,15 @@ KINDS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """0; 2 for a name that no package can have, or a directory that is there already."""
+    """Write the package and return 0. ConfigError if its name is invalid, or the directory exists."""
     arguments = _parser().parse_args(list(argv))
-    kind = KINDS[arguments.kind.replace("_", "-")]
-    name = _checked(arguments.name, kind)
+    kind_name, name = arguments.kind.replace("_", "-"), arguments.name
+    kind, package = KINDS[kind_name], name.replace("-", "_")
+    _check_name(name, package, kind)
     directory = Path(os.path.abspath(arguments.directory or name))
     if os.path.lexists(directory):
-        raise ConfigError(f"{directory} is there already; choose another one with --directory")
-    written = write_package(arguments.kind.replace("_", "-"), name, directory)
-    package = name.replace("-", "_")
+        raise ConfigError(f"{directory} already exists; choose another one with --directory")
+    written = _write_package(package_files(kind_name, name), directory)
     place = shown(directory)
     say(
         [
@@ -76,27 +74,25 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rompy-hydra new", description=__doc__)
     parser.add_argument("kind", choices=[*KINDS, "run_backend"], metavar="KIND", help=", ".join(KINDS))
-    parser.add_argument("name", metavar="NAME", help="of the package: lower case, such as my-cloud")
-    parser.add_argument("--directory", help="where it is written; it must not be there yet. Default: NAME")
+    parser.add_argument("name", metavar="NAME", help="name of the package, in lower case, such as my-cloud")
+    parser.add_argument("--directory", help="where to write it; must not exist. Default: NAME")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
-def _checked(name: str, kind: Kind) -> str:
-    """The name, if a package and a plugin can have it; ConfigError tells why not."""
-    package = name.replace("-", "_")
+def _check_name(name: str, package: str, kind: Kind) -> None:
+    """ConfigError if the package, its module or its plugin cannot have this name."""
     what = registry.WHAT[kind.category]
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST or keyword.iskeyword(package):
+    if not _NAME.fullmatch(name) or len(name) > _MAX_LENGTH or keyword.iskeyword(package):
         raise ConfigError(
-            f"'{name}' cannot be the name of a package: it needs lower-case letters and digits, words "
-            f"joined by '-', at most {_LONGEST} characters, and must not be a word of Python"
+            f"'{name}' is not a valid package name: use lower-case letters and digits, in words joined by "
+            f"'-', at most {_MAX_LENGTH} characters, and no Python keyword"
         )
     if registry.is_known(kind.category, package):
         owner = registry.plugins(kind.category)[package][0].distribution
-        raise ConfigError(f"there is a {what} '{package}' already, of {owner}; choose another name")
+        raise ConfigError(f"the {what} '{package}' of {owner} already exists; choose another name")
     if package in sys.stdlib_module_names or _is_module(package):
-        raise ConfigError(f"there is a Python module '{package}' already; choose another name")
-    return name
+        raise ConfigError(f"the Python module '{package}' already exists; choose another name")
 
 
 def _is_module(name: str) -> bool:
@@ -104,29 +100,25 @@ def _is_module(name: str) -> bool:
     return spec is not None and spec.origin is not None
 
 
-def write_package(kind_name: str, name: str, directory: Path) -> list[str]:
-    """Write the package into a directory that does not exist yet; the names of its files."""
-    files = package_files(kind_name, name)
+def _write_package(files: Mapping[str, bytes], directory: Path) -> list[str]:
+    """Create a directory with these files, completely or not at all; returns their names."""
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        # Whole or not at all.
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-        try:
+        with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as temporary:
             for path, content in files.items():
-                target = unfinished / path
+                target = Path(temporary, "package", path)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(target, content)
-            unfinished.chmod(0o755)
-            unfinished.rename(directory)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+                target.write_bytes(content)
+            Path(temporary, "package").rename(directory)
     except OSError as error:
-        raise ConfigError(f"cannot write {directory}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot write {directory}: {error.strerror}. Choose another directory with --directory"
+        ) from error
     return sorted(files)
 
 
 def package_files(kind_name: str, name: str) -> Mapping[str, bytes]:
-    """The files of a package by their paths in it."""
+    """The contents of a package's files by their relative paths."""
     kind, package = KINDS[kind_name], name.replace("-", "_")
     stem = "".join(word.capitalize() for word in package.split("_"))
     context = {

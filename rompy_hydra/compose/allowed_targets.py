@@ -1,7 +1,8 @@
-"""What a configuration may name as `_target_`: it must not be able to call just anything.
+"""Which classes and functions a configuration may name as `_target_`.
 
-This package's own classes, registered plugins, and what a *person* allows, on the command line or in
-the environment. A file cannot allow anything: files come from strangers, too.
+Configuration files may come from strangers, so they cannot call arbitrary code. Allowed are the classes
+of this package, registered plugins, and whatever the *user* allows on the command line or in the
+environment. A file cannot allow anything by itself.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from pydantic import BaseModel
 
-from rompy_hydra.errors import ConfigError, InvalidConfig, PluginError, Problem, closest
+from rompy_hydra.errors import ConfigError, InvalidConfig, Problem, closest
 from rompy_hydra.plugins import registry
 from rompy_hydra.run.base import BaseRunBackend
 
@@ -25,8 +26,8 @@ KEY = "allowed_targets"
 _OWN = ("rompy_hydra.",)
 
 
-def trusted(overrides: Sequence[Override]) -> tuple[str, ...]:
-    """The prefixes that the user allows: those of the command line and of the environment."""
+def user_prefixes(overrides: Sequence[Override]) -> tuple[str, ...]:
+    """The prefixes of names that the user allows, on the command line and in the environment."""
     found = os.environ.get(ENVIRONMENT, "").replace(",", " ").split()
     for each in overrides:
         if each.get_key_element().lstrip("+") == KEY and not each.is_delete():
@@ -35,14 +36,14 @@ def trusted(overrides: Sequence[Override]) -> tuple[str, ...]:
     return tuple(item for item in found if isinstance(item, str))
 
 
-def allowed(config: Mapping[str, Any], by_user: Sequence[str]) -> list[str]:
-    """The prefixes that hold for a configuration; InvalidConfig if a file asks for more."""
+def allowed_prefixes(config: Mapping[str, Any], by_user: Sequence[str]) -> list[str]:
+    """The prefixes that apply to a configuration; InvalidConfig if a file asks for more than the user."""
     asked = config.get(KEY) or []
     if not isinstance(asked, list) or not all(isinstance(item, str) for item in asked):
         raise InvalidConfig([Problem(KEY, asked, "must be a list of name prefixes")])
     if more := [item for item in asked if item not in by_user]:
         reason = (
-            "is asked for by a configuration file, which cannot allow it by itself. If you trust what it "
+            "is requested by a configuration file, which cannot allow it by itself. If you trust what it "
             f"calls, add {KEY}=[{','.join(asked)}] to the command, or set {ENVIRONMENT}={','.join(asked)}"
         )
         raise InvalidConfig([Problem(KEY, more, reason)])
@@ -50,57 +51,61 @@ def allowed(config: Mapping[str, Any], by_user: Sequence[str]) -> list[str]:
 
 
 def check_allowed(target: object, prefixes: Sequence[str]) -> str:
-    """The target itself if a configuration may name it; ConfigError, before any import, if not."""
-    if not isinstance(target, str) or not target:
+    """The target itself; ConfigError, without importing it, if a configuration may not name it."""
+    parts = target.split(".") if isinstance(target, str) else []
+    if len(parts) < 2 or not all(part.isidentifier() and not part.startswith("__") for part in parts):
         raise ConfigError("must be the dotted path of a class")
-    parts = target.split(".")
-    if not all(part.isidentifier() and not part.startswith("__") for part in parts) or len(parts) < 2:
-        raise ConfigError("must be the dotted path of a class")
-    if (
-        not _within(target, [*_OWN, *_of_trees(), *prefixes])
-        and target not in registry.registered_targets()
-    ):
+    path = ".".join(parts)
+    if not has_prefix(path, [*_OWN, *_tree_prefixes(), *prefixes]) and not _is_registered(path):
         raise ConfigError(
             "is not allowed: a configuration could call anything. If you trust it, add "
             f"{KEY}=[{parts[0]}.] to the command"
         )
-    return target
+    return path
 
 
 @functools.cache
-def _of_trees() -> tuple[str, ...]:
-    """Installed packages that bring configurations may name their own classes in them."""
+def _tree_prefixes() -> tuple[str, ...]:
+    """Installed packages with configurations, which may name the packages' own classes."""
     return tuple(f"{tree.target.split('.')[0]}." for tree in registry.configuration_trees())
 
 
-def _within(target: str, prefixes: Sequence[str]) -> bool:
+def _is_registered(*paths: str) -> bool:
+    return not registry.registered_targets().isdisjoint(paths)
+
+
+def has_prefix(path: str, prefixes: Sequence[str]) -> bool:
+    """Whether a dotted path starts with one of some dotted prefixes, as whole names."""
     names = [prefix.rstrip(".") for prefix in prefixes]
-    return any(name and (target == name or target.startswith(f"{name}.")) for name in names)
+    return any(name and (path == name or path.startswith(f"{name}.")) for name in names)
 
 
-def located(target: object, prefixes: Sequence[str]) -> Any:
-    """The class or function that a `_target_` names; ConfigError if it may not, PluginError if broken."""
-    return _located(check_allowed(target, prefixes), tuple(prefixes))
+def load_target(target: object, prefixes: Sequence[str]) -> Any:
+    """The class or function that a `_target_` names.
+
+    ConfigError if it is not allowed or cannot be imported; PluginError for a broken plugin.
+    """
+    return _load(check_allowed(target, prefixes), tuple(prefixes))
 
 
 @functools.cache
-def _located(name: str, prefixes: tuple[str, ...]) -> Any:
+def _load(name: str, prefixes: tuple[str, ...]) -> Any:
     if (plugin := registry.find_by_target(name)) is not None:
         return plugin.load()
     try:
-        found = resolved(name)
+        found = import_object(name)
     except ImportError as error:
-        raise ConfigError(f"cannot be imported: {error}. {_classes_near(name)}") from error
+        raise ConfigError(f"cannot be imported: {error}. {_closest_class(name)}") from error
     except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"cannot be imported: {what}. Mend or reinstall its package") from error
-    # Where it is defined counts: a module's imports (`package.os.system`) are not the package's own.
-    home = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-    if _within(home, _OWN):
+        raise ConfigError(f"cannot be imported: {what}. Fix or reinstall its package") from error
+    # The place of definition counts: what a module imports (`package.os.system`) is not its own.
+    home = defined_at(found)
+    if has_prefix(home, _OWN):
         if isinstance(found, type) and issubclass(found, BaseModel | BaseRunBackend):
             return found
-        raise ConfigError("is no model, backend, postprocessor or pipeline of this package")
-    if not _within(home, [*prefixes, *_of_trees()]) and not {name, home} & registry.registered_targets():
+        raise ConfigError("is not a model, run backend, postprocessor or pipeline of this package")
+    if not has_prefix(home, [*prefixes, *_tree_prefixes()]) and not _is_registered(name, home):
         raise ConfigError(
             f"is really {home.strip('.') or type(found).__name__}, which is not allowed. If you trust it, "
             f"add it to {KEY} on the command line"
@@ -110,8 +115,13 @@ def _located(name: str, prefixes: tuple[str, ...]) -> Any:
     return found
 
 
-def resolved(name: str) -> Any:
-    """The object of a dotted path; ImportError says what is not there."""
+def defined_at(found: object) -> str:
+    """The dotted path at which a class or function is defined."""
+    return f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+
+
+def import_object(name: str) -> Any:
+    """The object with a dotted path; ImportError names the part that does not exist."""
     first, *rest = name.split(".")
     found: Any = registry.import_module(first)
     path = first
@@ -131,24 +141,12 @@ def resolved(name: str) -> Any:
     return found
 
 
-def _classes_near(name: str) -> str:
-    """The closest class of the module that a target names, as a hint."""
+def _closest_class(name: str) -> str:
+    """A hint with the closest class in the module that a target names."""
     module, _, last = name.rpartition(".")
     try:
-        home = resolved(module)
-    except Exception:  # noqa: BLE001 - only a hint: the import error itself is told
+        home = import_object(module)
+    except Exception:  # noqa: BLE001 - only a hint: the error of the import is reported anyway
         return ""
     names = [n for n in dir(home) if not n.startswith("_") and inspect.isclass(getattr(home, n, None))]
     return closest(last, names)
-
-
-__all__ = [
-    "ENVIRONMENT",
-    "KEY",
-    "PluginError",
-    "allowed",
-    "check_allowed",
-    "located",
-    "resolved",
-    "trusted",
-]

@@ -13,8 +13,7 @@ from pydantic import BaseModel, ValidationError
 from rompy_hydra.adapters.model import resolve_model
 from rompy_hydra.adapters.pipeline import resolve_pipeline
 from rompy_hydra.adapters.resolve import resolve_backend, resolve_processor
-from rompy_hydra.compose.allowed_targets import allowed as allowed_by
-from rompy_hydra.compose.allowed_targets import located
+from rompy_hydra.compose.allowed_targets import allowed_prefixes, load_target
 from rompy_hydra.compose.composer import Composed, config_dir
 from rompy_hydra.compose.override_parser import assignments
 from rompy_hydra.compose.validate import SPECIAL, has_missing, problems
@@ -47,7 +46,7 @@ def build(node: Any, allowed: Sequence[str] = ()) -> Any:
         return node
     if "_target_" not in node:
         return {k: build(v, allowed) if isinstance(v, dict | list) else v for k, v in node.items()}
-    target = located(node["_target_"], allowed)
+    target = load_target(node["_target_"], allowed)
     # Not by Hydra's own `instantiate`: it resolves values once more, and allows what they then name.
     recursive = node.get("_recursive_", True) is True
     fields = {str(k): v for k, v in node.items() if k not in SPECIAL}
@@ -98,7 +97,7 @@ class Parts:
         self._config = config
         self._cache = {} if cache is None else cache
         self._changed = changed
-        self._allowed = allowed_by(config, trusted)
+        self._allowed = allowed_prefixes(config, trusted)
 
     def built(self, overrides: tuple[str, ...], parameters: Mapping[str, Json], config_dir: Path) -> Built:
         """The run; InvalidConfig lists everything that is wrong with the configuration."""
@@ -176,7 +175,7 @@ class Parts:
 
     def _flat(self, node: Mapping[str, Any]) -> Any:
         fields = {str(key): value for key, value in node.items() if key != "_target_"}
-        return construct(located(node["_target_"], self._allowed), fields)
+        return construct(load_target(node["_target_"], self._allowed), fields)
 
     def _object(self, node: Any) -> Any:
         return build(node, self._allowed)
@@ -186,14 +185,14 @@ class Parts:
         if not isinstance(node, Mapping) or "_target_" not in node or _HYDRA_ONLY & node.keys():
             return resolve(self._object(node), {})
         fields = {key: self._object(value) for key, value in node.items() if key != "_target_"}
-        return resolve(located(node["_target_"], self._allowed), fields)
+        return resolve(load_target(node["_target_"], self._allowed), fields)
 
 
 def _checks_itself(node: Any, allowed: Sequence[str]) -> bool:
     """Whether building a node finds all that is wrong with it: pydantic models without nested targets."""
     if not isinstance(node, Mapping) or "_target_" not in node or len(_nested_targets(node)) > 1:
         return False
-    target = located(node["_target_"], allowed)
+    target = load_target(node["_target_"], allowed)
     return isinstance(target, type) and issubclass(target, BaseModel | BaseRunBackend)
 
 

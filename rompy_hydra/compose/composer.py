@@ -26,10 +26,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rompy_hydra.compose.allowed_targets import KEY as TARGETS
-from rompy_hydra.compose.allowed_targets import trusted
+from rompy_hydra.compose.allowed_targets import user_prefixes
 from rompy_hydra.compose.entry_points import extend
-from rompy_hydra.compose.hydra_errors import Explained
-from rompy_hydra.compose.hydra_node import check_hydra_part
+from rompy_hydra.compose.hydra_errors import ReadableErrors
+from rompy_hydra.compose.hydra_node import check_hydra_node
 from rompy_hydra.compose.override_parser import first_line, label_of, parse
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.sweep.label import DEFAULT_LABEL
@@ -85,7 +85,7 @@ class Composer:
         register_resolvers()
         self.config_name = arguments.config_name or CONFIG_NAME
         # What the user, and no file, allows to be called.
-        self.trusted = trusted(parse([line for line in arguments.overrides if TARGETS in line]))
+        self.trusted = user_prefixes(parse([line for line in arguments.overrides if TARGETS in line]))
         hydra = _Checked.create_main_hydra2(TASK_NAME, _search_path(arguments))
         assert isinstance(hydra, _Checked)
         hydra.trusted = self.trusted
@@ -106,9 +106,9 @@ class Composer:
         HydraConfig.instance().set_config(config)
         return Composed(config, tuple(_typed()))
 
-    def explained(self, overrides: Sequence[str]) -> Explained:
+    def explained(self, overrides: Sequence[str]) -> ReadableErrors:
         """A context in which Hydra's errors become this package's, with the closest valid name."""
-        return Explained(self.hydra, self.config_name, overrides)
+        return ReadableErrors(self.hydra, self.config_name, overrides)
 
 
 class _Checked(Hydra):
@@ -126,7 +126,7 @@ class _Checked(Hydra):
             raise ConfigCompositionException(str(error) or "an override cannot be applied") from error
         HydraConfig.instance().set_config(config)  # for interpolations that need it
         OmegaConf.set_readonly(config.hydra, None)
-        check_hydra_part(config, self.trusted)
+        check_hydra_node(config, self.trusted)
         if kwargs.get("run_mode") is RunMode.MULTIRUN and self.accept is not None:
             # Not kept: a launcher may send this object to other processes.
             accept, self.accept = self.accept, None

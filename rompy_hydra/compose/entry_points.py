@@ -1,7 +1,7 @@
-"""Installed plugins as options of config groups, without a YAML file and without importing them.
+"""Installed plugins as options of config groups, without YAML files.
 
-A source of Hydra's own kind, appended to the search path: it lists and finds options by entry-point
-metadata alone, and imports a plugin only when it is chosen.
+A Hydra config source, appended to the search path: it lists and finds options by their entry points,
+and imports a plugin only when it is selected.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from rompy_hydra.plugins import registry
 from rompy_hydra.plugins.signatures import defaults, settings_model
 
 SCHEME = "entry-points"
-# The config group of each category of registry.
+# The category of plugins in each config group.
 GROUPS = {"run_backend": "run", "processor": "postprocess", "pipeline": "pipeline", "model": "config"}
 
 
 class EntryPointSource(ConfigSource):
-    """Options of `run_backend`, `processor`, `pipeline` and `model` that installed packages bring."""
+    """The options of `run_backend`, `processor`, `pipeline` and `model` from installed packages."""
 
     @staticmethod
     def scheme() -> str:
@@ -61,9 +61,9 @@ def _split(config_path: str) -> tuple[str, str, str]:
 
 
 def node_of(category: str, name: str) -> dict[str, Any]:
-    """The node of a plugin: its class as `_target_`, its settings with their defaults, `???` without.
+    """The configuration of a plugin: its class as `_target_`, and its settings with their defaults.
 
-    PluginError tells what is broken, and whose it is.
+    Settings without a default are `???`. PluginError if the plugin is unknown, ambiguous or broken.
     """
     plugin = registry.find(category, name)
     model = settings_model(plugin.load(), category)
@@ -72,12 +72,12 @@ def node_of(category: str, name: str) -> dict[str, Any]:
 
 @functools.cache
 def register() -> None:
-    """Make the source known to Hydra, in this process only."""
+    """Register the source with Hydra, for this process."""
     Plugins.instance().register(EntryPointSource)
 
 
 def extend(path: ConfigSearchPath) -> None:
-    """Append the configurations that installed packages bring, after this package's own."""
+    """Append the configurations and plugins of installed packages, after this package's own."""
     register()
     for tree in registry.configuration_trees():
         if tree.directory is not None:

@@ -1,4 +1,4 @@
-"""What Hydra finds wrong with a composition, in this package's words."""
+"""Hydra's composition errors as messages of this package, with the closest valid name."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
 
 
-class Explained:
-    """Turns Hydra's composition errors into messages with the closest valid name."""
+class ReadableErrors:
+    """A context in which Hydra's composition errors are raised as ConfigError with a readable message."""
 
     def __init__(self, hydra: Hydra, config_name: str, overrides: Sequence[str]) -> None:
         self._hydra = hydra
@@ -38,7 +38,7 @@ class Explained:
         if isinstance(error, MarkedYAMLError):
             mark = error.problem_mark
             where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
-            raise ConfigError(f"{where}is no valid YAML: {error.problem}") from error
+            raise ConfigError(f"{where}is not valid YAML: {error.problem}") from error
 
     def _explain(self, error: BaseException) -> str:
         text = whole_text(error)
@@ -47,17 +47,20 @@ class Explained:
             options = self._hydra.config_loader.get_group_options(group) if group else []
             if group and options:
                 return f"{group}={option}: there is no such option. {closest(option, options)}"
-            return f"there is no configuration '{found[1]}' on the search path"
+            return (
+                f"there is no configuration '{found[1]}' on the search path; correct the name, or add its "
+                "directory with --config-dir"
+            )
         if found := re.search(r"Could not override '([^']+)'", text):
-            return self._unknown(found[1], f"Add a key that is not there yet with +{found[1]}=...")
+            return self._unknown_key(found[1], f"To add a new key, use +{found[1]}=...")
         if found := re.search(r"No match in the defaults list.*'([^']+)'|Override (\S+) looks", text):
-            return self._unknown((found[1] or found[2]).split("=")[0], "")
+            return self._unknown_key((found[1] or found[2]).split("=")[0], "")
         if "Config group override must be" in text:
-            return self._no_option() or first_line(error)
+            return self._invalid_option() or first_line(error)
         return first_line(error) if len(text) > 400 else text
 
-    def _no_option(self) -> str:
-        """The override that gives a group what is no name of an option."""
+    def _invalid_option(self) -> str:
+        """The message about an override that sets a group to something other than a name."""
         for override in parse(list(self._overrides)):
             options = self._hydra.config_loader.get_group_options(override.key_or_group)
             value = override.value()
@@ -66,11 +69,11 @@ class Explained:
                 return f"{override.input_line}: the option of a group must be a name. {hint}"
         return ""
 
-    def _unknown(self, key: str, way_out: str) -> str:
+    def _unknown_key(self, key: str, advice: str) -> str:
+        """The message about an unknown key, with the closest name that its parent has."""
         parent, _, last = key.rpartition(".")
-        wrong = [line for line in self._overrides if line.split("=")[0].lstrip("+~") == key]
-        base = [each for line in self._overrides if line not in wrong for each in _of_a_group(line)]
-        names: list[str] = []
+        others = [line for line in self._overrides if line.split("=")[0].lstrip("+~") != key]
+        base = [choice for line in others for choice in _group_choice(line)]
         try:
             config = self._hydra.compose_config(
                 config_name=self._config_name,
@@ -84,15 +87,15 @@ class Explained:
             node = OmegaConf.select(config, parent) if parent else config
             names = [str(name) for name in node if name != "hydra"]
         except (HydraException, OmegaConfBaseException):
-            names = []  # another override is wrong as well; this one is told without a suggestion
+            names = []  # another override is wrong as well; report this one without a suggestion
         if last in names:
-            return f"{key}: a key inside the value is new. {way_out.replace('=...', '.NAME=VALUE')}"
+            return f"{key}: the value contains an unknown key. {advice.replace('=...', '.NAME=VALUE')}"
         where = f"{parent} has no key '{last}'" if parent else f"there is no key or group '{last}'"
-        return " ".join(part for part in (f"{key}: {where}.", closest(last, names), way_out) if part)
+        return " ".join(part for part in (f"{key}: {where}.", closest(last, names), advice) if part)
 
 
-def _of_a_group(line: str) -> list[str]:
-    """An override if it may choose a group's option, with the first one where it is swept; else nothing."""
+def _group_choice(line: str) -> list[str]:
+    """An override that may select an option of a group, reduced to the first one if several are swept."""
     [override] = parse([line])
     if "." in override.key_or_group or override.value_type is ValueType.GLOB_CHOICE_SWEEP:
         return []

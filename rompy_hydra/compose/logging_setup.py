@@ -1,4 +1,4 @@
-"""One direction of logging: the standard library's messages go to loguru."""
+"""Logging to standard error through loguru, including messages of the standard library's loggers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FORMAT = "{time:HH:mm:ss} {level: <7} {extra[run_id]}{message}"
 
 
 class InterceptHandler(logging.Handler):
-    """Hands a record of the standard library to loguru, with its level and its place."""
+    """Passes records of the standard library to loguru, with their level and origin."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -22,14 +22,15 @@ class InterceptHandler(logging.Handler):
 
 
 def set_up_logging(level: str) -> None:
-    """Log to standard error from `level` on, with the run's name on every line of a run."""
+    """Log messages of at least `level` to standard error, each with the name of its run."""
     logger.remove()
-    logger.configure(extra={"run_id": ""}, patcher=_name_the_run)  # type: ignore[arg-type]
+    logger.configure(extra={"run_id": ""}, patcher=_add_separator)  # type: ignore[arg-type]
     logger.add(sys.stderr, level=level, format=_FORMAT, colorize=sys.stderr.isatty())
     logging.basicConfig(handlers=[InterceptHandler()], level=logging.INFO, force=True)
 
 
-def _name_the_run(record: dict[str, dict[str, str]]) -> None:
+def _add_separator(record: dict[str, dict[str, str]]) -> None:
+    """Write the run's name as `NAME: `, and nothing outside of a run."""
     run_id = record["extra"].get("run_id", "")
     if run_id and not run_id.endswith(": "):
         record["extra"] = {**record["extra"], "run_id": f"{run_id}: "}

@@ -1,4 +1,4 @@
-"""What is known of the installed plugins: their states, and their settings with types and defaults."""
+"""The installed plugins: whether each can be used, and its settings with types and defaults."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ from rompy_hydra.errors import PluginError
 from rompy_hydra.jsonable import Json, plain
 from rompy_hydra.plugins import registry
 from rompy_hydra.plugins.registry import Plugin
-from rompy_hydra.plugins.signatures import defaults, key_of, method_of, settings_model
+from rompy_hydra.plugins.signatures import defaults, key_of, settings_model
 
 OK, BROKEN, SHADOWED, AMBIGUOUS = "ok", "broken", "shadowed", "ambiguous"
-_REQUIRED = object()
-# What a plugin of each category must have, or else its configuration.
-_NEEDED = {"run": "get_backend_class", "postprocess": "get_postprocessor_class", "pipeline": ""}
+# The method of each category's plugins, and that of a configuration object, which may stand for one.
+_METHODS = {
+    "run": ("run", "get_backend_class"),
+    "postprocess": ("process", "get_postprocessor_class"),
+    "pipeline": ("execute", ""),
+}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a plugin: `default` is its JSON, None where a value must be given."""
+    """A setting of a plugin. `default` is plain data, None if the setting is required."""
 
     name: str
     type: str
@@ -39,8 +42,8 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Listed:
-    """One plugin: how it is chosen, whose it is, and in what state it is."""
+class PluginInfo:
+    """A plugin: how to select it, its distribution, and its state. `seconds` is its import time."""
 
     group: str
     name: str
@@ -54,26 +57,26 @@ class Listed:
     settings: list[Setting] = field(default_factory=list)
 
 
-def listed(group: str) -> Iterator[Listed]:
-    """All plugins of a config group; those that a name chooses are imported to tell their state."""
+def list_plugins(group: str) -> Iterator[PluginInfo]:
+    """All plugins of a config group; those that a name alone selects are imported to find their state."""
     for _name, found in sorted(registry.plugins(GROUPS[group]).items()):
         clash = registry.rivals(found)
         for plugin in found:
             if clash:
                 choices = " or ".join(rival.qualified for rival in clash)
-                yield _listed(group, plugin, AMBIGUOUS, f"choose {choices}")
+                yield _info(group, plugin, AMBIGUOUS, f"choose {choices}")
             elif plugin is found[0]:
-                yield examined(group, plugin)
+                yield inspect_plugin(group, plugin)
             elif plugin.key != found[0].key:
                 why = f"by that of {found[0].distribution}; choose {plugin.qualified}"
-                yield _listed(group, plugin, SHADOWED, why)
+                yield _info(group, plugin, SHADOWED, why)
 
 
-def examined(group: str, plugin: Plugin) -> Listed:
-    """A plugin, imported: it is broken if that fails, or if it is nothing that could be called."""
+def inspect_plugin(group: str, plugin: Plugin) -> PluginInfo:
+    """Import a plugin; it is broken if that fails, or if it lacks the method of its category."""
     begin = time.monotonic()
     try:
-        # What a module prints when it is imported is no part of a list.
+        # A module may print something when it is imported.
         with contextlib.redirect_stdout(sys.stderr):
             found = plugin.load()
         _check(plugin, found)
@@ -81,58 +84,61 @@ def examined(group: str, plugin: Plugin) -> Listed:
     except PluginError as error:
         cause = error.__cause__
         why = f"{type(cause).__name__}: {cause}" if cause else str(error)
-        return _listed(group, plugin, BROKEN, why)
+        return _info(group, plugin, BROKEN, why)
     about = (inspect.getdoc(found) or "") if isinstance(found, type) else ""
-    return _listed(
+    return _info(
         group, plugin, OK, about=about, seconds=round(time.monotonic() - begin, 2), settings=settings
     )
 
 
-def _listed(group: str, plugin: Plugin, state: str, why: str = "", **facts: Any) -> Listed:
-    return Listed(
+def _info(group: str, plugin: Plugin, state: str, why: str = "", **facts: Any) -> PluginInfo:
+    return PluginInfo(
         group, plugin.name, plugin.distribution, plugin.version, plugin.value, state, why, **facts
     )
 
 
 def _check(plugin: Plugin, found: object) -> None:
-    needed = _NEEDED.get(plugin.category)
-    if needed is None and not callable(found):
-        raise PluginError(f"{plugin.value} is neither a class nor a function")
-    if needed is not None and method_of(found, plugin.category) is None and not hasattr(found, needed):
-        raise PluginError(f"{plugin.value} is no {registry.WHAT[plugin.category]}: it has no such method")
+    """PluginError if a plugin cannot be called as its category requires."""
+    if plugin.category not in _METHODS:
+        if not callable(found):
+            raise PluginError(f"{plugin.value} is neither a class nor a function")
+        return
+    method, of_config = _METHODS[plugin.category]
+    if not callable(getattr(found, method, None)) and not hasattr(found, of_config):
+        what = registry.WHAT[plugin.category]
+        raise PluginError(f"{plugin.value} is not a {what}: it has no method {method}()")
 
 
 def _settings(group: str, plugin: Plugin, found: object) -> Iterator[Setting]:
     model = settings_model(found, plugin.category)
     if model is None:
         return
-    known = plain(dict(defaults(model, None)))
+    default_of = plain(dict(defaults(model, None)))
     comments = _comments(group, plugin) if plugin.own else {}
     for name, info in model.model_fields.items():
         key = key_of(model, name)
         meaning = info.description or comments.get(key, "")
-        kind = ", ".join([type_text(info.annotation), *map(_limit, info.metadata)]).rstrip(", ")
-        yield Setting(key, kind, known.get(key), info.is_required(), meaning)
+        kind = ", ".join([type_text(info.annotation), *map(_bound, info.metadata)]).rstrip(", ")
+        yield Setting(key, kind, default_of.get(key), info.is_required(), meaning)
 
 
 def _comments(group: str, plugin: Plugin) -> dict[str, str]:
-    """The meanings of this package's own settings, which its YAML files tell."""
+    """The comments of this package's own YAML files, which say what the settings mean."""
     path = config_dir() / group / f"{plugin.name}.yaml"
     text = path.read_text() if path.is_file() else ""
     return dict(re.findall(r"(?m)^(\w+):.*?\s#\s*(.+?)\s*$", text))
 
 
-def _limit(constraint: object) -> str:
+def _bound(constraint: object) -> str:
     signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "multiple_of": "multiple of"}
-    told = [f"{s} {getattr(constraint, n)}" for n, s in signs.items() if hasattr(constraint, n)]
-    return " ".join(told)
+    return " ".join(f"{s} {getattr(constraint, n)}" for n, s in signs.items() if hasattr(constraint, n))
 
 
 def type_text(kind: Any) -> str:
-    """A type as a person reads it.
+    """A type in a readable form.
 
     >>> type_text(dict[str, int | None])
-    'dict[str, int | None]'
+    'dict[str, int | null]'
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:

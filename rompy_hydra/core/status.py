@@ -195,7 +195,7 @@ def _conflict(plan: RunPlan) -> str:
     for item in plan.inputs:
         path = workspace.path / item.path
         if os.path.lexists(path) and (not path.is_file() or hash_file(path) != plan.hashes[item.path]):
-            return f"{path} exists already and differs from what the run would write. {_WAY_OUT}"
+            return f"{path} already exists and differs from what the run would write. {_WAY_OUT}"
     # The files that the model writes, as far as its configuration names them.
     success = plan.model.success
     globs = [*plan.model.outputs, *success.must_exist, success.log_file]
@@ -203,7 +203,7 @@ def _conflict(plan: RunPlan) -> str:
     for name in workspace.conflicting_paths([glob for glob in globs if glob != EVERYTHING]):
         if name not in inputs:
             return (
-                f"{workspace.path / name} exists already, and the model would replace it "
+                f"{workspace.path / name} already exists, and the model would replace it "
                 f"(model.outputs, model.success). {_WAY_OUT}"
             )
     return ""

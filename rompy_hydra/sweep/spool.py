@@ -97,12 +97,8 @@ class Spool:
 
     def mark(self, index: int, decision: str) -> None:
         """Change the decision about a point."""
+        [(before,)] = self._read("SELECT decision FROM points WHERE number = ?", index)
         with self._lock:
-            [(before,)] = self._do(
-                lambda: self._database.execute(
-                    "SELECT decision FROM points WHERE number = ?", (index,)
-                ).fetchall()
-            )
             self._write("UPDATE points SET decision = ? WHERE number = ?", decision, index)
             self._counts[before] -= 1
             self._counts[decision] = self._counts.get(decision, 0) + 1

@@ -1,4 +1,4 @@
-"""Installed plugins as options of config groups: listed, completed, composed, checked, swept."""
+"""Installed plugins as options of config groups: in help, completion, composition, checks and sweeps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 from tests.plugins.packaging import Package, Program, install
 
 
-def test_help_and_completion_know_the_installed_plugins(program):
+def test_help_and_completion_list_the_installed_plugins(program):
     help_text = program("--help").stdout
     options = dict(line.split(": ", 1) for line in help_text.splitlines() if line.count(": ") == 1)
     assert {"with_config", "with_settings", "slow", "broken"} <= set(options["run_backend"].split(", "))
@@ -23,7 +23,7 @@ def test_help_and_completion_know_the_installed_plugins(program):
     assert sorted(answer.stdout.split()) == ["run_backend=with_config", "run_backend=with_settings"]
 
 
-def test_a_plugins_settings_and_defaults_become_keys(program):
+def test_the_settings_of_a_plugin_become_keys_with_their_defaults(program):
     commands = [
         ["--cfg", "job", "run_backend=with_config", "model=drip"],
         ["--cfg", "job", "run_backend=with_settings", "processor=counter", "pipeline=stepwise"],
@@ -39,7 +39,7 @@ def test_a_plugins_settings_and_defaults_become_keys(program):
     assert second["pipeline"]["pause"] == 0.0
 
 
-WRONG = """
+INVALID_VALUES = """
 run_backend=with_config   run_backend.nodes=many     run_backend.nodes = 'many': input should be a valid integer
 run_backend=with_config   run_backend.nodes=0        run_backend.nodes = 0: input should be greater than or equal to 1
 run_backend=with_config   run_backend.queue=x        run_backend.queue = 'x': input should be 'short' or 'long'
@@ -57,8 +57,8 @@ model=drip                +model.success.must_exits=[a] model.success.must_exits
 """  # noqa: E501
 
 
-def test_wrong_values_are_told_as_those_of_a_built_in_one(program):
-    lines = [line.split(maxsplit=2) for line in WRONG.strip().splitlines()]
+def test_invalid_values_are_reported_as_for_built_in_plugins(program):
+    lines = [line.split(maxsplit=2) for line in INVALID_VALUES.strip().splitlines()]
     answers = program.several(*(line[:2] for line in lines))
     for (*command, message), answer in zip(lines, answers, strict=True):
         assert answer.returncode == 2, command
@@ -66,7 +66,7 @@ def test_wrong_values_are_told_as_those_of_a_built_in_one(program):
     assert not (program.cwd / "runs").exists()
 
 
-def test_all_wrong_values_are_told_at_once(program):
+def test_all_invalid_values_are_reported_at_once(program):
     answer = program(
         "run_backend=with_config", "run_backend.nodes=0", "processor=counter", "processor.pattern=3",
         "model=drip", "model.drops=few",
@@ -75,22 +75,22 @@ def test_all_wrong_values_are_told_at_once(program):
     assert "3 problems in the configuration:" in answer.stderr
 
 
-def test_a_package_brings_a_whole_tree_of_configurations_with_its_own_classes(program):
+def test_a_package_can_provide_a_directory_of_configurations_with_its_own_classes(program):
     answer = program("experiment=dripping", "model.drops=9", "run_id=drip")
     assert answer.returncode == 0, answer.stderr
     record = json.loads((program.cwd / "runs" / "drip" / "run.json").read_text())
     assert record["config"]["model"]["drops"] == 9
 
 
-def test_a_tree_that_is_not_there_stops_nothing_and_is_told(tmp_path):
+def test_a_missing_directory_of_configurations_is_reported_as_broken(tmp_path):
     points = {"rompy_hydra.conf": {"gone": "there_is.no_such_tree"}}
     program = Program(install(tmp_path, Package("no-tree", {}, points)), tmp_path)
-    listed, checked = program.several(["plugins"], ["check"])
+    plugins, checked = program.several(["plugins"], ["check"])
     assert checked.returncode == 0, checked.stderr
-    assert "broken: there is no directory there_is.no_such_tree" in listed.stdout
+    assert "broken: there is no directory there_is.no_such_tree" in plugins.stdout
 
 
-def test_plugins_can_be_swept_and_a_second_command_does_nothing_again(program):
+def test_plugins_can_be_swept_and_rerunning_the_sweep_skips_completed_runs(program):
     sweep = ["-m", "run_backend=local,with_settings,with_config", "model=drip", "processor=noop"]
     answer = program(*sweep)
     assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -102,7 +102,7 @@ def test_plugins_can_be_swept_and_a_second_command_does_nothing_again(program):
     assert "3 done before" in program(*sweep).stdout
 
 
-def test_a_pipeline_plugin_runs_a_composed_run_and_its_record_tells_where_it_comes_from(program):
+def test_a_pipeline_plugin_executes_a_composed_run_and_its_record_has_the_configuration(program):
     arguments = ["pipeline=stepwise", "run_backend=with_settings", "run_backend.nodes=4", "processor=noop"]
     answer = program(*arguments, "model=drip", "run_id=steps")
     assert answer.returncode == 0, answer.stdout + answer.stderr

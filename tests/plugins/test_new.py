@@ -1,4 +1,4 @@
-"""`rompy-hydra new`: packages that install and pass their own tests as they stand."""
+"""`rompy-hydra new`: the packages that it writes can be installed, and pass their own tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """One package of each kind, written by the program and installed by pip; the program beside them."""
+    """One package of each kind, written by the program and installed by pip, and the program with them."""
     directory = tmp_path_factory.mktemp("new")
     program = Program(directory / "site", directory)
     answers = program.several(*(["new", kind, name] for kind, name in NAMES.items()))
@@ -33,7 +33,7 @@ def written(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_package_passes_its_own_tests_as_it_stands(written, kind):
+def test_a_new_package_passes_its_own_tests(written, kind):
     answer = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=written.cwd / NAMES[kind],
@@ -62,7 +62,7 @@ def test_new_packages_work_together_and_their_settings_are_keys(written):
     assert "there is no program 'no-such-program'" in missing.stderr
 
 
-def test_its_code_is_clean_python(written):
+def test_the_code_of_new_packages_passes_a_linter(written):
     paths = [str(path) for path in written.cwd.glob("*/src/*/__init__.py")]
     rules = ["--select", "E,F,W,B,UP,SIM,RET", "--line-length", "108", "--isolated"]
     answer = subprocess.run(
@@ -75,35 +75,35 @@ def test_its_code_is_clean_python(written):
     assert len(paths) == len(NAMES)
 
 
-REFUSED = {
-    "My-Model": "cannot be the name of a package",
-    "1model": "cannot be the name of a package",
-    "my model": "cannot be the name of a package",
-    "my/model": "cannot be the name of a package",
-    "..": "cannot be the name of a package",
+INVALID_NAMES = {
+    "My-Model": "is not a valid package name",
+    "1model": "is not a valid package name",
+    "my model": "is not a valid package name",
+    "my/model": "is not a valid package name",
+    "..": "is not a valid package name",
     "-x": "",
-    "modèle": "cannot be the name of a package",
-    "my--model": "cannot be the name of a package",
-    "class": "cannot be the name of a package",
-    "x" * 41: "cannot be the name of a package",
-    "json": "there is a Python module 'json' already",
-    "pydantic": "there is a Python module 'pydantic' already",
-    "rompy-hydra": "there is a Python module 'rompy_hydra' already",
-    "beach": "there is a model configuration 'beach' already, of rompy-hydra",
+    "modèle": "is not a valid package name",
+    "my--model": "is not a valid package name",
+    "class": "is not a valid package name",
+    "x" * 41: "is not a valid package name",
+    "json": "the Python module 'json' already exists",
+    "pydantic": "the Python module 'pydantic' already exists",
+    "rompy-hydra": "the Python module 'rompy_hydra' already exists",
+    "beach": "the model configuration 'beach' of rompy-hydra already exists",
 }
 
 
-def test_names_that_no_package_can_have_are_refused_and_nothing_is_written(tmp_path):
+def test_invalid_package_names_are_rejected_and_nothing_is_written(tmp_path):
     program = Program(tmp_path / "site", tmp_path)
     for name, answer in zip(
-        REFUSED, program.several(*(["new", "model", name] for name in REFUSED)), strict=True
+        INVALID_NAMES, program.several(*(["new", "model", name] for name in INVALID_NAMES)), strict=True
     ):
         assert answer.returncode == 2, name
-        assert REFUSED[name] in answer.stderr, name
+        assert INVALID_NAMES[name] in answer.stderr, name
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_ever_overwritten(tmp_path):
+def test_existing_files_are_never_overwritten(tmp_path):
     program = Program(tmp_path / "site", tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "file").write_text("mine")
@@ -114,7 +114,7 @@ def test_nothing_is_ever_overwritten(tmp_path):
     ]
     for command, answer in zip(commands, program.several(*commands), strict=True):
         assert answer.returncode == 2, command
-        assert "exists already" in answer.stderr or "cannot write" in answer.stderr, command
+        assert "already exists" in answer.stderr or "cannot write" in answer.stderr, command
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["dangling", "file", "mine"]
     assert (tmp_path / "file").read_text() == "mine"
     answer = program("new", "model", "other", "--directory", "deep/er")
@@ -122,7 +122,7 @@ def test_nothing_is_ever_overwritten(tmp_path):
     assert (tmp_path / "deep" / "er" / "pyproject.toml").exists()
 
 
-def test_a_kind_that_does_not_exist_is_told(tmp_path):
+def test_an_unknown_kind_is_reported(tmp_path):
     answer = Program(tmp_path, tmp_path)("new", "plugin", "mine")
     assert answer.returncode == 2
     assert "run-backend" in answer.stderr

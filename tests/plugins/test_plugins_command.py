@@ -1,4 +1,4 @@
-"""`rompy-hydra plugins`: what is installed, in what state, with which settings."""
+"""`rompy-hydra plugins`: the installed plugins, their states and settings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from tests.plugins.packaging import Program
 
 
 def rows(text):
-    """The lines of the table as (group, name, the rest)."""
+    """The rows of the table by group, name and distribution."""
     cells = (line.split(maxsplit=2) for line in text.splitlines() if line.count("  "))
     return {(group, name, rest.split("  ")[0]): rest for group, name, rest in cells}
 
 
-def test_the_table_tells_whose_a_plugin_is_and_in_what_state_and_a_broken_one_does_not_stop_it(program):
+def test_the_table_shows_the_distribution_and_state_of_every_plugin_even_if_some_are_broken(program):
     answer = program("plugins")
     assert answer.returncode == 0, answer.stderr
     found = rows(answer.stdout)
@@ -24,7 +24,7 @@ def test_the_table_tells_whose_a_plugin_is_and_in_what_state_and_a_broken_one_do
     )
     broken = state["run_backend", "broken", "Broken.Plugin 0.3"]
     assert "broken: ModuleNotFoundError: No module named 'there_is_no_such_module'" in broken
-    assert "it has no such method" in state["run_backend", "nothing", "Broken.Plugin 0.3"]
+    assert "it has no method run()" in state["run_backend", "nothing", "Broken.Plugin 0.3"]
     assert "broken: SystemExit: goodbye" in state["processor", "quitting", "Broken.Plugin 0.3"]
     twins = [rest for (_, name, _), rest in found.items() if name == "twin"]
     assert len(twins) == 2
@@ -32,10 +32,10 @@ def test_the_table_tells_whose_a_plugin_is_and_in_what_state_and_a_broken_one_do
     slow = state["run_backend", "slow", "slow-plugin 1.0"]
     assert "ok, but takes 2." in slow and slow.endswith("s to import")
     assert state["configs", "good", "good-plugins 1.0"].endswith("ok")
-    assert "imported at last" not in answer.stdout  # what a plugin prints is not a row
+    assert "imported at last" not in answer.stdout  # what a plugin prints is not in the table
 
 
-def test_one_plugin_is_told_with_its_settings_their_types_defaults_and_meaning(program):
+def test_the_settings_of_a_plugin_are_shown_with_types_defaults_and_meanings(program):
     one, built_in, qualified, broken, unknown, group = program.several(
         ["plugins", "run_backend", "with_config"],
         ["plugins", "run", "local"],
@@ -53,13 +53,13 @@ def test_one_plugin_is_told_with_its_settings_their_types_defaults_and_meaning(p
     assert "'short' | 'long'" in lines["run_backend.queue"]
     assert "s; null: no limit" in built_in.stdout
     assert (qualified.returncode, broken.returncode, unknown.returncode, group.returncode) == (2, 2, 2, 2)
-    assert "broken: PluginError" in qualified.stdout or "it has no such method" in qualified.stdout
+    assert "broken: PluginError" in qualified.stdout or "it has no method process()" in qualified.stdout
     assert "broken of Broken.Plugin 0.3 is broken" in broken.stderr
     assert "Did you mean 'summary'?" in unknown.stderr
     assert "there is no group 'models' of plugins. Did you mean 'model'?" in group.stderr
 
 
-def test_a_program_reads_the_same_as_json(program):
+def test_json_contains_the_same_information(program):
     answer = program("plugins", "--json")
     assert answer.returncode == 0, answer.stderr
     found = json.loads(answer.stdout)
@@ -74,7 +74,7 @@ def test_a_program_reads_the_same_as_json(program):
     assert [each["name"] for each in needed if each["required"]] == ["template"]
 
 
-def test_without_other_packages_the_table_has_this_packages_plugins_and_all_are_ok(tmp_path):
+def test_all_plugins_of_this_package_are_ok_and_their_settings_have_meanings(tmp_path):
     answer = Program(tmp_path, tmp_path)("plugins", "--json")
     own = [each for each in json.loads(answer.stdout) if each["distribution"] == "rompy-hydra"]
     assert {each["state"] for each in own} == {"ok"}
@@ -82,11 +82,11 @@ def test_without_other_packages_the_table_has_this_packages_plugins_and_all_are_
         each["name"] for each in own
     }
     for each in own:
-        # The meaning of every setting is told, from the comments of the YAML files.
+        # The meanings come from the comments of the YAML files.
         assert all(setting["meaning"] for setting in each["settings"]), each["name"]
 
 
-def test_a_word_that_is_no_command_is_told(program):
+def test_an_unknown_command_is_reported(program):
     answer = program("plugin")
     assert answer.returncode == 2
     assert "there is no command 'plugin'. Did you mean 'plugins'?" in answer.stderr

@@ -1,4 +1,4 @@
-"""What a configuration may name as `_target_`: a stranger's file cannot call what it likes."""
+"""What a configuration may name as `_target_`: a stranger's file cannot call arbitrary code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rompy_hydra.compose.allowed_targets import check_allowed, located
+from rompy_hydra.compose.allowed_targets import check_allowed, load_target
 from rompy_hydra.compose.build import build
 from rompy_hydra.errors import ConfigError
 
@@ -24,7 +24,7 @@ class Bomb:
 
 
 def attacks(touch):
-    """Models of a stranger, each of which runs a command if it gets through."""
+    """Models of a stranger, each of which runs a command unless it is rejected."""
     call = {"_target_": "os.system", "command": touch}
     beach = "rompy_hydra.models.Beach"
     created = f"${{oc.create:{{_target_: os.system, command: '{touch}'}}}}"
@@ -70,7 +70,7 @@ def attacks(touch):
     }  # fmt: skip
 
 
-def test_no_models_file_of_a_stranger_calls_anything_else(program, tmp_path):
+def test_a_strangers_model_cannot_call_anything_else(program, tmp_path):
     touch = f"touch {tmp_path}/called"
     stranger = tmp_path / "stranger"
     (stranger / "model").mkdir(parents=True)
@@ -87,23 +87,23 @@ def test_no_models_file_of_a_stranger_calls_anything_else(program, tmp_path):
     for name, answer in zip(names, answers, strict=True):
         assert answer.returncode == 2, (name, answer.stdout, answer.stderr)
         assert not (tmp_path / "called").exists(), name
-    told = dict(zip(names, answers, strict=True))
+    answer_to = dict(zip(names, answers, strict=True))
     assert (
         "model._target_ = 'os.system': is not allowed: a configuration could call anything. If you trust "
         "it, add allowed_targets=[os.] to the command"
-    ) in told["plain"].stderr
-    assert "is really posix.system, which is not allowed" in told["reexport"].stderr
-    assert "is no model, backend, postprocessor or pipeline of this package" in told["own_function"].stderr
-    assert "model.files[0]._target_ = 'os.system'" in told["nested_list"].stderr
-    assert "model.success.must_exist[0].a[0]._target_" in told["nested_deep"].stderr
-    assert "model._args_[0]._target_" in told["nested_args"].stderr
+    ) in answer_to["plain"].stderr
+    assert "is really posix.system, which is not allowed" in answer_to["reexport"].stderr
+    assert "is not a model, run backend, postprocessor or pipeline" in answer_to["own_function"].stderr
+    assert "model.files[0]._target_ = 'os.system'" in answer_to["nested_list"].stderr
+    assert "model.success.must_exist[0].a[0]._target_" in answer_to["nested_deep"].stderr
+    assert "model._args_[0]._target_" in answer_to["nested_args"].stderr
     assert not (program.cwd / "runs").exists()
 
 
 GLOBAL = "# @package _global_\n"
 
 
-def test_no_experiment_of_a_stranger_calls_anything_else(program, tmp_path):
+def test_a_strangers_experiment_cannot_call_anything_else(program, tmp_path):
     touch = f"touch {tmp_path}/called"
     call = {"_target_": "os.system", "command": touch}
     hydra = {"_target_": "hydra_plugins.rompy_hydra.RompySweeper", "max_batch_size": call}
@@ -151,7 +151,7 @@ def test_no_experiment_of_a_stranger_calls_anything_else(program, tmp_path):
             commands += [["-m", *command], ["-m", *command, *basic]]
         else:
             commands += [command]
-    # What Hydra's own sweeper does not read can do no harm there.
+    # Hydra's own sweeper ignores these nodes.
     harmless = {"experiment=sweep", "experiment=filtered", "experiment=swept", "experiment=sweeper"}
     for command, answer in zip(commands, program.several(*commands), strict=True):
         assert not (tmp_path / "called").exists(), command
@@ -159,7 +159,7 @@ def test_no_experiment_of_a_stranger_calls_anything_else(program, tmp_path):
             assert answer.returncode == 2, (command, answer.stdout, answer.stderr)
 
 
-def test_what_a_file_asks_for_is_told_and_a_person_allows_it(program, tmp_path):
+def test_targets_that_a_file_requests_are_reported_and_the_user_can_allow_them(program, tmp_path):
     conf = tmp_path / "conf" / "model"
     conf.mkdir(parents=True)
     (conf / "dated.yaml").write_text("_target_: my_models.Dated\n")
@@ -183,7 +183,7 @@ def test_what_a_file_asks_for_is_told_and_a_person_allows_it(program, tmp_path):
     assert refused.returncode == 2
     assert "add allowed_targets=[my_models.] to the command" in refused.stderr
     assert asked.returncode == 2
-    assert "allowed_targets = ['my_models.']: is asked for by a configuration file" in asked.stderr
+    assert "allowed_targets = ['my_models.']: is requested by a configuration file" in asked.stderr
     assert "or set ROMPY_HYDRA_ALLOWED_TARGETS=my_models." in asked.stderr
     assert swept.returncode == 0, swept.stderr + swept.stdout
     answer = program(*directory, "experiment=dated", "allowed_targets=[my_models]", **beside)
@@ -191,21 +191,21 @@ def test_what_a_file_asks_for_is_told_and_a_person_allows_it(program, tmp_path):
     by_environment = {**beside, "ROMPY_HYDRA_ALLOWED_TARGETS": "other., my_models."}
     answer = program(*directory, "experiment=dated", **by_environment)
     assert answer.returncode == 0, answer.stderr
-    # What is allowed is its own, and not what it imports.
+    # Only what the module defines is allowed, not what it imports.
     call = ["model=dated", "model._target_=my_models.os.system", "allowed_targets=[my_models.]"]
     answer = program(*directory, *call, **beside)
     assert "is really posix.system" in answer.stderr
     assert answer.returncode == 2
 
 
-def test_nothing_is_imported_before_it_is_allowed(program, traced, tmp_path):
+def test_a_target_is_not_imported_unless_it_is_allowed(program, traced, tmp_path):
     answer = program("model._target_=quitting_plugin.Other", TRACES=str(tmp_path / "traces"))
     assert answer.returncode == 2
     assert "is not allowed" in answer.stderr
     assert traced() == set()
 
 
-def test_a_package_that_registers_a_plugin_does_not_open_what_it_imports(program):
+def test_a_package_that_registers_a_plugin_does_not_allow_what_it_imports(program):
     tried = ["good_plugins.subprocess.run", "good_plugins.Path"]
     tried += ["slow_plugin.time.sleep", "slow_plugin.SlowBackend.run"]
     for target, answer in zip(
@@ -218,36 +218,36 @@ def test_a_package_that_registers_a_plugin_does_not_open_what_it_imports(program
 @pytest.mark.parametrize(
     "target", ["rompy_hydra.models.Beach", "rompy_hydra.models.beach.Beach", "rompy_hydra.Beach"]
 )
-def test_this_packages_own_classes_are_found_under_all_their_names(target):
-    assert located(target, []).__name__ == "Beach"
+def test_classes_of_this_package_are_found_under_all_their_names(target):
+    assert load_target(target, []).__name__ == "Beach"
 
 
 @pytest.mark.parametrize(
     "target", ["", "os", None, 3, "a b.c", "rompy_hydra.models.", "rompy_hydra.__main__", "a.1b"]
 )
-def test_what_is_no_dotted_path_is_told(target):
+def test_an_invalid_dotted_path_is_reported(target):
     with pytest.raises(ConfigError, match="must be the dotted path of a class"):
         check_allowed(target, ["os.", "a."])
 
 
 @pytest.mark.parametrize("prefixes", [[""], ["."], [".."], ["o"], ["os.sys"], ["osx."]])
-def test_a_prefix_means_whole_parts_of_a_name(prefixes):
+def test_a_prefix_matches_only_whole_parts_of_a_name(prefixes):
     with pytest.raises(ConfigError, match="is not allowed"):
         check_allowed("os.system", prefixes)
 
 
-def test_a_wrong_name_in_an_allowed_module_is_told_with_the_closest_class():
+def test_an_unknown_name_in_an_allowed_module_is_reported_with_the_closest_class():
     with pytest.raises(ConfigError, match=r"beach has no 'Beech'\. Did you mean 'Beach'\?"):
-        located("rompy_hydra.models.beach.Beech", [])
+        load_target("rompy_hydra.models.beach.Beech", [])
     with pytest.raises(ConfigError, match="cannot be imported"):
-        located("rompy_hydra.nowhere.Beach", [])
+        load_target("rompy_hydra.nowhere.Beach", [])
 
 
-def test_hydras_own_keys_work_as_they_do_there():
+def test_hydras_special_keys_work_as_in_hydra():
     node = {"_target_": "collections.Counter", "_args_": [["a", "b", "a"]]}
     assert build(node, ["collections."]) == {"a": 2, "b": 1}
-    made = build({"_target_": "datetime.timedelta", "_partial_": True, "hours": 1}, ["datetime."])
-    assert made(minutes=30).total_seconds() == 5400
+    partial = build({"_target_": "datetime.timedelta", "_partial_": True, "hours": 1}, ["datetime."])
+    assert partial(minutes=30).total_seconds() == 5400
     nested = {"_target_": "types.SimpleNamespace", "inner": {"_target_": "collections.Counter"}}
     assert build({**nested, "_recursive_": False}, ["types.", "collections."]).inner == nested["inner"]
     assert build(nested, ["types.", "collections."]).inner == {}

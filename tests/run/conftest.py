@@ -1,4 +1,4 @@
-"""What the tests of the run backends share: a real container engine, and jobs for it."""
+"""Fixtures for the tests of run backends: real container engines, and runs in containers."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ BUSYBOX = "rompy-hydra-test/busybox:1"
 
 
 def engine_is_required() -> bool:
-    """In CI an absent engine is a failure; on a laptop the tests that need it are left out."""
+    """Whether a missing engine fails the tests, as in CI; elsewhere it skips them."""
     return os.environ.get("CI") == "true" or os.environ.get("ROMPY_HYDRA_REQUIRE_DOCKER") == "1"
 
 
 @pytest.fixture(scope="session")
 def docker_engine() -> Any:
-    """The API of the real engine; without one the test is skipped with the reason, or fails in CI."""
-    from rompy_hydra.run.docker.engine import engine
+    """The API of the real engine; if it is missing, the test is skipped with the reason, or fails in CI."""
+    from rompy_hydra.run.docker.engine import get_engine
 
     try:
-        found = engine()
+        found = get_engine()
         missing = None if found.image(BUSYBOX) else f"the engine has no image {BUSYBOX}"
     except RunError as error:
         missing = str(error)
@@ -46,14 +46,22 @@ def docker_engine() -> Any:
 
 
 class ContainerRun:
-    """A run of shell lines in a container: what tests look at."""
+    """A run of shell commands in a container."""
 
-    def __init__(self, directory: Path, commands: tuple[str, ...], run_id: str, **model: Any) -> None:
-        model = {"image": BUSYBOX, **model}
-        config = BaseConfig(commands=commands, **model)
+    def __init__(
+        self,
+        directory: Path,
+        commands: tuple[str, ...],
+        run_id: str = "shoal",
+        *,
+        generate: bool = True,
+        **model: Any,
+    ) -> None:
+        config = BaseConfig(commands=commands, **{"image": BUSYBOX, **model})
         self.model_run = ModelRun(run_id=run_id, output_dir=directory, config=config)
-        self.model_run.generate()
         self.workspace = self.model_run.workspace
+        if generate:
+            self.model_run.generate()
 
     def backend(self, **fields: Any) -> DockerRunBackend:
         return DockerRunBackend(**fields)
@@ -72,7 +80,7 @@ class ContainerRun:
 
 @pytest.fixture
 def in_container(docker_engine: Any, tmp_path: Path) -> Iterator[Callable[..., ContainerRun]]:
-    """Make runs of shell lines; at the end of the test no container of theirs may be left."""
+    """Create runs of shell commands; the test fails if any of their containers is left at its end."""
 
     def make(*commands: str, run_id: str = "shoal", **model: Any) -> ContainerRun:
         return ContainerRun(tmp_path / "runs", commands, run_id, **model)
@@ -85,14 +93,13 @@ def in_container(docker_engine: Any, tmp_path: Path) -> Iterator[Callable[..., C
 
 
 def containers_below(api: Any, directory: Path) -> list[Any]:
-    """The containers, running or not, of run directories below a directory."""
+    """All containers, running or not, whose run directory is below a directory."""
     found = api.containers(all=True, filters={"label": ["rompy_hydra.workspace"]})
-    place = f"{directory}/"
-    return [c for c in found if c["Labels"]["rompy_hydra.workspace"].startswith(place)]
+    return [c for c in found if c["Labels"]["rompy_hydra.workspace"].startswith(f"{directory}/")]
 
 
 class OwnEngine:
-    """A second engine with a small disk, which a test may kill."""
+    """A second engine with a small disk, which the test may kill."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -102,12 +109,12 @@ class OwnEngine:
         self.api: Any = None
 
     def start(self, *options: str) -> None:
-        """Start the daemon, and wait until it answers."""
+        """Start the daemon and wait until it answers."""
         import docker
         from docker.errors import DockerException
         from requests.exceptions import RequestException
 
-        # Pid files of what was killed stop the next daemon while nobody has waited for it.
+        # The pid files of a killed daemon prevent the next start until its processes have been reaped.
         (self._directory / "docker.pid").unlink(missing_ok=True)
         (self._directory / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
         with (self._directory / "dockerd.log").open("ab") as log:
@@ -128,20 +135,20 @@ class OwnEngine:
         wait_until(answers)
 
     def kill(self) -> None:
-        """SIGKILL: what an engine's crash is like."""
+        """Simulate a crash of the engine, with SIGKILL."""
         self.api.close()
         assert self._daemon is not None
         self._daemon.kill()
         self._daemon.wait(LIMIT)
 
     def stop(self) -> None:
-        """End the daemon and all that it started."""
+        """Stop the daemon and everything that it started."""
         if self.api is not None:
             self.api.close()
         if self._daemon is not None and self._daemon.poll() is None:
             self._daemon.terminate()
             self._daemon.wait(LIMIT)
-        # A daemon that was killed leaves shims, and below each the processes of its container.
+        # A killed daemon leaves a shim for each container, with the processes of the container as children.
         for pid in living(str(self._directory / "exec")):
             with contextlib.suppress(psutil.NoSuchProcess):
                 for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
@@ -153,9 +160,9 @@ class OwnEngine:
 def own_engine(
     docker_engine: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[OwnEngine]:
-    """A started engine of the test's own, which has the small image, and 64 MB of disk.
+    """A running engine for this test only, with the small test image and 64 MB of disk.
 
-    Its parameter is an option of the daemon.
+    The parameter is a list of options of the daemon.
     """
     if os.getuid() != 0 or shutil.which("dockerd") is None:
         message = "a second engine needs root and dockerd"

@@ -1,4 +1,4 @@
-"""The container backend keeps the contract of all run backends, on a real engine."""
+"""The docker backend fulfils the contract of all run backends, on a real engine."""
 
 from __future__ import annotations
 

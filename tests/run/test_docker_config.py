@@ -1,4 +1,4 @@
-"""What a container run's configuration accepts, without any engine."""
+"""Which settings the docker backend accepts; needs no engine."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ CONF = Path(__file__).parents[2] / "conf" / "run_backend" / "docker.yaml"
         ("~/data:/in/", Volume("~/data", "/in")),
     ],
 )
-def test_a_volume_is_read_as_it_is_written(text: str, volume: Volume) -> None:
+def test_a_volume_is_parsed_into_its_parts(text: str, volume: Volume) -> None:
     assert parse_volume(text) == volume
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("/data", "no volume"),
-        ("", "no volume"),
+        ("/data", "not a valid volume"),
+        ("", "not a valid volume"),
         ("/data:in", "absolute path in the container"),
         ("data:/in", "host path 'data' must be absolute"),
         ("/data:/", "hide all files"),
@@ -48,14 +48,14 @@ def test_a_volume_is_read_as_it_is_written(text: str, volume: Volume) -> None:
         ("/a:b:/in:Z", "colon"),
     ],
 )
-def test_a_wrong_volume_is_refused_with_what_is_wrong(text: str, told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_an_invalid_volume_is_rejected_with_the_reason(text: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         DockerConfig(image="model", volumes=(text,))
 
 
-def test_two_volumes_may_share_a_host_path_but_not_a_place() -> None:
+def test_two_volumes_may_share_a_host_path_but_not_a_path_in_the_container() -> None:
     DockerConfig(image="model", volumes=("/data:/a:ro", "/data:/b"))
-    with pytest.raises(ValidationError, match="same place"):
+    with pytest.raises(ValidationError, match="same path in the container"):
         DockerConfig(image="model", volumes=("/a:/in", "/b:/in/"))
 
 
@@ -63,12 +63,12 @@ def test_two_volumes_may_share_a_host_path_but_not_a_place() -> None:
     ("text", "size"),
     [("512m", 512 * 2**20), ("4g", 4 * 2**30), ("4GB", 4 * 2**30), (2**24, 2**24), ("1.5k", 1536)],
 )
-def test_sizes_are_in_steps_of_1024(text: str | int, size: int) -> None:
+def test_units_of_sizes_are_powers_of_1024(text: str | int, size: int) -> None:
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("memory", ["12q", "4Gi", "", "-1g", "lots", "5m", 100])
-def test_a_bad_memory_size_is_refused(memory: str | int) -> None:
+def test_an_invalid_memory_size_is_rejected(memory: str | int) -> None:
     with pytest.raises(ValidationError, match="as in 512m or 4g"):
         DockerConfig(image="model", memory=memory)
 
@@ -91,17 +91,17 @@ def test_images_may_have_a_registry_a_tag_and_a_digest(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Swan", "swan:", "swan:a b", "-swan", "swan@sha256:12", "a//b"])
-def test_what_cannot_be_an_image_is_refused(name: str) -> None:
-    with pytest.raises(ValidationError, match="no name of an image"):
+def test_an_invalid_image_name_is_rejected(name: str) -> None:
+    with pytest.raises(ValidationError, match="not a valid image name"):
         DockerConfig(image=name)
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"image": "a", "dockerfile": "Dockerfile"}, "exclude each other"),
-        ({"image": "a", "build_args": {"A": "1"}}, "goes with dockerfile"),
-        ({"image": "a", "build_context": "."}, "goes with dockerfile"),
+        ({"image": "a", "build_args": {"A": "1"}}, "needs dockerfile"),
+        ({"image": "a", "build_context": "."}, "needs dockerfile"),
         ({"image": "a", "mpiexec": "mpirun", "cpu": 2}, "needs executable"),
         ({"image": "a", "mpiexec": "mpirun", "executable": "swan"}, "needs cpu"),
         ({"image": "a", "mpiexec": "mpirun", "executable": "swan", "cpu": 1.5}, "whole number"),
@@ -116,20 +116,22 @@ def test_what_cannot_be_an_image_is_refused(name: str) -> None:
         ({"image": "a", "env_vars": {"A-B": "1"}}, "A-B"),
     ],
 )
-def test_fields_that_cannot_work_are_refused_at_once(fields: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_invalid_fields_are_rejected_when_the_config_is_created(
+    fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
         DockerConfig(**fields)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         DockerRunBackend(**fields)
 
 
-def test_a_config_may_name_what_only_another_machine_has() -> None:
+def test_a_config_may_refer_to_things_that_only_another_machine_has() -> None:
     DockerConfig(
         dockerfile="/nowhere/Dockerfile", volumes=("/nowhere/data:/in",), network="there", user="swan"
     )
 
 
-def test_the_calls_of_the_reference_are_accepted() -> None:
+def test_calls_as_in_the_reference_are_accepted() -> None:
     config = DockerConfig(
         image="rompy/schism:latest",
         executable="/usr/local/bin/schism",
@@ -154,9 +156,9 @@ def test_the_executable_replaces_the_commands_of_the_model() -> None:
     assert DockerRunBackend(image="a", executable="swan -x").commands(model) == ("swan -x",)
 
 
-def test_a_higher_limit_is_no_other_configuration() -> None:
-    told = {"cpu", "memory", "timeout", "network", "user", "dockerfile", "build_args"}
-    assert told <= DockerConfig.transient
+def test_changed_limits_do_not_count_as_another_configuration() -> None:
+    limits = {"cpu", "memory", "timeout", "network", "user", "dockerfile", "build_args"}
+    assert limits <= DockerConfig.transient
     assert not {"image", "executable", "volumes", "env_vars", "gpus"} & DockerConfig.transient
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong with containers: limits, interrupts, dead drivers, dead engines, bad settings."""
+"""Faults of container runs: limits, interrupts, dead drivers, dead engines, invalid settings."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.run.conftest import BUSYBOX, ContainerRun, OwnEngine, containers_belo
 
 pytestmark = [
     pytest.mark.docker,
-    # The docker package forgets a socket that cannot be connected.
+    # The docker package does not close a socket that it fails to connect.
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 PYTHON = "rompy-hydra-test/python:1"
-# Tells when it has started, and ends when it is let go.
-HELD = "touch started; until [ -e go ]; do sleep 0.05; done; echo done > result"
+# Creates the file `started`, and runs until the file `go` exists.
+WAITING = "touch started; until [ -e go ]; do sleep 0.05; done; echo done > result"
 DRIVER = """
 from rompy_hydra import DockerConfig
 config = BaseConfig(commands=(sys.argv[2],), image="rompy-hydra-test/busybox:1")
@@ -43,23 +43,23 @@ except KeyboardInterrupt:
 
 
 @pytest.fixture(autouse=True)
-def forgotten_sockets() -> Iterator[None]:
-    """Such sockets end with the test that made them."""
+def collect_unclosed_sockets() -> Iterator[None]:
+    """Such sockets are collected in the test that created them."""
     yield
     gc.collect()
 
 
 def in_thread(work: Callable[[], object]) -> Callable[[], object]:
-    """Do something in a thread; the answer waits for what it returned or raised."""
+    """Start a function in a thread; the returned function waits for its result or its exception."""
     results: list[object] = []
 
-    def do() -> None:
+    def run() -> None:
         try:
             results.append(work())
-        except BaseException as error:  # noqa: BLE001 - the answer may be an interrupt
+        except BaseException as error:  # noqa: BLE001 - it may be an interrupt
             results.append(error)
 
-    thread = threading.Thread(target=do)
+    thread = threading.Thread(target=run)
     thread.start()
 
     def result() -> object:
@@ -69,13 +69,13 @@ def in_thread(work: Callable[[], object]) -> Callable[[], object]:
     return result
 
 
-def test_too_much_memory_is_told_with_the_limit(in_container: Any) -> None:
+def test_running_out_of_memory_is_reported_with_the_limit(in_container: Any) -> None:
     run = in_container("python3 -c 'data = bytearray(200_000_000)'", image=PYTHON)
     outcome = run.execute(memory="32m")
     assert outcome.exit_code == 137
     assert (
         outcome.facts["why"]
-        == "it ran out of memory: the limit of its container is 32m (run_backend.memory)"
+        == "it ran out of memory: the container's limit is 32m; raise run_backend.memory"
     )
     assert run.model_run.run(DockerConfig(memory="32m")) is False
     record = RunRecord.load(run.workspace)
@@ -83,7 +83,7 @@ def test_too_much_memory_is_told_with_the_limit(in_container: Any) -> None:
     assert "exited with 137 (SIGKILL); it ran out of memory" in str(record.error["message"])
 
 
-def test_a_script_that_goes_on_after_its_program_ran_out_of_memory_has_failed(in_container: Any) -> None:
+def test_a_script_that_continues_after_its_program_ran_out_of_memory_has_failed(in_container: Any) -> None:
     run = in_container("python3 -c 'data = bytearray(200_000_000)' || true; echo went on", image=PYTHON)
     outcome = run.execute(memory="32m")
     assert "went on" in run.log
@@ -91,13 +91,13 @@ def test_a_script_that_goes_on_after_its_program_ran_out_of_memory_has_failed(in
     assert "ran out of memory" in outcome.facts["why"]
 
 
-def test_a_higher_limit_lets_the_same_run_directory_go_on(in_container: Any) -> None:
+def test_a_run_can_be_retried_with_a_higher_limit(in_container: Any) -> None:
     run = in_container("python3 -c 'data = bytearray(100_000_000)'", image=PYTHON)
     assert run.model_run.run(DockerConfig(memory="32m")) is False
     assert run.model_run.run(DockerConfig(memory="256m")) is True
 
 
-def test_a_timeout_ends_the_model_with_all_its_children(in_container: Any) -> None:
+def test_a_timeout_stops_the_model_with_all_its_children(in_container: Any) -> None:
     run = in_container("setsid sh -c 'while :; do echo child >> child; sleep 0.02; done' & sleep 600")
     with pytest.raises(ModelTimedOut, match=r"did not end within 0.5 s \(run_backend.timeout\)"):
         run.execute(timeout=0.5)
@@ -106,7 +106,7 @@ def test_a_timeout_ends_the_model_with_all_its_children(in_container: Any) -> No
     assert (run.workspace.path / "child").stat().st_size == size
 
 
-def test_a_model_is_asked_to_end_before_it_is_ended(in_container: Any) -> None:
+def test_a_model_gets_sigterm_before_sigkill(in_container: Any) -> None:
     tidy = "(trap 'echo tidied up > last; exit 0' TERM; while :; do sleep 0.05; done) & wait"
     run = in_container(tidy)
     with pytest.raises(ModelTimedOut):
@@ -114,7 +114,7 @@ def test_a_model_is_asked_to_end_before_it_is_ended(in_container: Any) -> None:
     assert (run.workspace.path / "last").read_text() == "tidied up\n"
 
 
-def test_a_model_that_does_not_end_by_itself_has_only_the_grace_that_is_given(in_container: Any) -> None:
+def test_a_model_that_ignores_sigterm_is_killed_after_kill_grace(in_container: Any) -> None:
     run = in_container("trap '' TERM; while :; do sleep 0.05; done")
     begin = time.monotonic()
     with pytest.raises(ModelTimedOut):
@@ -123,7 +123,7 @@ def test_a_model_that_does_not_end_by_itself_has_only_the_grace_that_is_given(in
 
 
 def test_another_thread_can_stop_a_run(in_container: Any) -> None:
-    run = in_container(HELD)
+    run = in_container(WAITING)
     stop = StopSignal()
     result = in_thread(lambda: run.execute(stop))
     wait_until((run.workspace.path / "started").exists)
@@ -132,10 +132,10 @@ def test_another_thread_can_stop_a_run(in_container: Any) -> None:
     stop.close()
 
 
-def test_ctrl_c_ends_the_container_and_the_record_says_so(
+def test_ctrl_c_stops_the_container_and_the_record_says_interrupted(
     docker_engine: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
-    driver = start_driver(DRIVER, tmp_path, HELD)
+    driver = start_driver(DRIVER, tmp_path, WAITING)
     directory = tmp_path / "a run, with = signs"
     wait_for_start(driver, directory)
     driver.send(signal.SIGINT)
@@ -146,7 +146,7 @@ def test_ctrl_c_ends_the_container_and_the_record_says_so(
     assert record is not None and record.state == "interrupted"
 
 
-def test_sigterm_to_the_command_ends_the_container(
+def test_sigterm_to_the_command_stops_the_container(
     docker_engine: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     driver = start_driver(
@@ -158,7 +158,7 @@ sys.exit(main())
         "run_id=shoal",
         "processor=noop",
         f"run_backend.image={BUSYBOX}",
-        f"run_backend.executable='{HELD}'",
+        f"run_backend.executable='{WAITING}'",
     )
     wait_for_start(driver, tmp_path / "runs" / "shoal")
     driver.send(signal.SIGTERM)
@@ -172,19 +172,18 @@ def wait_for_start(driver: Driver, directory: Path) -> None:
     assert (directory / "started").exists(), driver.output
 
 
-def killed_driver(tmp_path: Path, start_driver: Callable[..., Driver], command: str = HELD) -> ContainerRun:
-    """A run whose driver was killed while the model runs."""
+def killed_driver(
+    tmp_path: Path, start_driver: Callable[..., Driver], command: str = WAITING
+) -> ContainerRun:
+    """A run whose driver was killed while the model was running."""
     driver = start_driver(DRIVER, tmp_path / "runs", command)
-    run = ContainerRun.__new__(ContainerRun)
-    config = BaseConfig(commands=(command,), image=BUSYBOX)
-    run.model_run = ModelRun(run_id="a run, with = signs", output_dir=tmp_path / "runs", config=config)
-    run.workspace = run.model_run.workspace
+    run = ContainerRun(tmp_path / "runs", (command,), "a run, with = signs", generate=False)
     wait_for_start(driver, run.workspace.path)
     driver.kill()
     return run
 
 
-def test_a_container_whose_driver_was_killed_is_waited_for(
+def test_a_running_container_of_a_killed_driver_is_taken_over(
     in_container: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
@@ -199,10 +198,10 @@ def test_a_container_whose_driver_was_killed_is_waited_for(
     assert (run.workspace.path / "result").read_text() == "done\n"
 
 
-def test_a_container_that_ended_after_its_driver_was_killed_is_taken_over(
+def test_a_container_that_finished_after_its_driver_was_killed_is_taken_over(
     in_container: Any, docker_engine: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
-    run = killed_driver(tmp_path, start_driver, f"{HELD}; exit 9")
+    run = killed_driver(tmp_path, start_driver, f"{WAITING}; exit 9")
     (run.workspace.path / "go").touch()
     docker_engine.wait(containers_below(docker_engine, tmp_path)[0]["Id"])
     backend = run.backend()
@@ -210,7 +209,7 @@ def test_a_container_that_ended_after_its_driver_was_killed_is_taken_over(
     assert outcome is not None and outcome.exit_code == 9
 
 
-def test_what_is_taken_over_keeps_its_time_limit(
+def test_a_container_that_is_taken_over_keeps_its_time_limit(
     in_container: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
@@ -219,7 +218,7 @@ def test_what_is_taken_over_keeps_its_time_limit(
         backend.reattach(run.job(backend), {})
 
 
-def test_a_container_that_was_killed_with_its_driver_is_no_result(
+def test_a_container_that_was_killed_like_its_driver_is_removed(
     in_container: Any, docker_engine: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
@@ -229,7 +228,7 @@ def test_a_container_that_was_killed_with_its_driver_is_no_result(
     assert containers_below(docker_engine, tmp_path) == []
 
 
-def test_a_container_of_another_script_is_not_taken_over(
+def test_a_container_with_another_script_is_removed(
     in_container: Any, docker_engine: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
@@ -238,7 +237,7 @@ def test_a_container_of_another_script_is_not_taken_over(
     assert containers_below(docker_engine, tmp_path) == []
 
 
-def test_cleaning_up_ends_what_a_killed_driver_left(
+def test_cleaning_up_removes_the_container_of_a_killed_driver(
     in_container: Any, docker_engine: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
@@ -247,16 +246,16 @@ def test_cleaning_up_ends_what_a_killed_driver_left(
     run.backend().clean_up(run.workspace)
 
 
-def test_a_new_start_takes_the_place_of_what_a_killed_driver_left(
+def test_a_new_start_replaces_the_container_of_a_killed_driver(
     in_container: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
-    backend = run.backend(executable="echo anew", kill_grace=0)
+    backend = run.backend(executable="echo again", kill_grace=0)
     assert backend.execute(run.job(backend)).exit_code == 0
-    assert run.log.endswith("anew\n")
+    assert run.log.endswith("again\n")
 
 
-def test_the_same_command_again_goes_on_where_a_killed_driver_was(
+def test_rerunning_the_command_takes_over_the_container_of_a_killed_driver(
     in_container: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
@@ -270,26 +269,26 @@ def test_the_same_command_again_goes_on_where_a_killed_driver_was(
     assert record.backend_facts["adopted"] is True
 
 
-def test_two_drivers_do_not_work_in_one_directory(in_container: Any) -> None:
-    run = in_container(HELD)
+def test_two_drivers_cannot_use_the_same_run_directory(in_container: Any) -> None:
+    run = in_container(WAITING)
     first = in_thread(run.execute)
     wait_until((run.workspace.path / "started").exists)
-    with pytest.raises(RunError, match="another driver works in"):
+    with pytest.raises(RunError, match="another driver is using"):
         run.execute()
     (run.workspace.path / "go").touch()
     outcome: Any = first()
     assert outcome.exit_code == 0
 
 
-def test_a_container_that_is_removed_from_outside_is_told(
+def test_a_container_that_is_removed_from_outside_is_reported(
     in_container: Any, docker_engine: Any, tmp_path: Path
 ) -> None:
-    run = in_container(HELD)
+    run = in_container(WAITING)
     result = in_thread(run.execute)
     wait_until((run.workspace.path / "started").exists)
     docker_engine.remove_container(containers_below(docker_engine, tmp_path)[0]["Id"], force=True)
     answer = result()
-    # Its end and its removal are two things, and the driver may see the one without the other.
+    # The driver may notice that the container was killed before it notices that it was removed.
     assert "from outside" in str(answer if isinstance(answer, RunError) else answer.facts["why"])  # type: ignore[attr-defined]
 
 
@@ -301,8 +300,8 @@ def test_twelve_runs_at_once_share_one_engine(in_container: Any) -> None:
     assert [run.log for run in runs] == [f"{number}\n" for number in range(12)]
 
 
-def refusal(model_run: ModelRun, **fields: Any) -> str:
-    """What a check says, which leaves nothing behind."""
+def preflight_error(model_run: ModelRun, **fields: Any) -> str:
+    """The message with which the preflight rejects a run; it must not write anything."""
     plan = plan_of(model_run, backend=DockerRunBackend(**fields))
     with pytest.raises(ConfigError) as error:
         preflight(plan)
@@ -311,43 +310,43 @@ def refusal(model_run: ModelRun, **fields: Any) -> str:
 
 
 @pytest.fixture
-def unmade(docker_engine: Any, tmp_path: Path) -> ModelRun:
+def new_run(docker_engine: Any, tmp_path: Path) -> ModelRun:
     config = BaseConfig(commands=("true",), image=BUSYBOX)
-    return ModelRun(run_id="unmade", output_dir=tmp_path / "runs", config=config)
+    return ModelRun(run_id="new", output_dir=tmp_path / "runs", config=config)
 
 
 @pytest.mark.parametrize(
-    ("host", "told"),
+    ("host", "message"),
     [
-        ("unix:///nowhere/docker.sock", "nothing listens there. Start it"),
+        ("unix:///nowhere/docker.sock", "nothing listens there. Start the engine"),
         ("tcp://127.0.0.1:9", "cannot be reached (DOCKER_HOST=tcp://127.0.0.1:9)"),
-        ("bogus", "this is no address. Write unix:///path"),
+        ("bogus", "this is not a valid address. Write unix:///path"),
     ],
 )
-def test_an_engine_that_cannot_be_reached_is_told_in_one_line(
-    host: str, told: str, unmade: ModelRun, monkeypatch: pytest.MonkeyPatch
+def test_an_engine_that_cannot_be_reached_is_reported_on_one_line(
+    host: str, message: str, new_run: ModelRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
-    message = refusal(unmade)
-    assert told in message
-    assert host in message
-    assert "\n" not in message
+    error = preflight_error(new_run)
+    assert message in error
+    assert host in error
+    assert "\n" not in error
     backend = DockerRunBackend()
     assert backend.image_key(BUSYBOX) == BUSYBOX
-    with pytest.raises(RunLost, match="a container may still work in"):
-        backend.clean_up(unmade.workspace)
+    with pytest.raises(RunLost, match="a container may still be running in"):
+        backend.clean_up(new_run.workspace)
 
 
-def test_a_user_without_permission_is_told_what_to_do(
+def test_a_user_without_permission_for_the_socket_learns_what_to_do(
     docker_engine: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     if os.getuid() != 0:
-        pytest.skip("becoming another user needs root")
+        pytest.skip("changing the user needs root")
     driver = start_driver(
         """
 import os, docker
 from rompy_hydra import DockerRunBackend
-docker.from_env().close()  # imports what the other user may not read
+docker.from_env().close()  # imports modules that the other user may not read
 os.setgroups([])
 os.setgid(54321)
 os.setuid(12345)
@@ -361,9 +360,11 @@ except ValueError as error:
     assert "this user may not use its socket. Join the group docker" in driver.output
 
 
-def test_a_wrong_setting_is_told_before_anything_is_written(unmade: ModelRun, tmp_path: Path) -> None:
-    message = refusal(
-        unmade,
+def test_invalid_settings_are_reported_before_anything_is_written(
+    new_run: ModelRun, tmp_path: Path
+) -> None:
+    message = preflight_error(
+        new_run,
         volumes=(f"{tmp_path}/missing:/in:ro",),
         cpu=999,
         network="nosuch",
@@ -378,28 +379,30 @@ def test_a_wrong_setting_is_told_before_anything_is_written(unmade: ModelRun, tm
     assert "the engine has no image no/such:1, and run_backend.pull=never" in lines[3]
 
 
-def test_an_image_that_cannot_be_pulled_is_told(unmade: ModelRun) -> None:
-    message = refusal(unmade, image="127.0.0.1:9/no/such:1")
+def test_an_image_that_cannot_be_pulled_is_reported(new_run: ModelRun) -> None:
+    message = preflight_error(new_run, image="127.0.0.1:9/no/such:1")
     assert "the engine has no image 127.0.0.1:9/no/such:1 and cannot pull it" in message
 
 
-def test_without_any_image_it_is_told_which_setting_gives_one(docker_engine: Any, tmp_path: Path) -> None:
+def test_without_an_image_the_message_names_the_settings_that_give_one(
+    docker_engine: Any, tmp_path: Path
+) -> None:
     bare = ModelRun(run_id="bare", output_dir=tmp_path / "runs", config=BaseConfig(commands=("true",)))
-    assert "give run_backend.image=NAME or run_backend.dockerfile=PATH" in refusal(bare)
-    assert "run_backend.dockerfile: there is no file /nowhere/Dockerfile" in refusal(
+    assert "Give run_backend.image=NAME or run_backend.dockerfile=PATH" in preflight_error(bare)
+    assert "run_backend.dockerfile: there is no file /nowhere/Dockerfile" in preflight_error(
         bare, dockerfile="/nowhere/Dockerfile"
     )
 
 
-def test_a_program_that_is_not_among_the_files_is_told(docker_engine: Any, tmp_path: Path) -> None:
+def test_a_program_that_is_not_among_the_files_is_reported(docker_engine: Any, tmp_path: Path) -> None:
     config = BaseConfig(commands=("./swan.exe",), image=BUSYBOX)
     run = ModelRun(run_id="bare", output_dir=tmp_path / "runs", config=config)
-    assert "the program './swan.exe' is not among the run's files" in refusal(run)
+    assert "the program './swan.exe' is not among the run's files" in preflight_error(run)
 
 
 @pytest.mark.parametrize("built", [False, True])
-def test_a_run_that_can_work_passes_ten_thousand_checks_quickly(
-    built: bool, unmade: ModelRun, tmp_path: Path
+def test_a_valid_run_passes_ten_thousand_checks_quickly(
+    built: bool, new_run: ModelRun, tmp_path: Path
 ) -> None:
     fields: dict[str, Any] = {"volumes": ("/tmp:/in:ro",), "network": "host"}
     if built:
@@ -416,61 +419,61 @@ def test_a_run_that_can_work_passes_ten_thousand_checks_quickly(
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"user": "nobody-here"}, "does not know run_backend.user=nobody-here"),
         ({"user": "0:nobody-here"}, "does not know run_backend.user=0:nobody-here"),
-        ({"cap_add": ("NO_SUCH_THING",)}, "name Linux capabilities"),
+        ({"cap_add": ("NO_SUCH_THING",)}, "give Linux capabilities"),
         ({"image": "rompy-hydra-test/noshell:1"}, "has no /bin/sh"),
         ({"image": "rompy-hydra-test/noshell:1", "init": False}, "has no /bin/sh"),
         ({"volumes": ("/no/where:/in",)}, "host path /no/where does not exist"),
         ({"network": "container:nosuch"}, "run_backend.network=container:nosuch"),
     ],
 )
-def test_what_the_engine_refuses_is_told_with_the_setting(
-    fields: dict[str, Any], told: str, in_container: Any
+def test_a_setting_that_the_engine_refuses_is_reported_by_name(
+    fields: dict[str, Any], message: str, in_container: Any
 ) -> None:
     run = in_container("true")
     with pytest.raises(RunError) as error:
         run.execute(**fields)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert run.model_run.run(DockerConfig(**fields)) is False
     record = RunRecord.load(run.workspace)
     assert record is not None and record.error is not None
     assert record.state == "failed"
-    assert told in str(record.error["message"])
+    assert message in str(record.error["message"])
 
 
 def on_own_engine(own_engine: OwnEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ContainerRun:
     monkeypatch.setenv("DOCKER_HOST", own_engine.host)
-    return ContainerRun(tmp_path / "runs", (HELD,), "shoal")
+    return ContainerRun(tmp_path / "runs", (WAITING,))
 
 
-def driver_waits() -> bool:
-    """Whether the engine has answered that the container is started."""
+def driver_is_waiting() -> bool:
+    """Whether the driver waits for the container, which the engine has started."""
     return any(thread.name == "container engine" for thread in threading.enumerate())
 
 
-def test_an_engine_that_dies_in_mid_run_is_told_and_the_next_start_begins_anew(
+def test_a_crash_of_the_engine_is_reported_and_the_next_start_runs_the_model_again(
     own_engine: OwnEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = on_own_engine(own_engine, tmp_path, monkeypatch)
     backend = run.backend()
     result = in_thread(lambda: run.model_run.run(backend))
-    wait_until(lambda: (run.workspace.path / "started").exists() and driver_waits())
+    wait_until(lambda: (run.workspace.path / "started").exists() and driver_is_waiting())
     own_engine.kill()
     assert result() is False
     record = RunRecord.load(run.workspace)
     assert record is not None and record.error is not None
     assert (record.state, record.error["type"]) == ("failed", "RunLost")
     message = str(record.error["message"])
-    assert "went away while the model ran" in message
-    assert "Start it again, then run the same command" in message
+    assert "stopped answering while the model was running" in message
+    assert "Start the engine, then rerun the command" in message
     assert run.model_run.run(backend) is False
     record = RunRecord.load(run.workspace)
     assert record is not None and record.error is not None
     assert (record.attempt, record.error["type"]) == (1, "RunLost")
-    assert "a container may still work in" in str(record.error["message"])
+    assert "a container may still be running in" in str(record.error["message"])
     own_engine.start()
     again = in_thread(lambda: run.model_run.run(backend))
     wait_until((run.workspace.path / "attempts" / "1" / "started").exists)
@@ -483,13 +486,13 @@ def test_an_engine_that_dies_in_mid_run_is_told_and_the_next_start_begins_anew(
 
 
 @pytest.mark.parametrize("own_engine", [("--live-restore",)], indirect=True)
-def test_a_container_that_outlives_its_engine_is_taken_over_when_it_is_back(
+def test_a_container_that_outlives_the_engine_is_taken_over_when_the_engine_is_back(
     own_engine: OwnEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = on_own_engine(own_engine, tmp_path, monkeypatch)
     backend = run.backend()
     result = in_thread(lambda: run.model_run.run(backend))
-    wait_until(lambda: (run.workspace.path / "started").exists() and driver_waits())
+    wait_until(lambda: (run.workspace.path / "started").exists() and driver_is_waiting())
     own_engine.kill()
     (run.workspace.path / "go").touch()
     assert result() is False
@@ -503,12 +506,12 @@ def test_a_container_that_outlives_its_engine_is_taken_over_when_it_is_back(
 
 
 @pytest.mark.parametrize("own_engine", [("--live-restore",)], indirect=True)
-def test_an_engine_that_is_only_restarted_is_not_noticed(
+def test_a_restart_of_the_engine_does_not_disturb_a_run(
     own_engine: OwnEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = on_own_engine(own_engine, tmp_path, monkeypatch)
     result = in_thread(run.execute)
-    wait_until(lambda: (run.workspace.path / "started").exists() and driver_waits())
+    wait_until(lambda: (run.workspace.path / "started").exists() and driver_is_waiting())
     own_engine.kill()
     own_engine.start("--live-restore")
     (run.workspace.path / "go").touch()
@@ -516,7 +519,7 @@ def test_an_engine_that_is_only_restarted_is_not_noticed(
     assert getattr(outcome, "exit_code", outcome) == 0
 
 
-def test_a_full_disk_during_a_build_is_told(
+def test_a_full_disk_during_a_build_is_reported(
     own_engine: OwnEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = on_own_engine(own_engine, tmp_path, monkeypatch)

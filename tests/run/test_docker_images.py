@@ -1,4 +1,4 @@
-"""Images: built once and anew for every changed byte, pulled when they should be, never stale."""
+"""Images are built once per version of their sources, and pulled when they should be."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rompy_hydra import DockerConfig, DockerRunBackend, RunRecord
 from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.docker.build import Build
-from rompy_hydra.run.docker.engine import engine
+from rompy_hydra.run.docker.engine import get_engine
 from tests.conftest import Driver, wait_until
 from tests.run.conftest import BUSYBOX
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.docker
 
 
 class Source:
-    """A directory to build from; what was built of it is removed at the end of the test."""
+    """A directory to build images from; they are removed at the end of the test."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -61,20 +61,20 @@ class Source:
 def source(docker_engine: Any, tmp_path: Path) -> Iterator[Source]:
     from docker.errors import ImageNotFound
 
-    made = Source(tmp_path / "my source")
-    yield made
-    for tag in made.tags:
+    source = Source(tmp_path / "my source")
+    yield source
+    for tag in source.tags:
         with contextlib.suppress(ImageNotFound):
             docker_engine.remove_image(tag, force=True)
 
 
-def test_the_name_of_an_image_changes_with_every_byte_that_the_build_can_see(source: Source) -> None:
+def test_the_image_key_changes_with_every_byte_that_the_build_can_read(source: Source) -> None:
     source.write("model.f90", "end\n")
     source.write("deep/er/file", "1")
     names = [source.key()]
 
-    def changes(what: Callable[[], object]) -> bool:
-        what()
+    def changes(edit: Callable[[], object]) -> bool:
+        edit()
         names.append(source.key())
         return names[-1] not in names[:-1]
 
@@ -90,7 +90,7 @@ def test_the_name_of_an_image_changes_with_every_byte_that_the_build_can_see(sou
     assert source.key(build_args={"A": "1"}) != source.key(build_args={"A": "2"})
 
 
-def test_what_dockerignore_leaves_out_changes_nothing(source: Source) -> None:
+def test_files_excluded_by_dockerignore_do_not_change_the_image_key(source: Source) -> None:
     source.write(".dockerignore", "# outputs\n*.nc\n\nruns\n!keep.nc\n")
     before = source.key()
     source.write("large.nc", "x")
@@ -100,7 +100,7 @@ def test_what_dockerignore_leaves_out_changes_nothing(source: Source) -> None:
     assert source.key() != before
 
 
-def test_a_built_image_has_what_the_context_has(source: Source, in_container: Any) -> None:
+def test_a_built_image_contains_the_files_of_the_context(source: Source, in_container: Any) -> None:
     source.write("model.sh", "echo first")
     source.write("ignored", "x")
     source.write(".dockerignore", "ignored\n")
@@ -116,7 +116,7 @@ def test_a_built_image_has_what_the_context_has(source: Source, in_container: An
     assert "second" in run.log
 
 
-def test_an_unchanged_source_is_found_again_within_a_fifth_of_a_second(
+def test_the_image_of_an_unchanged_source_is_found_within_a_fifth_of_a_second(
     source: Source, in_container: Any
 ) -> None:
     for number in range(200):
@@ -125,20 +125,20 @@ def test_an_unchanged_source_is_found_again_within_a_fifth_of_a_second(
     source.tag()
     run.execute(dockerfile=source.dockerfile)
     (run.workspace.path / "build.log").unlink()
-    from rompy_hydra.run.docker.image import ready
+    from rompy_hydra.run.docker.image import prepare_image
 
     config = DockerConfig(dockerfile=source.dockerfile)
     job = run.job(run.backend())
     seconds = []
     for _ in range(5):
         begin = time.monotonic()
-        ready(engine(), config, job, set())
+        prepare_image(get_engine(), config, job, set())
         seconds.append(time.monotonic() - begin)
     assert min(seconds) < 0.2
     assert not (run.workspace.path / "build.log").exists()
 
 
-def test_build_arguments_arrive_and_a_dockerfile_may_lie_outside_of_its_context(
+def test_build_arguments_are_passed_and_the_dockerfile_may_be_outside_the_context(
     source: Source, in_container: Any, tmp_path: Path
 ) -> None:
     outside = tmp_path / "Dockerfile.release"
@@ -155,7 +155,7 @@ def test_build_arguments_arrive_and_a_dockerfile_may_lie_outside_of_its_context(
     assert run.log.split() == ["41.45", "Dockerfile", "here"]
 
 
-def test_the_network_of_a_build_is_what_was_asked_for(source: Source, in_container: Any) -> None:
+def test_build_network_sets_the_network_of_the_build(source: Source, in_container: Any) -> None:
     source.write("Dockerfile", f"FROM {BUSYBOX}\nARG N\nRUN ls /sys/class/net > /networks\n")
     counts = []
     for network in ("none", "host"):
@@ -166,7 +166,7 @@ def test_the_network_of_a_build_is_what_was_asked_for(source: Source, in_contain
     assert counts[0] < counts[1]
 
 
-def test_a_failed_build_shows_its_last_lines_and_leaves_nothing(
+def test_a_failed_build_shows_its_last_lines_and_leaves_no_container(
     source: Source, in_container: Any, docker_engine: Any
 ) -> None:
     source.write(
@@ -190,45 +190,47 @@ def test_a_failed_build_shows_its_last_lines_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ("FROM no/such/base:1\n", "no/such/base"),
         ("FRMO busybox\n", "FRMO"),
         (f"FROM {BUSYBOX}\nCOPY missing /\n", "missing"),
     ],
 )
-def test_a_dockerfile_that_cannot_work_is_told(
-    text: str, told: str, source: Source, in_container: Any
+def test_an_invalid_dockerfile_is_reported(
+    text: str, reason: str, source: Source, in_container: Any
 ) -> None:
     source.write("Dockerfile", text)
-    with pytest.raises(RunError, match=r"(?s)could not be built: .*" + told):
+    with pytest.raises(RunError, match=r"(?s)could not be built: .*" + reason):
         in_container("true", image=None).execute(dockerfile=source.dockerfile)
 
 
-def test_a_base_that_is_not_there_is_told_beforehand_if_nothing_may_be_pulled(source: Source) -> None:
+def test_a_missing_base_image_is_reported_before_the_run_if_it_may_not_be_pulled(source: Source) -> None:
     source.write("Dockerfile", f"FROM {BUSYBOX} AS tools\nFROM --platform=x no/such/base:1\nFROM tools\n")
     backend = DockerRunBackend(dockerfile=source.dockerfile, pull="never")
-    with pytest.raises(ConfigError, match=r"begins from no/such/base:1, which the engine does not have"):
+    with pytest.raises(
+        ConfigError, match=r"is based on no/such/base:1: the engine has no image .*pull=never"
+    ):
         backend.preflight(("true",), set(), None)
 
 
-def test_a_run_directory_in_the_build_context_is_refused(
+def test_a_run_directory_in_the_build_context_is_rejected(
     source: Source, in_container: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "Dockerfile").write_text(f"FROM {BUSYBOX}\n")
     run = in_container("true", image=None)
     fields = {"dockerfile": str(tmp_path / "Dockerfile")}
-    with pytest.raises(RunError, match=r"lies in the build context .* Add runs to .*\.dockerignore"):
+    with pytest.raises(RunError, match=r"is in the build context .* Add runs to .*\.dockerignore"):
         run.execute(**fields)
     (tmp_path / ".dockerignore").write_text("runs\n")
     source.tags.add(Build.of(DockerConfig(**fields)).tag())
     assert run.execute(**fields).exit_code == 0
 
 
-def test_two_drivers_and_their_threads_build_an_image_once(
+def test_two_drivers_with_two_threads_each_build_an_image_once(
     source: Source, docker_engine: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
-    """Each build of this image would take another random number."""
+    """Each build of this image would write another random number into it."""
     source.write(
         "Dockerfile", f"FROM {BUSYBOX}\nRUN head -c 16 /dev/urandom | sha256sum > /number; sleep 0.5\n"
     )
@@ -263,7 +265,7 @@ for thread in threads:
     assert len(list((tmp_path / "runs").glob("*/build.log"))) == 1
 
 
-def test_an_interrupt_breaks_off_a_build(source: Source, in_container: Any, docker_engine: Any) -> None:
+def test_an_interrupt_cancels_a_build(source: Source, in_container: Any, docker_engine: Any) -> None:
     source.write("Dockerfile", f"FROM {BUSYBOX}\nRUN echo begun; sleep 600\n")
     run = in_container("true", image=None)
     stop = StopSignal()
@@ -288,20 +290,20 @@ def test_an_interrupt_breaks_off_a_build(source: Source, in_container: Any, dock
 
 
 class Registry:
-    """Enough of an image registry for an engine to pull from: one image, made of busybox."""
+    """A minimal image registry for an engine to pull from, with one image: busybox."""
 
     def __init__(self, archive: bytes) -> None:
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, bytes] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             read = lambda name: tar.extractfile(name).read()  # type: ignore[union-attr] # noqa: E731
-            listed = json.loads(read("manifest.json"))[0]
-            self._config = json.loads(read(listed["Config"]))
-            self._layers = [self._put(gzip.compress(read(layer), 1)) for layer in listed["Layers"]]
+            content = json.loads(read("manifest.json"))[0]
+            self._config = json.loads(read(content["Config"]))
+            self._layers = [self._put(gzip.compress(read(layer), 1)) for layer in content["Layers"]]
         registry = self
 
-        class Answer(BaseHTTPRequestHandler):
+        class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 path = self.path.split("?")[0].strip("/")
                 if path == "v2":
@@ -309,7 +311,7 @@ class Registry:
                 kind, name = path.split("/")[-2:]
                 data = (registry.manifests if kind == "manifests" else registry.blobs).get(name)
                 if kind == "manifests":
-                    registry.asked.append(name)
+                    registry.requests.append(name)
                 if data is None:
                     self.send_error(404)
                     return None
@@ -330,12 +332,12 @@ class Registry:
             def log_message(self, format: str, *args: object) -> None:
                 return None
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.host = f"127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def publish(self, tag: str, greeting: str) -> str:
-        """Offer the image with a variable of its own under a tag; its digest."""
+        """Publish the image with its own GREETING under a tag, and return its digest."""
         config = dict(self._config)
         config["config"] = {**config["config"], "Env": ["PATH=/bin", f"GREETING={greeting}"]}
         data = json.dumps(config).encode()
@@ -365,20 +367,18 @@ class Registry:
 def registry(docker_engine: Any) -> Iterator[Registry]:
     from docker.errors import ImageNotFound
 
-    made = Registry(b"".join(docker_engine.get_image(BUSYBOX)))
-    yield made
-    made.close()
+    registry = Registry(b"".join(docker_engine.get_image(BUSYBOX)))
+    yield registry
+    registry.close()
     for image in docker_engine.images(all=True):
         names = [*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())]
         for name in names:
-            if name.startswith(made.host) and "<none>" not in name:
+            if name.startswith(registry.host) and "<none>" not in name:
                 with contextlib.suppress(ImageNotFound):
                     docker_engine.remove_image(name, force=True)
 
 
-def test_a_missing_image_is_pulled_once_and_then_taken_as_it_is(
-    registry: Registry, in_container: Any
-) -> None:
+def test_a_missing_image_is_pulled_once_and_then_reused(registry: Registry, in_container: Any) -> None:
     registry.publish("1", "hello")
     name = f"{registry.host}/model:1"
     run = in_container("echo $GREETING")
@@ -391,15 +391,15 @@ def test_a_missing_image_is_pulled_once_and_then_taken_as_it_is(
         outcome.facts["image_digest"]
         == f"{registry.host}/model@{outcome.facts['image_digest'].split('@')[1]}"
     )
-    asked = len(registry.asked)
+    requests = len(registry.requests)
     registry.publish("1", "changed")
     run.execute(image=name)
     assert run.log == "hello\nhello\n"
-    assert len(registry.asked) == asked
+    assert len(registry.requests) == requests
     assert backend.image_key(None) == outcome.facts["image_id"]
 
 
-def test_a_run_that_pulled_its_image_is_remembered(registry: Registry, in_container: Any) -> None:
+def test_a_completed_run_that_pulled_its_image_is_skipped(registry: Registry, in_container: Any) -> None:
     registry.publish("1", "hello")
     run = in_container("echo $GREETING")
     backend = run.backend(image=f"{registry.host}/model:1")
@@ -410,9 +410,7 @@ def test_a_run_that_pulled_its_image_is_remembered(registry: Registry, in_contai
     assert record is not None and record.attempt == 1
 
 
-def test_a_pulled_image_is_always_the_newest_if_that_is_asked_for(
-    registry: Registry, in_container: Any
-) -> None:
+def test_pull_always_uses_the_newest_image(registry: Registry, in_container: Any) -> None:
     registry.publish("1", "hello")
     name = f"{registry.host}/model:1"
     run = in_container("echo $GREETING")
@@ -421,12 +419,12 @@ def test_a_pulled_image_is_always_the_newest_if_that_is_asked_for(
     backend = run.backend(image=name, pull="always")
     backend.execute(run.job(backend))
     assert run.log == "hello\nchanged\n"
-    asked = len(registry.asked)
+    requests = len(registry.requests)
     backend.execute(run.job(backend))
-    assert len(registry.asked) == asked, "once is enough for a sweep"
+    assert len(registry.requests) == requests, "a backend pulls an image only once, also in a sweep"
 
 
-def test_an_image_is_had_by_its_digest(registry: Registry, in_container: Any) -> None:
+def test_an_image_can_be_selected_by_its_digest(registry: Registry, in_container: Any) -> None:
     digest = registry.publish("1", "pinned")
     registry.publish("1", "newer")
     name = f"{registry.host}/model@{digest}"
@@ -439,14 +437,16 @@ def test_an_image_is_had_by_its_digest(registry: Registry, in_container: Any) ->
     assert run.log == "pinned\npinned\n"
 
 
-def test_what_may_not_be_pulled_is_not_asked_for(registry: Registry, in_container: Any) -> None:
+def test_pull_never_sends_no_request_to_the_registry(registry: Registry, in_container: Any) -> None:
     registry.publish("1", "hello")
     with pytest.raises(RunError, match=r"has no image .*pull=never"):
         in_container("true").execute(image=f"{registry.host}/model:1", pull="never")
-    assert registry.asked == []
+    assert registry.requests == []
 
 
-def test_an_image_that_the_registry_does_not_have_is_told(registry: Registry, in_container: Any) -> None:
+def test_an_image_that_the_registry_does_not_have_is_reported(
+    registry: Registry, in_container: Any
+) -> None:
     run = in_container("true")
     backend = run.backend(image=f"{registry.host}/model:none")
     with pytest.raises(ConfigError, match="cannot pull it"):

@@ -1,4 +1,4 @@
-"""Each setting of a container run, on a real engine: what happens in the container shows that it works."""
+"""Each setting of the docker backend takes effect in a container of a real engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from rompy_hydra import Beach, DockerConfig, ModelRun, RunRecord
 from rompy_hydra.errors import RunError
-from rompy_hydra.run.docker.engine import engine
+from rompy_hydra.run.docker.engine import get_engine
 
 pytestmark = pytest.mark.docker
 
@@ -21,11 +21,11 @@ PYTHON = "rompy-hydra-test/python:1"
 
 
 def cgroup(controller: str, old: str, new: str) -> str:
-    """A shell line that prints a limit, by the first or the second kind of cgroups."""
+    """A shell command that prints a limit, with cgroup v1 or v2."""
     return f"cat /sys/fs/cgroup/{controller}/{old} 2>/dev/null || cat /sys/fs/cgroup/{new}"
 
 
-def test_the_log_has_all_output_and_the_outcome_has_the_facts(in_container: Any) -> None:
+def test_the_log_contains_all_output_and_the_outcome_contains_the_facts(in_container: Any) -> None:
     run = in_container("echo out; echo err >&2", "printf 'no line end'")
     outcome = run.execute()
     assert run.log == "out\nerr\nno line end"
@@ -45,7 +45,7 @@ def test_the_exit_code_is_that_of_the_command(in_container: Any) -> None:
     assert run.log == ""
 
 
-def test_cpu_time_and_memory_are_told(in_container: Any) -> None:
+def test_cpu_time_and_memory_are_reported(in_container: Any) -> None:
     work = "begin = time.process_time()\nwhile time.process_time() < begin + 0.5: pass"
     run = in_container(f"python3 -c \"import time; data = b'x' * 60_000_000; {work}\"", image=PYTHON)
     outcome = run.execute()
@@ -53,19 +53,19 @@ def test_cpu_time_and_memory_are_told(in_container: Any) -> None:
     assert outcome.peak_memory_bytes is not None and outcome.peak_memory_bytes > 60e6
 
 
-def test_the_backends_image_goes_before_that_of_the_model(in_container: Any) -> None:
+def test_the_image_of_the_backend_takes_precedence_over_that_of_the_model(in_container: Any) -> None:
     run = in_container("python3 -c 'print(1)'")
     assert run.execute(image=PYTHON).facts["image"] == PYTHON
 
 
-def test_the_run_directory_is_mounted_at_its_own_place(in_container: Any) -> None:
+def test_the_run_directory_is_mounted_at_the_same_path(in_container: Any) -> None:
     run = in_container("pwd; echo made > here", run_id="a run, with = signs")
     run.execute()
     assert run.log.strip() == str(run.workspace.path)
     assert (run.workspace.path / "here").read_text() == "made\n"
 
 
-def test_only_the_run_directory_is_seen(in_container: Any, tmp_path: Path) -> None:
+def test_the_container_sees_only_the_run_directory(in_container: Any, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")
     run = in_container(f"ls -A {tmp_path} {tmp_path}/runs")
     run.execute()
@@ -78,52 +78,52 @@ def test_an_executable_replaces_the_commands(in_container: Any) -> None:
     assert run.log == "of the backend\n"
 
 
-def test_mpiexec_starts_the_executable_in_as_many_processes_as_there_are_cores(in_container: Any) -> None:
+def test_mpiexec_starts_one_process_of_the_executable_per_core(in_container: Any) -> None:
     run = in_container("echo own")
     run.execute(mpiexec="echo mpirun --bind", executable="./swan -v", cpu=2)
     assert run.log == "mpirun --bind -n 2 ./swan -v\n"
 
 
-def test_cpu_is_a_limit(in_container: Any) -> None:
+def test_cpu_limits_the_cpu_time(in_container: Any) -> None:
     run = in_container(cgroup("cpu", "cpu.cfs_quota_us", "cpu.max"))
     run.execute(cpu=0.5)
     assert run.log.split()[0] == "50000"
 
 
-def test_memory_is_a_limit(in_container: Any) -> None:
+def test_memory_limits_the_memory(in_container: Any) -> None:
     run = in_container(cgroup("memory", "memory.limit_in_bytes", "memory.max"))
     run.execute(memory="64m")
     assert run.log.strip() == str(64 * 2**20)
 
 
-def test_pids_limit_is_a_limit(in_container: Any) -> None:
+def test_pids_limit_limits_the_processes(in_container: Any) -> None:
     run = in_container(cgroup("pids", "pids.max", "pids.max"))
     run.execute(pids_limit=77)
     assert run.log.strip() == "77"
 
 
-def test_there_is_a_limit_of_processes_by_default(in_container: Any) -> None:
+def test_the_number_of_processes_is_limited_by_default(in_container: Any) -> None:
     run = in_container(cgroup("pids", "pids.max", "pids.max"))
     run.execute()
     assert run.log.strip() == "4096"
 
 
-def test_shm_size_is_the_size_of_the_shared_memory(in_container: Any) -> None:
+def test_shm_size_sets_the_size_of_the_shared_memory(in_container: Any) -> None:
     run = in_container("grep /dev/shm /proc/mounts")
     run.execute(shm_size="8m")
     assert "size=8192k" in run.log
 
 
-def test_gpus_are_asked_of_the_engine(in_container: Any, docker_engine: Any) -> None:
+def test_gpus_are_requested_from_the_engine(in_container: Any, docker_engine: Any) -> None:
     if "nvidia" in docker_engine.info().get("Runtimes", {}):
         pytest.skip("this engine has GPUs")
     run = in_container("true")
     for value in ("all", 1, "device=0,1"):
-        with pytest.raises(RunError, match=r"cannot hand out GPUs.*run_backend.gpus"):
+        with pytest.raises(RunError, match=r"cannot provide GPUs.*run_backend.gpus"):
             run.execute(gpus=value)
 
 
-def test_a_read_only_volume_is_really_read_only(in_container: Any, tmp_path: Path) -> None:
+def test_a_read_only_volume_cannot_be_changed(in_container: Any, tmp_path: Path) -> None:
     data = tmp_path / "my data: été, x"
     data.mkdir()
     (data / "tide").write_text("tide\n")
@@ -135,7 +135,9 @@ def test_a_read_only_volume_is_really_read_only(in_container: Any, tmp_path: Pat
     assert (data / "tide").read_text() == "tide\n"
 
 
-def test_one_host_path_may_be_mounted_twice_also_with_labels(in_container: Any, tmp_path: Path) -> None:
+def test_one_host_path_can_be_mounted_several_times_also_with_labels(
+    in_container: Any, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     data.mkdir()
     run = in_container("echo written > /rw/file; cat /ro/file /shared/file; echo no > /shared/x; true")
@@ -145,7 +147,7 @@ def test_one_host_path_may_be_mounted_twice_also_with_labels(in_container: Any, 
     assert [path.name for path in data.iterdir()] == ["file"]
 
 
-def test_a_relative_volume_begins_at_the_working_directory(
+def test_a_relative_host_path_starts_at_the_working_directory(
     in_container: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "data").mkdir()
@@ -156,7 +158,7 @@ def test_a_relative_volume_begins_at_the_working_directory(
     assert run.log == "tide\n"
 
 
-def test_a_linked_input_is_seen_and_cannot_be_written(in_container: Any, tmp_path: Path) -> None:
+def test_a_linked_input_is_readable_but_not_writable(in_container: Any, tmp_path: Path) -> None:
     (tmp_path / "large data").mkdir()
     source = tmp_path / "large data" / "bathymetry.nc"
     source.write_text("deep\n")
@@ -175,36 +177,36 @@ def test_a_linked_input_is_seen_and_cannot_be_written(in_container: Any, tmp_pat
     assert source.read_text() == "deep\n"
 
 
-def test_environment_variables_arrive_whole(in_container: Any) -> None:
+def test_environment_variables_arrive_unchanged(in_container: Any) -> None:
     value = "two words 'and' \"quotes\" $HOME\nanother line"
     run = in_container('printf "%s|%s" "$VALUE" "$OWN"', env={"OWN": "model", "VALUE": "hidden"})
     run.execute(env_vars={"VALUE": value})
     assert run.log == f"{value}|model"
 
 
-def test_secrets_reach_the_model_and_are_written_nowhere(in_container: Any, tmp_path: Path) -> None:
+def test_secrets_reach_the_model_and_are_never_written_to_a_file(in_container: Any, tmp_path: Path) -> None:
     run = in_container('echo "${#API_TOKEN} letters"')
-    chosen = DockerConfig(env_vars={"API_TOKEN": "hush-hush"})
-    assert run.model_run.run(chosen) is True
+    config = DockerConfig(env_vars={"API_TOKEN": "hush-hush"})
+    assert run.model_run.run(config) is True
     assert run.log == "9 letters\n"
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"hush-hush" not in path.read_bytes(), path
 
 
-def test_the_working_directory_is_where_the_commands_start(in_container: Any) -> None:
+def test_commands_start_in_the_working_directory(in_container: Any) -> None:
     run = in_container("pwd")
     run.execute(working_dir="/bin")
     assert run.log == "/bin\n"
     assert run.workspace.exit_code() == 0
 
 
-def test_a_missing_working_directory_is_told_in_the_log(in_container: Any) -> None:
+def test_a_missing_working_directory_is_reported_in_the_log(in_container: Any) -> None:
     run = in_container("pwd")
     assert run.execute(working_dir="/no/where").exit_code == 126
     assert "/no/where" in run.log
 
 
-def test_by_default_the_container_has_no_rights_beyond_those_of_its_user(in_container: Any) -> None:
+def test_by_default_the_container_has_only_the_rights_of_its_user(in_container: Any) -> None:
     run = in_container("grep -E '^(CapBnd|CapEff|NoNewPrivs)' /proc/self/status; cat /proc/1/comm")
     run.execute()
     *status, first_process = run.log.split()
@@ -212,14 +214,14 @@ def test_by_default_the_container_has_no_rights_beyond_those_of_its_user(in_cont
     assert first_process.endswith("-init")
 
 
-def test_each_fence_can_be_loosened_by_its_name(in_container: Any) -> None:
+def test_each_restriction_can_be_lifted_by_its_setting(in_container: Any) -> None:
     run = in_container("grep -E '^(CapBnd|NoNewPrivs)' /proc/self/status; cat /proc/1/comm")
     run.execute(cap_add=("CHOWN", "SYS_PTRACE"), no_new_privileges=False, init=False)
     capabilities = f"{(1 << 0) | (1 << 19):016x}"
     assert run.log.split() == ["CapBnd:", capabilities, "NoNewPrivs:", "0", "sh"]
 
 
-def test_there_is_no_network_by_default_but_the_containers_own_name_resolves(in_container: Any) -> None:
+def test_by_default_there_is_no_network_but_the_containers_own_name_resolves(in_container: Any) -> None:
     run = in_container(
         "python3 -c \"import os, socket; print(sorted(os.listdir('/sys/class/net')), "
         'socket.gethostbyname(socket.gethostname()))"',
@@ -230,13 +232,13 @@ def test_there_is_no_network_by_default_but_the_containers_own_name_resolves(in_
     assert "127.0.0.1" in run.log
 
 
-def test_the_network_of_the_host_is_had_when_it_is_asked_for(in_container: Any) -> None:
+def test_the_container_can_use_the_network_of_the_host(in_container: Any) -> None:
     run = in_container("ls /sys/class/net")
     run.execute(network="host")
     assert run.log.split() == sorted(os.listdir("/sys/class/net"))
 
 
-def test_an_image_with_an_entry_point_of_its_own_does_not_get_in_the_way(
+def test_the_entry_point_and_other_defaults_of_the_image_do_not_interfere(
     in_container: Any, docker_engine: Any, tmp_path: Path
 ) -> None:
     dockerfile = tmp_path / "docker" / "Dockerfile"
@@ -251,7 +253,7 @@ def test_an_image_with_an_entry_point_of_its_own_does_not_get_in_the_way(
     assert run.log == f"hello /home/model\n{run.workspace.path}\n"
 
 
-def test_a_kept_container_does_not_hinder_the_next_run(in_container: Any, docker_engine: Any) -> None:
+def test_a_kept_container_does_not_block_the_next_run(in_container: Any, docker_engine: Any) -> None:
     run = in_container("echo once")
     kept = [run.execute(remove_container=False).facts["container"] for _ in range(2)]
     backend = run.backend()
@@ -267,9 +269,9 @@ def test_a_kept_container_does_not_hinder_the_next_run(in_container: Any, docker
 
 @pytest.fixture
 def foreign_directory() -> Iterator[Path]:
-    """A directory below /tmp that another user owns."""
+    """A directory in /tmp that another user owns."""
     if os.getuid() != 0:
-        pytest.skip("giving a directory away needs root")
+        pytest.skip("changing the owner of a directory needs root")
     directory = Path(tempfile.mkdtemp(prefix="rompy_hydra-"))
     os.chown(directory, 12345, 54321)
     yield directory
@@ -279,7 +281,7 @@ def foreign_directory() -> Iterator[Path]:
 def test_outputs_belong_to_the_calling_user(
     docker_engine: Any, foreign_directory: Path, start_driver: Callable[..., Any]
 ) -> None:
-    """The driver is a process of another user who may only use the engine's socket."""
+    """The driver runs as another user, who may only use the engine's socket."""
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     socket = Path(host.removeprefix("unix://"))
     driver = start_driver(
@@ -287,7 +289,7 @@ def test_outputs_belong_to_the_calling_user(
 import os
 import docker
 from rompy_hydra import DockerConfig
-docker.from_env().close()  # imports what the other user may not read
+docker.from_env().close()  # imports modules that the other user may not read
 os.setgroups([int(sys.argv[2])])
 os.setgid(54321)
 os.setuid(12345)
@@ -307,7 +309,7 @@ say(run.run(DockerConfig()))
         assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321), path
 
 
-def test_root_in_the_directory_of_another_user_works_as_that_user(
+def test_a_run_of_root_in_another_users_directory_runs_as_that_user(
     in_container: Any, foreign_directory: Path
 ) -> None:
     run = in_container("id -u; echo out > file")
@@ -320,7 +322,7 @@ def test_root_in_the_directory_of_another_user_works_as_that_user(
     assert (workspace / "file").stat().st_uid == 12345
 
 
-def test_a_user_may_be_chosen(in_container: Any) -> None:
+def test_the_user_can_be_set(in_container: Any) -> None:
     run = in_container("id -u; id -g; echo out > file; echo $HOME")
     os.chmod(run.workspace.path, 0o777)
     run.execute(user="1234:5678")
@@ -329,15 +331,15 @@ def test_a_user_may_be_chosen(in_container: Any) -> None:
     assert (facts.st_uid, facts.st_gid) == (1234, 5678)
 
 
-def test_a_user_who_may_not_write_there_is_told_so(in_container: Any) -> None:
+def test_a_user_who_may_not_write_to_the_run_directory_is_reported(in_container: Any) -> None:
     run = in_container("echo out > file")
     outcome = run.execute(user="1234:5678")
     assert outcome.exit_code != 0
-    assert "1234:5678 may not write in" in outcome.facts["why"]
+    assert "1234:5678 may not write to" in outcome.facts["why"]
     assert "leave run_backend.user null" in outcome.facts["why"]
 
 
-def test_the_default_model_gives_the_same_bytes_in_a_container(docker_engine: Any, tmp_path: Path) -> None:
+def test_the_default_model_writes_the_same_bytes_in_a_container(docker_engine: Any, tmp_path: Path) -> None:
     results = []
     for backend in ("local", "docker"):
         run = ModelRun(run_id=backend, output_dir=tmp_path, config=Beach())
@@ -351,7 +353,7 @@ def test_the_default_model_gives_the_same_bytes_in_a_container(docker_engine: An
     assert str(record.backend_facts["image_id"]).startswith("sha256:")
 
 
-def test_a_run_that_is_done_is_remembered_and_another_image_is_noticed(
+def test_a_completed_run_is_skipped_until_its_image_changes(
     docker_engine: Any, in_container: Any, tmp_path: Path
 ) -> None:
     docker_engine.tag("rompy-hydra-test/busybox:1", "rompy-hydra-test/moving", "1")
@@ -364,7 +366,7 @@ def test_a_run_that_is_done_is_remembered_and_another_image_is_noticed(
         assert first["success"]
         assert run.log == log
         docker_engine.tag(PYTHON, "rompy-hydra-test/moving", "1", force=True)
-        engine().forget()
+        get_engine().clear_cache()
         run.model_run.pipeline(run_backend=run.backend(), processor="noop")
         assert run.log != log
     finally:

@@ -261,7 +261,7 @@ def test_a_file_of_somebody_else_where_a_point_puts_its_output_is_refused(sweeps
     path.parent.mkdir(parents=True)
     path.write_text("precious")
     before = sweeps.snapshot()
-    assert "result.txt exists already" in sweeps.sweep(f"{X}=1,2", code=2)
+    assert "result.txt already exists" in sweeps.sweep(f"{X}=1,2", code=2)
     assert sweeps.snapshot() == before
     assert "2 points: 2 completed" in sweeps.sweep(f"{X}=1,2", "overwrite=true")
     assert (

@@ -1,4 +1,4 @@
-"""Images from a Dockerfile, named by what they are made of, and built once."""
+"""Images built from a Dockerfile: each is named by a hash of its sources, and is built once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.hashing import hash_file
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.docker.config import DockerConfig
-from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text
+from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text, pause
 from rompy_hydra.workspace import BUILD_LOG, Workspace
 
 REPOSITORY = "rompy_hydra/build"
@@ -32,7 +32,7 @@ _FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.I | re
 
 @dataclass(frozen=True)
 class Build:
-    """What an image is built from: a Dockerfile, the directory that it may copy from, its arguments."""
+    """What an image is built from: a Dockerfile, its arguments, and the directory it may copy from."""
 
     dockerfile: Path
     context: Path
@@ -41,7 +41,7 @@ class Build:
 
     @classmethod
     def of(cls, config: DockerConfig) -> Build:
-        """The build that a configuration describes; relative paths begin at the working directory."""
+        """The build that a configuration describes; relative paths start at the working directory."""
         assert config.dockerfile is not None
         dockerfile = Path(config.dockerfile).expanduser().absolute()
         context = Path(config.build_context).expanduser().absolute() if config.build_context else None
@@ -49,30 +49,30 @@ class Build:
         return cls(dockerfile, context or dockerfile.parent, args, config.build_network)
 
     def check(self) -> None:
-        """ConfigError if the Dockerfile or the directory is not there."""
+        """ConfigError if the Dockerfile or the directory does not exist."""
         if not self.dockerfile.is_file():
             raise ConfigError(
                 f"run_backend.dockerfile: there is no file {self.dockerfile}; correct the path"
             )
         if not self.context.is_dir():
             raise ConfigError(
-                f"run_backend.build_context: {self.context} is no directory; correct the path"
+                f"run_backend.build_context: {self.context} is not a directory; correct the path"
             )
 
     def files(self) -> list[str]:
-        """What the build may copy, relative to the context, without what `.dockerignore` leaves out."""
+        """The paths that the build may copy, relative to the context, without those in `.dockerignore`."""
         from docker.utils.build import exclude_paths
 
         return sorted(exclude_paths(str(self.context), self._ignored(), self._inside or "Dockerfile"))
 
-    def refuse(self, workspace: Workspace, files: list[str]) -> None:
-        """RunError if the build would copy a run directory: each run would make another image."""
+    def check_run_directory(self, workspace: Workspace, files: list[str]) -> None:
+        """RunError if `files` include the run directory: every run would then build another image."""
         inside = os.path.relpath(workspace.path, self.context)
         if any(name == inside or name.startswith(f"{inside}/") for name in files):
             raise RunError(
-                f"the run directory {workspace.path} lies in the build context {self.context}, so that "
-                f"every run would make another image. Add {inside.split('/')[0]} to "
-                f"{self.context / '.dockerignore'}, or give the Dockerfile a directory of its own"
+                f"the run directory {workspace.path} is in the build context {self.context}, so every run "
+                f"would build another image. Add {inside.split('/')[0]} to "
+                f"{self.context / '.dockerignore'}, or move the Dockerfile to a directory of its own"
             )
 
     def _ignored(self) -> list[str]:
@@ -83,71 +83,72 @@ class Build:
         return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
     def tag(self, files: list[str] | None = None) -> str:
-        """The image's name: a hash of every byte that the build can see; `files` if they are known."""
+        """The image's name: a hash of everything that the build can read. `files` saves listing them."""
         try:
             parts = hashlib.sha256(repr((self._inside, self.args)).encode())
             parts.update(hash_file(self.dockerfile).encode())
             for name in self.files() if files is None else files:
-                parts.update(f"\0{name}\0{_fact(self.context / name)}".encode(errors="surrogateescape"))
+                parts.update(
+                    f"\0{name}\0{_fingerprint(self.context / name)}".encode(errors="surrogateescape")
+                )
         except OSError as error:
             raise ConfigError(
                 f"cannot read the build context {self.context}: {error.strerror} ({error.filename}). "
-                "Mend its permissions, or leave the file out with .dockerignore"
+                "Fix its permissions, or exclude the file with .dockerignore"
             ) from error
         return f"{REPOSITORY}:{parts.hexdigest()[:40]}"
 
     def bases(self) -> list[str]:
-        """The images that the Dockerfile begins from, as far as they are named plainly."""
+        """The base images of the Dockerfile, except for names that contain variables."""
         found = _FROM.findall(self.dockerfile.read_text(errors="replace"))
         stages = {stage.lower() for _, stage in found if stage}
         return [base for base, _ in found if base.lower() not in {"scratch", *stages} and "$" not in base]
 
     @functools.cached_property
     def _inside(self) -> str | None:
-        """The Dockerfile's path in the context, or None if it lies elsewhere."""
+        """The Dockerfile's path in the context, None if it is elsewhere."""
         relative = os.path.relpath(self.dockerfile, self.context)
         return None if relative.startswith("..") else relative
 
     def write_archive(self, file: IO[bytes]) -> None:
-        """The context as the engine takes it, a tar file."""
-        from docker.utils.build import create_archive
+        """Write the context as a tar file, the form in which the engine takes it."""
+        from docker.utils.build import tar
 
-        extra = []
-        if self._inside is None:
-            # Sent beside the context, and taken out again by the engine before anything is copied.
-            hidden = [] if (self.context / ".dockerignore").exists() else [".dockerignore"]
-            ignored = "\n".join([*self._ignored(), self.sent_as, *hidden])
-            extra = [(".dockerignore", ignored), (self.sent_as, self.dockerfile.read_text())]
-        create_archive(str(self.context), files=self.files(), fileobj=file, extra_files=extra)
+        # A Dockerfile from outside of the context is added, and the image cannot copy it.
+        text = None if self._inside else self.dockerfile.read_text()
+        tar(self.context, self._ignored(), (self.name_in_archive, text), file)
 
     @property
-    def sent_as(self) -> str:
+    def name_in_archive(self) -> str:
         return self._inside or ".rompy_hydra.Dockerfile"
 
 
-def _fact(path: Path) -> str:
-    facts = path.lstat()
-    if stat.S_ISLNK(facts.st_mode):
+def _fingerprint(path: Path) -> str:
+    """A text that changes with the kind, the permissions and the content of a file."""
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
         return f"link {os.readlink(path)}"
-    if stat.S_ISDIR(facts.st_mode):
-        return f"directory {facts.st_mode & 0o7777:o}"
-    if stat.S_ISREG(facts.st_mode):
-        return f"file {facts.st_mode & 0o7777:o} {hash_file(path)}"
+    if stat.S_ISDIR(mode):
+        return f"directory {mode & 0o7777:o}"
+    if stat.S_ISREG(mode):
+        return f"file {mode & 0o7777:o} {hash_file(path)}"
     return "other"
 
 
-def built(engine: Engine, build: Build, workspace: Workspace, pull: bool, stop: StopSignal | None) -> str:
-    """The name of the built image; what is there is taken, and only one driver builds.
+def build_image(
+    engine: Engine, build: Build, workspace: Workspace, pull: bool, stop: StopSignal | None
+) -> str:
+    """Build an image unless it exists, and return its name; concurrent drivers build it only once.
 
-    The output of a build goes to `build.log`. RunError shows its last lines if it fails.
+    The build output goes to `build.log`. RunError shows its last lines if the build fails.
     """
     build.check()
     files = build.files()
-    build.refuse(workspace, files)
+    build.check_run_directory(workspace, files)
     tag = build.tag(files)
     if engine.image(tag, fresh=True) is not None:
         return tag
-    with _alone(tag.rpartition(":")[2], stop):
+    with _lock(tag.rpartition(":")[2], stop):
         if engine.image(tag, fresh=True) is not None:
             return tag
         begin = time.monotonic()
@@ -155,35 +156,29 @@ def built(engine: Engine, build: Build, workspace: Workspace, pull: bool, stop: 
         image = _build(engine, build, workspace.path / BUILD_LOG, pull, stop)
         if build.tag() != tag:
             raise RunError(
-                f"the files in {build.context} changed while the image was built from them; run the "
-                "same command again"
+                f"files in {build.context} changed while the image was being built from them; rerun the "
+                "command"
             )
-        engine.ask(lambda: engine.api.tag(image, REPOSITORY, tag.removeprefix(f"{REPOSITORY}:")))
-        engine.forget()
+        engine.call(lambda: engine.api.tag(image, REPOSITORY, tag.removeprefix(f"{REPOSITORY}:")))
+        engine.clear_cache()
         logger.info("built {} in {:.1f} s", tag, time.monotonic() - begin)
     return tag
 
 
 def _build(engine: Engine, build: Build, log: Path, pull: bool, stop: StopSignal | None) -> str:
+    """Build an image, with the output in `log`, and return its id."""
     ids: list[str] = []
-    failures: list[str] = []
-
     with tempfile.TemporaryFile() as context, log.open("w", errors="replace") as output:
         build.write_archive(context)
 
-        def each(event: Mapping[str, Any]) -> None:
+        def write(event: Mapping[str, Any]) -> None:
             aux = event.get("aux")
             if isinstance(aux, Mapping) and "ID" in aux:
                 ids.append(str(aux["ID"]))
-            text = event.get("stream") or event.get("error") or event.get("status") or ""
-            if "error" in event:
-                failures.append(str(event["error"]))
-                text += "\n"
-            elif "status" in event:
-                if event.get("progressDetail"):
-                    return
-                text = f"{event.get('id', '')} {text}\n".lstrip()
-            output.write(_COLOUR.sub("", str(text)))
+            text = str(event.get("stream") or "")
+            if "status" in event and not event.get("progressDetail"):
+                text = f"{event.get('id', '')} {event['status']}\n".lstrip()
+            output.write(_COLOUR.sub("", text))
             output.flush()
 
         try:
@@ -191,7 +186,7 @@ def _build(engine: Engine, build: Build, log: Path, pull: bool, stop: StopSignal
                 lambda api: api.build(
                     fileobj=context,
                     custom_context=True,
-                    dockerfile=build.sent_as,
+                    dockerfile=build.name_in_archive,
                     buildargs=dict(build.args),
                     labels={"rompy_hydra.dockerfile": str(build.dockerfile)},
                     network_mode=build.network,
@@ -200,25 +195,26 @@ def _build(engine: Engine, build: Build, log: Path, pull: bool, stop: StopSignal
                     forcerm=True,
                     decode=True,
                 ),
-                each,
                 stop,
+                write,
             )
         except engine_errors() as error:
-            failures.append(error_text(error))
-            output.write(f"{error_text(error)}\n")
-    if failures or not ids:
-        raise _failed(build, log, failures)
+            reason = _COLOUR.sub("", error_text(error))
+            output.write(f"{reason}\n")
+            output.flush()
+            raise _build_error(build, log, reason) from error
+    if not ids:
+        raise _build_error(build, log, "the engine stopped without an error message")
     return ids[-1]
 
 
-def _failed(build: Build, log: Path, failures: list[str]) -> RunError:
+def _build_error(build: Build, log: Path, reason: str) -> RunError:
     text = log.read_text(errors="replace")
     last = "\n".join(f"  {line[:500]}" for line in text.splitlines()[-15:])
-    reason = failures[-1].strip() if failures else "the engine broke off without a word"
-    advice = f"Correct {build.dockerfile}, then run the same command again"
+    advice = f"Correct {build.dockerfile}, then rerun the command"
     if "no space left on device" in text.lower():
         reason = f"the engine's disk is full ({reason})"
-        advice = "Free space (docker system prune), then run the same command again"
+        advice = "Free space (docker system prune), then rerun the command"
     return RunError(
         f"the image of {build.dockerfile} could not be built: {reason}. {advice}.\n"
         f"Last lines of {log}:\n{last}"
@@ -226,22 +222,21 @@ def _failed(build: Build, log: Path, failures: list[str]) -> RunError:
 
 
 @contextlib.contextmanager
-def _alone(name: str, stop: StopSignal | None) -> Iterator[None]:
-    """Hold the machine-wide lock of this name: between threads as well as between processes."""
+def _lock(name: str, stop: StopSignal | None) -> Iterator[None]:
+    """Hold a lock that all threads and processes of this user on this machine share."""
     path = Path(tempfile.gettempdir()) / f"rompy_hydra-{os.getuid()}" / f"build-{name}.lock"
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         lock = path.open("w")
     except OSError as error:
-        raise RunError(f"cannot make the lock {path}: {error.strerror}. Mend it, or set TMPDIR") from error
+        raise RunError(
+            f"cannot create the lock {path}: {error.strerror}. Fix its permissions, or set TMPDIR"
+        ) from error
     with lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if stop is None:
-                    time.sleep(0.1)
-                elif stop.wait(0.1):
-                    raise KeyboardInterrupt from None
+                pause(0.1, stop)
         yield

@@ -1,10 +1,11 @@
-"""What can be said about a run in a container: plain data, checked for shape only."""
+"""The settings of the docker run backend: plain data, of which only the form is validated."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,11 +14,14 @@ from rompy_hydra.run.base import BackendConfig
 if TYPE_CHECKING:
     from rompy_hydra.run.docker import DockerRunBackend
 
+T = TypeVar("T")
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([bkmgt])b?)?", re.I)
 _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-# The engine refuses less.
-_LEAST_MEMORY = 6 * 2**20
+_MIN_MEMORY = 6 * 2**20  # bytes; Docker rejects less
 
+_CAPABILITY = re.compile(r"[A-Z][A-Z_]+")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _VOLUME = re.compile(r"(?P<host>.+?):(?P<container>/[^:]*)(?::(?P<options>[A-Za-z]+(?:,[A-Za-z]+)*))?")
 _PATH_START = ("/", "./", "../", "~/")
 
@@ -31,17 +35,17 @@ _IMAGE = re.compile(
 
 @dataclass(frozen=True)
 class Volume:
-    """One mount: a path of this machine, its place in the container, and how it is mounted."""
+    """A path on the host, where to mount it in the container, and how."""
 
     host: str
     container: str
     read_only: bool = False
-    # z (shared) or Z (private): the SELinux label that the engine gives to the host path.
+    # The SELinux label of the host path: z (shared) or Z (private).
     label: str = ""
 
 
 def parse_volume(text: str) -> Volume:
-    """A volume from `host:container[:ro|rw[,z|Z]]`; ValueError says what is wrong with it.
+    """The volume `host:container[:ro|rw[,z|Z]]`; ValueError if it is invalid.
 
     >>> parse_volume("/data/my tides:/tides:ro,Z")
     Volume(host='/data/my tides', container='/tides', read_only=True, label='Z')
@@ -49,111 +53,103 @@ def parse_volume(text: str) -> Volume:
     found = _VOLUME.fullmatch(text)
     if found is None:
         raise ValueError(
-            f"'{text}' is no volume: write host:container[:ro|rw[,z|Z]], with an absolute path in the "
-            "container, as in /data/tides:/tides:ro"
+            f"'{text}' is not a valid volume: write host:container[:ro|rw[,z|Z]], with an absolute path "
+            "in the container, such as /data/tides:/tides:ro"
         )
     host, container = found["host"], found["container"]
     if host not in (".", "..", "~") and not host.startswith(_PATH_START):
         raise ValueError(
             f"'{text}': the host path '{host}' must be absolute, or begin with ./, ../ or ~/ "
-            "(named volumes of the engine are not supported)"
+            "(named volumes are not supported)"
         )
     if container.rstrip("/") == "":
-        raise ValueError(f"'{text}' would hide all files of the image; mount at a path below /")
+        raise ValueError(f"'{text}' would hide all files of the image; mount it below /")
     options = found["options"].split(",") if found["options"] else []
     unknown = [option for option in options if option not in ("ro", "rw", "z", "Z")]
     if unknown or {"ro", "rw"} <= set(options) or {"z", "Z"} <= set(options):
-        raise ValueError(f"'{text}': the options are ro or rw, and z or Z, as in ro,Z")
+        raise ValueError(f"'{text}': the options are ro or rw, and z or Z, such as ro,Z")
     label = next((option for option in options if option in "zZ"), "")
     if label and ":" in host:
-        raise ValueError(f"'{text}': the engine cannot give a label ({label}) to a path with a colon")
+        raise ValueError(
+            f"'{text}': a path with a colon cannot have a label ({label}); rename it, or omit the label"
+        )
     return Volume(host, container.rstrip("/"), "ro" in options, label)
 
 
 def parse_size(value: str | int) -> int:
-    """Bytes from a number with a unit, 1024 a step; ValueError if it is none.
+    """A size in bytes, from a number with a unit in powers of 1024; ValueError if it is invalid.
 
     >>> parse_size("1.5g")
     1610612736
     """
     found = _SIZE.fullmatch(str(value).strip())
     if found is None:
-        raise ValueError(f"'{value}' is no size: write a number with b, k, m, g or t, as in 512m or 4g")
+        raise ValueError(
+            f"'{value}' is not a valid size: write a number with b, k, m, g or t, as in 512m or 4g"
+        )
     return int(float(found[1]) * _UNITS[(found[2] or "b").lower()])
 
 
 def check_image(name: str) -> str:
-    """`name` itself if it can be the name of an image; ValueError if not."""
+    """`name` itself; ValueError if it is not a valid image name."""
     if not _IMAGE.fullmatch(name):
         raise ValueError(
-            f"'{name}' is no name of an image: write [registry/]name[:tag][@sha256:digest] in lower case"
+            f"'{name}' is not a valid image name: write [registry/]name[:tag][@sha256:digest] in lower case"
         )
     return name
 
 
-def _memory(value: str | int) -> str | int:
-    if parse_size(value) < _LEAST_MEMORY:
-        raise ValueError(f"'{value}' is less than the 6m that an engine needs; write it as in 512m or 4g")
-    return value
-
-
-def _size(value: str | int) -> str | int:
-    if parse_size(value) < 1:
-        raise ValueError(f"'{value}' must be more than 0, as in 64m")
-    return value
-
-
-def _volumes(values: tuple[str, ...]) -> tuple[str, ...]:
-    places = [parse_volume(value).container for value in values]
-    twice = next((place for place in places if places.count(place) > 1), None)
-    if twice:
-        raise ValueError(f"two volumes have the same place in the container, {twice}; change one of them")
+def _check_volumes(values: tuple[str, ...]) -> tuple[str, ...]:
+    targets = [parse_volume(value).container for value in values]
+    if repeated := next((target for target in targets if targets.count(target) > 1), None):
+        raise ValueError(f"two volumes have the same path in the container, {repeated}; change one of them")
     return values
 
 
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be empty; leave it null instead")
-    return value
-
-
-def _user(value: str | int) -> str | int:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?", str(value)):
-        raise ValueError(f"'{value}' must be a user or user:group, by name or number, as in '1000:1000'")
-    return value
-
-
-def _gpus(value: str | int) -> str | int:
+def _check_gpus(value: str | int) -> str | int:
     if isinstance(value, str) and not re.fullmatch(r"all|device=[\w-]+(,[\w-]+)*", value):
         raise ValueError(f"'{value}' must be all, a number, or device=0,1")
     if isinstance(value, int) and value < 1:
-        raise ValueError(f"{value} must be at least 1; null takes none")
+        raise ValueError(f"{value} must be at least 1; use null for none")
     return value
 
 
-def _capabilities(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        if not re.fullmatch(r"[A-Z][A-Z_]+", value):
-            raise ValueError(f"'{value}' must be the name of a Linux capability, as in SYS_PTRACE")
-    return values
+def _must(advice: str, is_valid: Callable[[T], object]) -> AfterValidator:
+    """A validator that rejects a value with the value and this advice."""
+
+    def check(value: T) -> T:
+        if not is_valid(value):
+            raise ValueError(f"'{value}' must {advice}")
+        return value
+
+    return AfterValidator(check)
 
 
-Text = Annotated[str, AfterValidator(_not_blank)]
+Text = Annotated[str, _must("not be empty; use null instead", str.strip)]
+Memory = Annotated[
+    str | int,
+    _must("be at least 6m; write it as in 512m or 4g", lambda size: parse_size(size) >= _MIN_MEMORY),
+]
+Size = Annotated[str | int, _must("be more than 0, as in 64m", parse_size)]
+User = Annotated[
+    str | int, _must("be user or user:group, such as '1000:1000'", lambda user: _USER.fullmatch(str(user)))
+]
+Capability = Annotated[str, _must("be a Linux capability, such as SYS_PTRACE", _CAPABILITY.fullmatch)]
 
 
 class DockerConfig(BackendConfig):
     """How a model runs in a container.
 
     The image is `image`, or is built from `dockerfile`, or else is the one that the model names.
-    `executable` replaces the model's own commands, `mpiexec` starts it in `cpu` processes. By default
-    the container has no network, no capabilities and no way to new privileges, and is the caller's user.
+    `executable` replaces the model's commands; `mpiexec` starts it in `cpu` processes. By default the
+    container runs as the calling user and has no network, no capabilities and no way to gain privileges.
 
     >>> DockerConfig(image="swan:41.45", cpu=4, memory="8g", volumes=("/data/tides:/tides:ro",)).cpu
     4.0
     """
 
-    # Limits and fences decide whether a model gets through, not what comes out; what a build is made
-    # of is told by the image's own key.
+    # Limits and isolation affect whether a model finishes, not its results. The sources of a build are
+    # part of the image's key.
     transient: ClassVar[frozenset[str]] = frozenset({"timeout", "kill_grace", "remove_container", "pull"})
     transient |= {"cpu", "memory", "shm_size", "pids_limit", "init", "cap_add", "no_new_privileges"}
     transient |= {"user", "network", "dockerfile", "build_context", "build_args", "build_network"}
@@ -169,13 +165,13 @@ class DockerConfig(BackendConfig):
     executable: Text | None = None
     mpiexec: Text | None = None
     cpu: float | None = Field(default=None, ge=0.01, allow_inf_nan=False)
-    memory: Annotated[str | int, AfterValidator(_memory)] | None = None
-    shm_size: Annotated[str | int, AfterValidator(_size)] | None = None
-    gpus: Annotated[str | int, AfterValidator(_gpus)] | None = None
-    volumes: Annotated[tuple[str, ...], AfterValidator(_volumes)] = ()
-    user: Annotated[str | int, AfterValidator(_user)] | None = None
+    memory: Memory | None = None
+    shm_size: Size | None = None
+    gpus: Annotated[str | int, AfterValidator(_check_gpus)] | None = None
+    volumes: Annotated[tuple[str, ...], AfterValidator(_check_volumes)] = ()
+    user: User | None = None
     network: Text = "none"
-    cap_add: Annotated[tuple[str, ...], AfterValidator(_capabilities)] = ()
+    cap_add: tuple[Capability, ...] = ()
     no_new_privileges: bool = True
     init: bool = True
     pids_limit: int | None = Field(default=4096, ge=1)
@@ -185,14 +181,14 @@ class DockerConfig(BackendConfig):
     @model_validator(mode="after")
     def _consistent(self) -> DockerConfig:
         if self.image and self.dockerfile:
-            raise ValueError("image and dockerfile exclude each other; give one of them")
+            raise ValueError("image and dockerfile exclude each other; give only one of them")
         for name in ("build_context", "build_args", "build_network"):
             if getattr(self, name) and not self.dockerfile:
-                raise ValueError(f"{name} goes with dockerfile, and there is none")
+                raise ValueError(f"{name} needs dockerfile; give it, or remove {name}")
         if self.mpiexec and not self.executable:
-            raise ValueError("mpiexec needs executable, the program that it starts")
+            raise ValueError("mpiexec needs executable, the program to start")
         if self.mpiexec and not (self.cpu and self.cpu.is_integer()):
-            raise ValueError("mpiexec needs cpu, the whole number of its processes")
+            raise ValueError("mpiexec needs cpu, the number of processes, as a whole number")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""From a job and a configuration to a container that is ready to start."""
+"""Creates the container of a job, ready to start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,39 +20,41 @@ from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text
 from rompy_hydra.run.docker.image import Image
 from rompy_hydra.run.docker.labels import (
     DRIVER_LABEL,
+    IMAGE_LABEL,
+    RUN_ID_LABEL,
     SCRIPT_LABEL,
     WORKSPACE_LABEL,
+    container_name,
     driver_label,
-    has_driver,
-    name_of,
+    has_living_driver,
     own_containers,
     script_hash,
 )
-from rompy_hydra.run.docker.refusal import refused
+from rompy_hydra.run.docker.outcome import start_error
 from rompy_hydra.workspace import ATTEMPTS, Workspace
 
 if TYPE_CHECKING:
     from docker.types import DeviceRequest, HostConfig, Mount
 
-# A name for the container that it can look up without a network, as MPI does.
+# A host name that the container can resolve without a network, as MPI does.
 _HOST_NAME = "model"
-# How long a container may take to appear after an interrupt of its making, seconds.
+# How long a container may take to appear after its creation was interrupted, seconds.
 _APPEAR_SECONDS = 1.0
 
 
 def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Container:
-    """The container of a job, not yet started; RunError says why the engine refuses it."""
-    name = name_of(job.workspace, job.run_id)
-    user, groups = _user(engine, config, job.workspace)
+    """Create the container of a job without starting it; RunError says why the engine refuses it."""
+    from docker.errors import APIError
+
+    user, groups = _user_and_groups(engine, config, job.workspace)
     environment = dict(job.secrets)
-    number = re.fullmatch(r"([1-9]\d*)(:.*)?", user)
-    if number and "HOME" not in image.env:
-        environment["HOME"] = "/tmp"  # a user whom the image does not know has / for a home
-    alone = config.network == "none"
+    if re.match(r"[1-9]\d*(:|$)", user) and "HOME" not in image.env:
+        environment["HOME"] = "/tmp"  # the home of a user whom the image does not know is /
+    isolated = config.network == "none"
     options = {
-        "name": name,
+        "name": container_name(job.workspace, job.run_id),
         "entrypoint": ["/bin/sh", "-c", STARTER, str(job.workspace.script), str(job.workspace.log)],
-        "hostname": _HOST_NAME if alone else None,
+        "hostname": _HOST_NAME if isolated else None,
         "user": user,
         "environment": environment,
         "working_dir": job.workspace.root,
@@ -61,48 +62,47 @@ def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Cont
             WORKSPACE_LABEL: job.workspace.root,
             SCRIPT_LABEL: script_hash(job.workspace),
             DRIVER_LABEL: driver_label(),
-            "rompy_hydra.run_id": job.run_id,
-            "rompy_hydra.image": image.name,
+            RUN_ID_LABEL: job.run_id,
+            IMAGE_LABEL: image.name,
         },
         "stop_signal": "SIGTERM",
         "healthcheck": {"test": ["NONE"]},
-        "host_config": _host_config(engine, config, job.workspace, groups, alone),
+        "host_config": _host_config(engine, config, job.workspace, groups, isolated),
     }
     try:
         try:
-            return _made(engine, image, options)
-        except _NameTaken:
-            _take_away(engine, job.workspace, config)
-            return _made(engine, image, options)
+            return _create(engine, image, options)
+        except APIError as error:
+            if "already in use" not in error_text(error):
+                raise
+            _remove_leftovers(engine, job.workspace, config)
+            return _create(engine, image, options)
     except EngineUnavailable:
         raise
     except engine_errors() as error:
-        raise refused(job, config, image.name, error_text(error)) from error
+        raise start_error(job, config, image.name, error_text(error)) from error
 
 
-class _NameTaken(Exception):
-    """There is a container of this name already."""
-
-
-def _made(engine: Engine, image: Image, options: dict[str, Any]) -> Container:
+def _create(engine: Engine, image: Image, options: dict[str, Any]) -> Container:
     from docker.errors import APIError
 
     try:
-        answer = engine.ask(lambda: engine.api.create_container(image.id, **options))
-    except APIError as error:
-        raise (_NameTaken() if "already in use" in error_text(error) else error) from error
+        answer = engine.call(lambda: engine.api.create_container(image.id, **options))
+    except APIError:
+        raise
     except BaseException:
-        _remove_unseen(engine, options["name"])
+        _remove_by_name(engine, options["name"])
         raise
     for warning in answer.get("Warnings") or ():
-        logger.warning("the engine says: {}", warning)  # such as of a limit that it cannot keep
+        # For example, that it cannot enforce a limit.
+        logger.warning("the container engine warns: {}", warning)
     container = Container(engine, str(answer["Id"]))
     own_containers.add(container.id)
     return container
 
 
-def _remove_unseen(engine: Engine, name: str) -> None:
-    """Remove a container that was asked for, and whose id never came: it may yet appear."""
+def _remove_by_name(engine: Engine, name: str) -> None:
+    """Remove a container whose creation was interrupted: it may appear a moment later."""
     from docker.errors import NotFound
 
     deadline = time.monotonic() + _APPEAR_SECONDS
@@ -115,21 +115,19 @@ def _remove_unseen(engine: Engine, name: str) -> None:
                 time.sleep(0.1)
 
 
-def _take_away(engine: Engine, workspace: Workspace, config: DockerConfig) -> None:
-    """Remove the containers of a run directory that have no driver; RunError if one has."""
-    for container in Container.left_in(engine, workspace):
-        if has_driver(container.facts()):
+def _remove_leftovers(engine: Engine, workspace: Workspace, config: DockerConfig) -> None:
+    """Remove the containers of a run directory; RunError if a living driver works with one."""
+    for container in Container.find(engine, workspace):
+        if has_living_driver(container.inspect()):
             raise RunError(
-                f"another driver works in {workspace.path}, in the container {container.id[:12]}; wait for "
-                "its end, or end it"
+                f"another driver is using {workspace.path}, with the container {container}; wait for it "
+                "to finish, or stop it"
             )
-        logger.warning("removing the container {} of an earlier start", container.id[:12])
-        container.end(config.kill_grace)
-        container.remove()
+        container.discard(config.kill_grace, "an earlier start of this run left it")
 
 
 def _host_config(
-    engine: Engine, config: DockerConfig, workspace: Workspace, groups: list[str], alone: bool
+    engine: Engine, config: DockerConfig, workspace: Workspace, groups: list[str], isolated: bool
 ) -> HostConfig:
     volumes = _volumes(config, workspace)
     memory = None if config.memory is None else parse_size(config.memory)
@@ -137,7 +135,7 @@ def _host_config(
         mounts=[_mount(volume) for volume in volumes if not _is_bind(volume)],
         binds=[_bind(volume) for volume in volumes if _is_bind(volume)],
         network_mode=config.network,
-        extra_hosts={_HOST_NAME: "127.0.0.1"} if alone else None,
+        extra_hosts={_HOST_NAME: "127.0.0.1"} if isolated else None,
         group_add=groups,
         nano_cpus=None if config.cpu is None else round(config.cpu * 1e9),
         mem_limit=memory,
@@ -153,20 +151,21 @@ def _host_config(
 
 
 def _volumes(config: DockerConfig, workspace: Workspace) -> list[Volume]:
-    """All that is mounted: the run directory, the volumes, and what the run directory links to."""
-    # The run directory has the same path inside, so that whatever is written down there is right.
-    wanted = [Volume(workspace.root, workspace.root), *config.mounts]
-    places = [Path(volume.container) for volume in config.mounts]
-    for target in sorted(_linked(workspace)):
-        if not any(place in (target, *target.parents) for place in places):
-            wanted.append(Volume(str(target), str(target), read_only=True))
-    return [replace(v, host=str(Path(v.host).expanduser().absolute())) for v in wanted]
+    """All mounts: the run directory, the volumes, and the targets of links in the run directory."""
+    # The run directory has the same path in the container, so that paths in its files are valid.
+    volumes = [Volume(workspace.root, workspace.root), *config.mounts]
+    mounted = [Path(volume.container) for volume in config.mounts]
+    for target in sorted(_link_targets(workspace.path)):
+        if not any(target.is_relative_to(path) for path in mounted):
+            volumes.append(Volume(str(target), str(target), read_only=True))
+    return [replace(v, host=str(Path(v.host).expanduser().absolute())) for v in volumes]
 
 
 def _is_bind(volume: Volume) -> bool:
-    """Whether a volume is mounted in the older way.
+    """Whether to use a bind instead of a mount.
 
-    It knows labels and no colons, and makes a missing host path; Podman's newer way knows no commas.
+    Binds support labels, but no colons in paths, and they create a missing host path; Podman's mounts
+    do not support commas.
     """
     paths = volume.host + volume.container
     return bool(volume.label) or ("," in paths and ":" not in paths)
@@ -183,35 +182,31 @@ def _mount(volume: Volume) -> Mount:
     return Mount(volume.container, volume.host, type="bind", read_only=volume.read_only)
 
 
-def _linked(workspace: Workspace) -> Iterator[Path]:
-    """What symbolic links of the run directory point to outside of it, and what those point to."""
-    seen: set[Path] = set()
-    links = [
-        Path(folder) / name
-        for folder, folders, names in os.walk(workspace.path)
-        for name in [*folders, *names]
-        if ATTEMPTS not in Path(folder).relative_to(workspace.path).parts[:1]
-        and os.path.islink(os.path.join(folder, name))
-    ]
-    for link in links:
-        target = Path(os.path.normpath(link.parent / os.readlink(link)))
-        outside = target != workspace.path and workspace.path not in target.parents
-        if outside and target not in seen and target.exists():
-            seen.add(target)
-            yield target
+def _link_targets(directory: Path) -> set[Path]:
+    """The existing paths outside of a run directory to which its symbolic links point."""
+    targets = set()
+    for folder, folders, names in os.walk(directory):
+        for link in (os.path.join(folder, name) for name in [*folders, *names]):
+            if os.path.islink(link):
+                target = Path(os.path.normpath(os.path.join(folder, os.readlink(link))))
+                if not target.is_relative_to(directory) and target.exists():
+                    targets.add(target)
+        if Path(folder) == directory and ATTEMPTS in folders:
+            folders.remove(ATTEMPTS)
+    return targets
 
 
-def _user(engine: Engine, config: DockerConfig, workspace: Workspace) -> tuple[str, list[str]]:
-    """The user of the container, and further groups: by default whoever is to own the outputs."""
+def _user_and_groups(engine: Engine, config: DockerConfig, workspace: Workspace) -> tuple[str, list[str]]:
+    """The user of the container and their supplementary groups: by default, the owner of the outputs."""
     if config.user is not None:
         return str(config.user), []
     if engine.rootless:
-        return "0:0", []  # there, it stands for the caller
+        return "0:0", []  # which a rootless engine maps to the caller
     user, group = os.getuid(), os.getgid()
-    facts = workspace.path.stat()
-    if user == 0 and facts.st_uid != 0:
-        # Without capabilities root may not write in another user's directory.
-        return f"{facts.st_uid}:{facts.st_gid}", []
+    owner = workspace.path.stat()
+    if user == 0 and owner.st_uid != 0:
+        # Without capabilities, root may not write to another user's directory.
+        return f"{owner.st_uid}:{owner.st_gid}", []
     return f"{user}:{group}", [str(other) for other in os.getgroups() if other != group]
 
 

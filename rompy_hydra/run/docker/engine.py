@@ -1,13 +1,16 @@
-"""The container engine that the environment names: one client a process, and how to wait for it."""
+"""The container engine: one client per process, cached answers, and calls that can be interrupted."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from select import POLLIN, poll
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rompy_hydra.errors import EngineUnavailable
@@ -18,28 +21,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How long an answer of the engine is taken as true, seconds: many points of a sweep are checked at
-# once, and yet an image that was made meanwhile is seen.
-KNOWN_SECONDS = 1.0
-_FIRST_ANSWER_SECONDS = 10
-_ANSWER_SECONDS = 60
-# Shown of what an engine says.
-_SAID = 500
+# How long a cached answer is valid, seconds: many points of a sweep are checked within this time, and
+# an image that is created meanwhile is still noticed soon.
+CACHE_SECONDS = 1.0
+_CONNECT_TIMEOUT = 10  # seconds
+_REQUEST_TIMEOUT = 60  # seconds
+_MAX_ERROR_TEXT = 500  # characters
 
 
-def engine() -> Engine:
-    """The engine that DOCKER_HOST and its kin name; EngineUnavailable says why it does not answer."""
+def get_engine() -> Engine:
+    """The engine that DOCKER_HOST and related variables select; EngineUnavailable if it does not answer."""
     names = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONTEXT")
-    return _connected(os.getpid(), tuple(os.environ.get(name) for name in names))
+    return _connect(os.getpid(), tuple(os.environ.get(name) for name in names))
 
 
 @functools.cache
-def _connected(_process: int, _environment: tuple[str | None, ...]) -> Engine:
+def _connect(_process: int, _environment: tuple[str | None, ...]) -> Engine:
     return Engine()
 
 
 def engine_errors() -> tuple[type[Exception], ...]:
-    """What is raised when the engine does not answer, or refuses."""
+    """The exceptions raised when the engine does not answer, or rejects a request."""
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
@@ -47,108 +49,119 @@ def engine_errors() -> tuple[type[Exception], ...]:
 
 
 def error_text(error: BaseException) -> str:
-    """What the engine itself said, in one line."""
+    """The engine's own message, on one line."""
     text = str(getattr(error, "explanation", None) or error)
-    return " ".join(text.split())[:_SAID]
+    return " ".join(text.split())[:_MAX_ERROR_TEXT]
 
 
 def _client() -> APIClient:
     import docker
 
-    return docker.from_env(timeout=_FIRST_ANSWER_SECONDS, max_pool_size=64).api
+    return docker.from_env(timeout=_CONNECT_TIMEOUT, max_pool_size=64).api
 
 
 class Engine:
-    """One connected engine. Its answers about images and networks are kept for a moment."""
+    """A connected engine. Its answers about images and networks are cached for `CACHE_SECONDS`."""
 
     def __init__(self) -> None:
         try:
             self.api = _client()
         except engine_errors() as error:
-            raise away(error) from error
-        self.api.timeout = _ANSWER_SECONDS
-        self._known: dict[object, tuple[float, object]] = {}
+            raise _unavailable(error) from error
+        self.api.timeout = _REQUEST_TIMEOUT
+        self._cache: dict[object, tuple[float, object]] = {}
 
     def ping(self) -> None:
-        """EngineUnavailable if it does not answer now."""
-        self.known("ping", self.api.ping)
+        """EngineUnavailable if the engine does not answer."""
+        self.cached("ping", self.api.ping)
 
-    def known(self, key: object, ask: Callable[[], T], seconds: float = KNOWN_SECONDS) -> T:
-        """An answer that is not older than `seconds`; EngineUnavailable if the engine cannot be reached."""
+    def cached(self, key: object, request: Callable[[], T], seconds: float = CACHE_SECONDS) -> T:
+        """The answer to a request, from the cache unless it is older than `seconds`."""
         now = time.monotonic()
-        kept = self._known.get(key)
-        if kept is not None and now - kept[0] < seconds:
-            return kept[1]  # type: ignore[return-value]
-        answer = self.ask(ask)
-        self._known[key] = (now, answer)
+        entry = self._cache.get(key)
+        if entry is not None and now - entry[0] < seconds:
+            return entry[1]  # type: ignore[return-value]
+        answer = self.call(request)
+        self._cache[key] = (now, answer)
         return answer
 
-    def forget(self) -> None:
-        """Take no earlier answer as true any more."""
-        self._known.clear()
+    def clear_cache(self) -> None:
+        self._cache.clear()
 
-    def ask(self, ask: Callable[[], T]) -> T:
-        """An answer of the engine; EngineUnavailable if there is none. The caller reports a refusal."""
+    def call(self, request: Callable[[], T]) -> T:
+        """The answer to a request.
+
+        EngineUnavailable if the engine does not answer; docker's APIError if it rejects the request.
+        """
         from docker.errors import APIError
         from requests.exceptions import RequestException
 
         try:
-            return ask()
+            return request()
         except APIError:
             raise
         except RequestException as error:
-            raise away(error) from error
+            raise _unavailable(error) from error
 
     @functools.cached_property
-    def facts(self) -> Mapping[str, Any]:
-        return self.ask(self.api.info)
+    def info(self) -> Mapping[str, Any]:
+        """What `docker info` reports."""
+        return self.call(self.api.info)
 
     @property
     def version(self) -> str:
-        return str(self.facts.get("ServerVersion", "unknown"))
+        return str(self.info.get("ServerVersion", "unknown"))
 
     @property
-    def is_here(self) -> bool:
-        """Whether it is reached by a socket of this machine, so that it sees the same files."""
+    def is_local(self) -> bool:
+        """Whether it is connected through a socket of this machine, so that it sees the same files."""
         return self.api.base_url.startswith("http+docker://localhost")
 
     @property
     def rootless(self) -> bool:
         """Whether user 0 of a container is the user who runs the engine."""
-        options = self.facts.get("SecurityOptions") or ()
-        # Podman has a word of its own for it.
-        return bool(self.facts.get("Rootless")) or any("rootless" in option for option in options)
+        options = self.info.get("SecurityOptions") or ()
+        # Podman reports it in a field of its own.
+        return bool(self.info.get("Rootless")) or any("rootless" in option for option in options)
 
     def image(self, name: str, fresh: bool = False) -> Mapping[str, Any] | None:
-        """What the engine knows of an image, or None if it has none of this name."""
+        """The engine's description of an image, None if there is no such image; `fresh` skips the cache."""
         from docker.errors import ImageNotFound
 
-        def ask() -> Mapping[str, Any] | None:
+        def inspect() -> Mapping[str, Any] | None:
             try:
                 found: Mapping[str, Any] = self.api.inspect_image(name)  # type: ignore[no-untyped-call]
             except ImageNotFound:
                 return None
             return found
 
-        return self.known(("image", name), ask, 0 if fresh else KNOWN_SECONDS)
+        return self.cached(("image", name), inspect, 0 if fresh else CACHE_SECONDS)
 
     def stream(
         self,
-        call: Callable[[APIClient], Iterable[Mapping[str, Any]]],
-        each: Callable[[Mapping[str, Any]], None],
+        start: Callable[[APIClient], Iterable[Mapping[str, Any]]],
         stop: StopSignal | None,
+        on_event: Callable[[Mapping[str, Any]], None] = lambda event: None,
     ) -> None:
-        """Give each event of a build or a pull to `each`; an interrupt breaks it off at the engine."""
+        """Pass each event of a build or a pull to `on_event`; an interrupt cancels it at the engine.
+
+        Raises docker's DockerException if the engine reports an error.
+        """
+        from docker.errors import DockerException
         from docker.types import CancellableStream
 
         api = _client()
-        api.timeout = None  # type: ignore[assignment]  # a step of a build may say nothing for hours
+        api.timeout = None  # type: ignore[assignment]  # a build step may print nothing for hours
         responses: list[Any] = []
         api.hooks["response"].append(lambda response, **_: responses.append(response))
 
         def consume() -> None:
-            for event in call(api):
-                each(event)
+            error = None
+            for event in start(api):  # to its end, even after an error, so that the connection is closed
+                error = event.get("error", error)
+                on_event(event)
+            if error is not None:
+                raise DockerException(str(error))
 
         try:
             in_background(consume, stop)
@@ -161,8 +174,8 @@ class Engine:
             api.close()
 
 
-def away(error: BaseException) -> EngineUnavailable:
-    """Why there is no answer, and what to do."""
+def _unavailable(error: BaseException) -> EngineUnavailable:
+    """The error for an engine that does not answer: why not, and what to do."""
     host = os.environ.get("DOCKER_HOST")
     where = f"DOCKER_HOST={host}" if host else "its default socket"
     text = str(error)
@@ -171,63 +184,65 @@ def away(error: BaseException) -> EngineUnavailable:
             "this user may not use its socket. Join the group docker, or set DOCKER_HOST to another engine"
         )
     elif "FileNotFoundError" in text or "ConnectionRefused" in text:
-        what = "nothing listens there. Start it (systemctl start docker), or set DOCKER_HOST"
+        what = "nothing listens there. Start the engine (systemctl start docker), or set DOCKER_HOST"
     elif "bind address" in text or "Invalid" in text:
-        what = "this is no address. Write unix:///path/to/socket, tcp://host:port or ssh://user@host"
+        what = (
+            "this is not a valid address. Write unix:///path/to/socket, tcp://host:port or ssh://user@host"
+        )
     else:
-        what = f"{error_text(error)}. Start it, or set DOCKER_HOST"
+        what = f"{error_text(error)}. Start the engine, or set DOCKER_HOST"
     return EngineUnavailable(f"the container engine cannot be reached ({where}): {what}")
+
+
+def pause(seconds: float, stop: StopSignal | None) -> None:
+    """Wait; KeyboardInterrupt as soon as `stop` is set."""
+    if stop is None:
+        time.sleep(seconds)
+    elif stop.wait(seconds):
+        raise KeyboardInterrupt
 
 
 def in_background(
     call: Callable[[], T],
     stop: StopSignal | None = None,
     deadline: float | None = None,
-    meanwhile: Callable[[], None] | None = None,
+    on_poll: Callable[[], None] | None = None,
 ) -> T:
-    """What `call` answers, from a thread, so that this one can be woken.
+    """The result of a blocking call, made in another thread so that waiting for it can be interrupted.
 
-    KeyboardInterrupt if `stop` is set first, TimeoutError at the `deadline` (monotonic). `meanwhile` is
-    called from time to time, ever less often.
+    KeyboardInterrupt as soon as `stop` is set, TimeoutError at the `deadline` (monotonic). `on_poll` is
+    called while waiting, at intervals that grow from 0.05 s to 2 s.
     """
-    from select import POLLIN, poll
-
     ended = StopSignal()
-    answers: list[T] = []
-    errors: list[BaseException] = []
+    result: Future[T] = Future()
 
     def work() -> None:
         try:
-            answers.append(call())
-        except BaseException as error:  # noqa: BLE001 - it is raised again by the caller's thread
-            errors.append(error)
+            result.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - the waiting thread raises it again
+            result.set_exception(error)
         ended.set()
 
     thread = threading.Thread(target=work, daemon=True, name="container engine")
     waiting = poll()
-    waiting.register(ended.fileno(), POLLIN)
-    if stop is not None:
-        waiting.register(stop.fileno(), POLLIN)
-    look_after = 0.05
+    for signal in (ended, stop) if stop else (ended,):
+        waiting.register(signal.fileno(), POLLIN)
+    interval = 0.05 if on_poll else math.inf
     thread.start()
     try:
         while not ended.is_set():
             if stop is not None and stop.is_set():
                 raise KeyboardInterrupt
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            left = math.inf if deadline is None else deadline - time.monotonic()
+            if left <= 0:
                 raise TimeoutError
-            wait = left
-            if meanwhile is not None:
-                wait = look_after if left is None else min(left, look_after)
-                look_after = min(look_after * 1.5, 2.0)
-            # Rounded up, lest the last millisecond be a busy loop.
-            if not waiting.poll(None if wait is None else min(wait * 1000 + 1, 2**30)) and meanwhile:
-                meanwhile()
+            # Rounded up, so that the last millisecond is not a busy loop.
+            woken = waiting.poll(min(min(left, interval) * 1000 + 1, 2**30))
+            if on_poll and not woken:
+                on_poll()
+                interval = min(interval * 1.5, 2.0)
     finally:
         thread.join(timeout=None if ended.is_set() else 0)
         if not thread.is_alive():
             ended.close()
-    if errors:
-        raise errors[0]
-    return answers[0]
+    return result.result()

@@ -1,4 +1,4 @@
-"""Which image a run takes, whether it is there, and how it comes here."""
+"""The image of a run: which one it is, whether the engine has it, and how the engine gets it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from loguru import logger
 from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.base import Job
-from rompy_hydra.run.docker.build import Build, built
+from rompy_hydra.run.docker.build import Build, build_image
 from rompy_hydra.run.docker.config import DockerConfig, check_image
-from rompy_hydra.run.docker.engine import Engine, engine, engine_errors, error_text
+from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text, get_engine, pause
 
-# A registry is not asked for every point of a sweep, seconds.
-_REGISTRY_SECONDS = 10.0
+# How long a registry's answer is valid, seconds: it is not asked for every point of a sweep.
+_REGISTRY_CACHE_SECONDS = 10.0
 
-_pulling = threading.Lock()
+_pull_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image that is there: the name that was asked for, its id, its digest in a registry if known."""
+    """An image that the engine has. `digest` is that in a registry, if known; `env` its own variables."""
 
     name: str
     id: str
@@ -32,12 +32,12 @@ class Image:
     env: Mapping[str, str]
 
 
-def chosen(config: DockerConfig, model_image: str | None) -> str:
-    """The name of the image of a run without a Dockerfile; ConfigError if nobody names one."""
+def image_name(config: DockerConfig, model_image: str | None) -> str:
+    """The image of a run without a Dockerfile; ConfigError if nothing names a valid one."""
     name = config.image or model_image
     if not name:
         raise ConfigError(
-            "no image to run in: the model names none, so give run_backend.image=NAME or "
+            "no image to run in: the model names none. Give run_backend.image=NAME or "
             "run_backend.dockerfile=PATH"
         )
     try:
@@ -46,79 +46,82 @@ def chosen(config: DockerConfig, model_image: str | None) -> str:
         raise ConfigError(f"the image of the model: {error}") from error
 
 
-def key(config: DockerConfig, model_image: str | None) -> str | None:
-    """What stands for the image in a run's memory: its content as far as that is known here."""
+def image_key(config: DockerConfig, model_image: str | None) -> str | None:
+    """What identifies the image's content in a run's status: its id, or its name if the id is unknown."""
     if config.dockerfile:
         build = Build.of(config)
         build.check()
         return build.tag()
     name = config.image or model_image
     if not name or "@" in name:
-        return name  # a digest says it all, wherever the image is
+        return name  # a digest identifies the content wherever the image is
     try:
-        found = engine().image(name)
+        found = get_engine().image(name)
     except engine_errors():
         found = None
     return str(found["Id"]) if found else name
 
 
-def check(engine: Engine, config: DockerConfig, model_image: str | None) -> None:
-    """ConfigError if the image is not there and cannot come; nothing is built or pulled."""
+def check_available(engine: Engine, config: DockerConfig, model_image: str | None) -> None:
+    """ConfigError if the engine neither has the image nor can get it; builds and pulls nothing."""
     if config.dockerfile:
         build = Build.of(config)
         build.check()
         for base in build.bases() if config.pull == "never" else ():
             if engine.image(base) is None:
-                raise ConfigError(
-                    f"{build.dockerfile} begins from {base}, which the engine does not have, and "
-                    f"run_backend.pull=never. Pull it (docker pull {base}), or allow pull=missing"
-                )
+                raise ConfigError(f"{build.dockerfile} is based on {base}: {_not_pulled(base)}")
         return
-    name = chosen(config, model_image)
+    name = image_name(config, model_image)
     if engine.image(name) is not None:
         return
     if config.pull == "never":
+        raise ConfigError(_not_pulled(name))
+    problem = engine.cached(
+        ("registry", name), lambda: _registry_problem(engine, name), _REGISTRY_CACHE_SECONDS
+    )
+    if problem:
         raise ConfigError(
-            f"the engine has no image {name}, and run_backend.pull=never. Pull or load it "
-            f"(docker pull {name}), or allow pull=missing"
-        )
-    refusal = engine.known(("registry", name), lambda: _refusal(engine, name), _REGISTRY_SECONDS)
-    if refusal:
-        raise ConfigError(
-            f"the engine has no image {name} and cannot pull it: {refusal}. Correct the name, log in "
+            f"the engine has no image {name} and cannot pull it: {problem}. Correct the name, log in "
             "(docker login), load the image by hand, or build it: run_backend.dockerfile=PATH"
         )
 
 
-def _refusal(engine: Engine, name: str) -> str | None:
-    """Why a registry does not hand out an image, or None if it does, or cannot be asked."""
+def _not_pulled(name: str) -> str:
+    return (
+        f"the engine has no image {name}, and run_backend.pull=never. Pull or load it "
+        f"(docker pull {name}), or set run_backend.pull=missing"
+    )
+
+
+def _registry_problem(engine: Engine, name: str) -> str | None:
+    """Why the registry does not provide an image; None if it does, or if the engine cannot ask it."""
     from docker.errors import APIError, NotFound
 
     try:
         engine.api.inspect_distribution(name)  # type: ignore[no-untyped-call]
     except NotFound as error:
-        # Podman knows no such question.
+        # Podman does not implement this request.
         return None if error_text(error).lower() in ("not found", "page not found") else error_text(error)
     except APIError as error:
         return error_text(error)
     return None
 
 
-def ready(engine: Engine, config: DockerConfig, job: Job, pulled: set[str]) -> Image:
-    """The image of a job, built or pulled if need be; RunError if that fails.
+def prepare_image(engine: Engine, config: DockerConfig, job: Job, pulled: set[str]) -> Image:
+    """The image of a job, built or pulled if necessary; RunError if that fails.
 
-    `pulled` are the names that were pulled for this backend: once is enough for a sweep.
+    `pulled` holds the names that this backend has pulled: `pull=always` pulls once per sweep.
     """
     always = config.pull == "always"
     if config.dockerfile:
-        name = built(engine, Build.of(config), job.workspace, always, job.stop)
+        name = build_image(engine, Build.of(config), job.workspace, always, job.stop)
     else:
-        name = chosen(config, job.image)
+        name = image_name(config, job.image)
     found = engine.image(name, fresh=True)
     if not config.dockerfile and (found is None or always):
         found = _pull(engine, name, config, pulled, job.stop)
     if found is None:
-        raise RunError(f"the engine lost the image {name} while the run began; run the same command again")
+        raise RunError(f"the image {name} was removed while the run was starting; rerun the command")
     digests = [str(digest) for digest in found.get("RepoDigests") or ()]
     variables = (entry.partition("=") for entry in (found.get("Config") or {}).get("Env") or ())
     return Image(
@@ -132,48 +135,30 @@ def ready(engine: Engine, config: DockerConfig, job: Job, pulled: set[str]) -> I
 def _pull(
     engine: Engine, name: str, config: DockerConfig, pulled: set[str], stop: StopSignal | None
 ) -> Mapping[str, Any] | None:
-    """Pull an image once, however many threads need it."""
+    """Pull an image, once even if several threads need it, and return the engine's description of it."""
+    from docker.utils import parse_repository_tag
+
     if config.pull == "never":
-        raise RunError(
-            f"the engine has no image {name}, and run_backend.pull=never. Pull or load it "
-            f"(docker pull {name}), or allow pull=missing"
-        )
-    while not _pulling.acquire(timeout=0.1):
-        if stop is not None and stop.is_set():
-            raise KeyboardInterrupt
+        raise RunError(_not_pulled(name))
+    while not _pull_lock.acquire(blocking=False):
+        pause(0.1, stop)
     try:
         found = engine.image(name, fresh=True)
         if found is not None and (config.pull == "missing" or name in pulled):
             return found
         logger.info("pulling {}", name)
-        failures: list[str] = []
-
-        def each(event: Mapping[str, Any]) -> None:
-            if "error" in event:
-                failures.append(str(event["error"]))
-
-        repository, tag = _parts(name)
+        repository, tag = parse_repository_tag(name)
+        if "@" in name:  # `tag` is a digest, and the image may have a tag as well
+            repository, _ = parse_repository_tag(repository)
         try:
-            engine.stream(lambda api: api.pull(repository, tag=tag, stream=True, decode=True), each, stop)
+            engine.stream(lambda api: api.pull(repository, tag or "latest", stream=True, decode=True), stop)
         except engine_errors() as error:
-            failures.append(error_text(error))
-        if failures:
             raise RunError(
-                f"cannot pull the image {name}: {failures[-1]}. Correct the name, log in (docker "
-                "login), or load the image by hand and say run_backend.pull=missing"
-            )
+                f"cannot pull the image {name}: {error_text(error)}. Correct the name, log in (docker "
+                "login), or load the image by hand and set run_backend.pull=missing"
+            ) from error
         pulled.add(name)
-        engine.forget()
+        engine.clear_cache()
         return engine.image(name, fresh=True)
     finally:
-        _pulling.release()
-
-
-def _parts(name: str) -> tuple[str, str]:
-    """Repository, and tag or digest, as a pull takes them; without either the engine pulls all tags."""
-    if "@" in name:
-        repository, _, digest = name.partition("@")
-        head, colon, tag = repository.rpartition(":")
-        return (head if colon and "/" not in tag else repository), digest
-    head, colon, tag = name.rpartition(":")
-    return (head, tag) if colon and "/" not in tag else (name, "latest")
+        _pull_lock.release()

@@ -1,4 +1,4 @@
-"""How a container tells whose it is: its name and its labels."""
+"""The name and the labels of a container: which run it belongs to, and which driver created it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from rompy_hydra.workspace.lease import Owner
 WORKSPACE_LABEL = "rompy_hydra.workspace"
 SCRIPT_LABEL = "rompy_hydra.workspace.script"
 DRIVER_LABEL = "rompy_hydra.driver"
+IMAGE_LABEL = "rompy_hydra.image"
+RUN_ID_LABEL = "rompy_hydra.run_id"
 
-# Containers that this process works with.
+# The ids of the containers that this process is working with.
 own_containers: set[str] = set()
 
 
-def name_of(workspace: Workspace, run_id: str) -> str:
-    """The name of the container that works in a run directory: there is never a second one."""
+def container_name(workspace: Workspace, run_id: str) -> str:
+    """The name of the run directory's container; the engine refuses a second one with this name."""
     readable = re.sub(r"[^a-zA-Z0-9_.-]+", "-", run_id)[:40].strip("-.")
     return f"rompy_hydra-{readable}-{hashlib.sha256(os.fsencode(workspace.path)).hexdigest()[:12]}"
 
 
 def script_hash(workspace: Workspace) -> str:
-    """What tells the container of this script from one of another: SHA-256 of `run.sh`."""
+    """SHA-256 of `run.sh`, which identifies the job of a container; empty if it cannot be read."""
     try:
         return hashlib.sha256(workspace.script.read_bytes()).hexdigest()
     except OSError:
@@ -36,18 +38,16 @@ def script_hash(workspace: Workspace) -> str:
 
 
 def driver_label() -> str:
-    """Who made a container: this process."""
+    """The value of `DRIVER_LABEL` for containers that this process creates."""
     return json.dumps(asdict(lease.me()))
 
 
-def has_driver(facts: Mapping[str, Any]) -> bool:
-    """Whether a living driver works with a container; one on another machine is believed to live."""
+def has_living_driver(info: Mapping[str, Any]) -> bool:
+    """Whether a container's driver is alive; a driver on another machine counts as alive."""
     try:
-        driver = Owner(**json.loads((facts["Config"]["Labels"] or {})[DRIVER_LABEL]))
+        driver = Owner(**json.loads((info["Config"]["Labels"] or {})[DRIVER_LABEL]))
     except (KeyError, TypeError, ValueError):
         return False
     if driver.is_me():
-        return facts["Id"] in own_containers
-    if driver.host != lease.me().host:
-        return True
-    return lease.lives_here(driver)
+        return info["Id"] in own_containers
+    return driver.host != lease.me().host or lease.lives_here(driver)

@@ -1,4 +1,4 @@
-"""How a container ended, told as the outcome of a run."""
+"""What the end of a container means for its run, and why the engine refused to start one."""
 
 from __future__ import annotations
 
@@ -11,96 +11,141 @@ from rompy_hydra.errors import RunError
 from rompy_hydra.run.base import Job, Outcome
 from rompy_hydra.run.docker.config import DockerConfig
 from rompy_hydra.run.docker.container import Container
+from rompy_hydra.run.docker.labels import IMAGE_LABEL
 from rompy_hydra.workspace import Workspace
 
 _TIMES = re.compile(r"(\d+)m(\d+[.,]\d+)s (\d+)m(\d+[.,]\d+)s")
-_KILLED = 137
+_SIGKILL_CODE = 137
+_NO_SHELL = "exec /bin/sh failed|failed to exec pid1"
+
+# What the engine says about a setting that it cannot apply, and what the user can do about it.
+_ADVICE = {
+    r"no matching entries|unable to find (user|group)": (
+        "the image {image} does not know run_backend.user={config.user}. Give numbers, such as "
+        "'1000:1000', or leave it null"
+    ),
+    r"could not select device driver|nvidia": (
+        "the engine cannot provide GPUs (run_backend.gpus={config.gpus}). Install its GPU support "
+        "(nvidia-container-toolkit), or leave it null"
+    ),
+    r"bind source path does not exist": (
+        "the engine does not see a path that it must mount. Use an engine on this machine, or one that "
+        "shares its file system"
+    ),
+    r"Range of CPUs": (
+        "run_backend.cpu={config.cpu} is more than the number of the engine's cores; ask for fewer"
+    ),
+    r"capabilit": "run_backend.cap_add={config.cap_add}: give Linux capabilities, such as SYS_PTRACE",
+    r"network|No such container": "run_backend.network={config.network} cannot be used; use none or host",
+    rf"/bin/sh|exec format|{_NO_SHELL}": (
+        "the image {image} has no /bin/sh that can run here, and every run needs one. Choose another "
+        "image, or add a shell to this one (busybox)"
+    ),
+    r"docker-init|catatonit|init binary": (
+        "the engine has no init process for containers; install it, or set run_backend.init=false"
+    ),
+    r"No such image": "the image {image} was removed meanwhile; rerun the command",
+    r"no space left": "the engine's disk is full; free space (docker system prune)",
+}
 
 
-def outcome_of(container: Container, facts: Mapping[str, Any], job: Job, config: DockerConfig) -> Outcome:
-    """The outcome of an ended container; RunError if its image has no shell to run anything with."""
-    state = facts["State"]
-    left = job.workspace.exit_code()
-    code = int(state["ExitCode"]) if left is None else left
-    complaint = ""
-    if left is None and code:
-        complaint = " ".join(container.output(errors=True).split())
-        if re.search(r"exec /bin/sh failed|failed to exec pid1", complaint):
-            raise RunError(
-                f"the image {facts['Config']['Image']} has no /bin/sh, which every run needs "
-                f"({complaint}). Take another image, or add a shell to this one (busybox)"
-            )
+def start_error(job: Job, config: DockerConfig, image: str, text: str) -> RunError:
+    """The error for a container that the engine refused to create or start; `text` is its message."""
+    for pattern, advice in _ADVICE.items():
+        if re.search(pattern, text, re.I):
+            advice = advice.format(config=config, image=image)
+            return RunError(f"cannot start {job.run_id} in a container: {advice} ({text})")
+    return RunError(
+        f"cannot start {job.run_id} in a container of {image}: {text}. Check the settings of run_backend"
+    )
+
+
+def outcome_of(container: Container, info: Mapping[str, Any], job: Job, config: DockerConfig) -> Outcome:
+    """The outcome of a container that has exited; RunError if its image has no shell to run anything."""
+    state = info["State"]
+    script_code = job.workspace.exit_code()  # None if the script did not finish
+    code = int(state["ExitCode"]) if script_code is None else script_code
+    starter_error = ""
+    if script_code is None and code:
+        starter_error = " ".join(container.output(errors=True).split())
+        if re.search(_NO_SHELL, starter_error):
+            image = (info["Config"]["Labels"] or {}).get(IMAGE_LABEL, info["Config"]["Image"])
+            raise start_error(job, config, image, starter_error)
     why: list[str] = []
     if state.get("OOMKilled"):
-        # Also when the script went on without the process that was killed.
-        code = code or _KILLED
-        why.append(f"it ran out of memory: {_limit(facts, config)}")
-    elif code == _KILLED and left is not None and facts["HostConfig"].get("Memory"):
-        # Not every engine can tell.
-        why.append(f"a program of it was killed, perhaps for its memory: {_limit(facts, config)}")
-    elif container.engine_went_away and code == _KILLED:
+        # Even if the script continued without the process that was killed.
+        code = code or _SIGKILL_CODE
+        why.append(f"it ran out of memory: {_memory_limit(info, config)}")
+    elif code == _SIGKILL_CODE and script_code is not None and info["HostConfig"].get("Memory"):
+        # Not every engine reports it.
+        why.append(
+            f"one of its processes was killed, possibly for lack of memory: {_memory_limit(info, config)}"
+        )
+    elif code == _SIGKILL_CODE and container.engine_was_away:
         why.append("the engine was restarted meanwhile, which killed it")
-    elif left is None and code == _KILLED:
+    elif code == _SIGKILL_CODE and script_code is None:
         why.append("it was killed from outside")
-    if complaint:
-        why.append(complaint)
-        why += unwritable(job.workspace, str(facts["Config"]["User"]))
+    if starter_error:
+        why += [starter_error, *_permission_hint(job.workspace, str(info["Config"]["User"]))]
     return Outcome(
         exit_code=code,
-        seconds=ran_seconds(state),
-        cpu_seconds=cpu_seconds(container.output(errors=False)),
+        seconds=seconds_since_start(state),
+        cpu_seconds=_cpu_seconds(container.output(errors=False)),
         peak_memory_bytes=container.peak_memory_bytes,
         facts={"why": "; ".join(why)} if why else {},
     )
 
 
-def _limit(facts: Mapping[str, Any], config: DockerConfig) -> str:
-    limit = facts["HostConfig"].get("Memory")
+def _memory_limit(info: Mapping[str, Any], config: DockerConfig) -> str:
+    limit = info["HostConfig"].get("Memory")
     if not limit:
-        return "the machine had no more"
-    return f"the limit of its container is {config.memory or f'{limit} bytes'} (run_backend.memory)"
+        return "the machine had none left"
+    return f"the container's limit is {config.memory or f'{limit} bytes'}; raise run_backend.memory"
 
 
-def unwritable(workspace: Workspace, user: str) -> list[str]:
-    """What to say if a container's user, without capabilities, may not write in the run directory."""
+def _permission_hint(workspace: Workspace, user: str) -> list[str]:
+    """An explanation if a container's user, who has no capabilities, may not write to the run directory."""
     numbers = re.fullmatch(r"(\d+)(?::(\d+))?", user)
     if numbers is None:
         return []
-    facts = workspace.path.stat()
-    bit = 0o200 if int(numbers[1]) == facts.st_uid else 0o002
-    if bit == 0o002 and numbers[2] and int(numbers[2]) == facts.st_gid:
-        bit = 0o020
-    if facts.st_mode & bit:
+    owner = workspace.path.stat()
+    if int(numbers[1]) == owner.st_uid:
+        write_bit = 0o200
+    elif numbers[2] and int(numbers[2]) == owner.st_gid:
+        write_bit = 0o020
+    else:
+        write_bit = 0o002
+    if owner.st_mode & write_bit:
         return []
     return [
-        f"the container's user {user} may not write in {workspace.path}, which belongs to "
-        f"{facts.st_uid}:{facts.st_gid} (mode {facts.st_mode & 0o777:o}): leave run_backend.user null, "
+        f"the container's user {user} may not write to {workspace.path}, which belongs to "
+        f"{owner.st_uid}:{owner.st_gid} (mode {owner.st_mode & 0o777:o}): leave run_backend.user null, "
         "or give the directory to that user"
     ]
 
 
-def cpu_seconds(said: str) -> float | None:
-    """The CPU time of all that the starter waited for, from what `times` wrote (POSIX)."""
-    found = _TIMES.findall(said)
-    if not found:
+def _cpu_seconds(output: str) -> float | None:
+    """The CPU time of all processes that the starter waited for, from the last line of POSIX `times`."""
+    lines = _TIMES.findall(output)
+    if not lines:
         return None
-    numbers = [float(part.replace(",", ".")) for part in found[-1]]
-    return 60 * numbers[0] + numbers[1] + 60 * numbers[2] + numbers[3]
+    user_min, user_s, system_min, system_s = (float(part.replace(",", ".")) for part in lines[-1])
+    return 60 * (user_min + system_min) + user_s + system_s
 
 
-def ran_seconds(state: Mapping[str, Any]) -> float | None:
-    """Seconds since it was started, until its end if it ended, by the engine's clock."""
+def seconds_since_start(state: Mapping[str, Any]) -> float | None:
+    """How long a container has been running, or ran until it exited, by the engine's clock."""
     started = _time(state.get("StartedAt"))
     if started is None:
         return None
     finished = _time(state.get("FinishedAt")) if not state.get("Running") else None
-    now = datetime.now(started.tzinfo)
-    return max(0.0, ((finished or now) - started).total_seconds())
+    return max(0.0, ((finished or datetime.now(started.tzinfo)) - started).total_seconds())
 
 
 def _time(text: object) -> datetime | None:
-    """A time of the engine, which has nanoseconds, and the year 1 for never."""
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", str(text))
-    if found is None or found[1].startswith("0001"):
+    """A time as the engine writes it, None for the year 1, which stands for never."""
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
         return None
-    return datetime.fromisoformat(found[1] + (found[2] or ".0")[:7].ljust(7, "0") + found[3])
+    return time if time.year > 1 else None
