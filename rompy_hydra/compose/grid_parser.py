@@ -26,7 +26,7 @@ from rompy_hydra.errors import ConfigError
 from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.cases import read_cases
 from rompy_hydra.sweep.config import SweepConfig
-from rompy_hydra.sweep.filter import compiled
+from rompy_hydra.sweep.filter import compile_filter
 from rompy_hydra.sweep.points import Assignment, Axis, Grid, Lazy, zipped
 from rompy_hydra.sweep.sampling import samples
 
@@ -80,7 +80,7 @@ def grid(
         joined.append(_design(sweep, intervals))
     if sweep.cases is not None:
         joined.append(_cases(sweep, {*axes, *intervals}))
-    return Grid(tuple(joined), compiled(sweep.filter) if sweep.filter else None)
+    return Grid(tuple(joined), compile_filter(sweep.filter) if sweep.filter else None)
 
 
 def batch(lines: Sequence[Sequence[str]]) -> Grid:

@@ -1,4 +1,4 @@
-"""Files of cases: one row or item a point, its columns configuration keys."""
+"""Case files: each row or list item is a point, and the columns are configuration keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.points import Assignment
 
 Case = tuple[Assignment, ...]
-# A row and where it stands, for messages.
+# Where a row is, for messages, and its values by key.
 Row = tuple[str, dict[str, Json]]
 
 _KEY = re.compile(r"\+{0,2}[\w$-]+([./@:][\w$-]+)*", re.ASCII)
@@ -26,11 +26,11 @@ def read_cases(
     assign: Callable[[str, Json], Assignment],
     typed: Callable[[str, str], Assignment],
 ) -> list[Case]:
-    """The cases of a `.csv`, `.yaml` or `.yml` file: one axis of a sweep.
+    """Read a `.csv`, `.yaml` or `.yml` file of cases: one axis of a sweep.
 
-    `assign` makes an override of a key and a value; `typed` of a key and a text that may be a
-    number, which is all that a CSV file knows. ConfigError names the line of a ragged row, a
-    duplicate, a column that is no key, an empty file, a file that is not there.
+    `assign` makes an override of a key and a value; `typed` of a key and a text of a CSV file, which
+    may stand for a number. ConfigError if the file is missing, empty or invalid: a column is not a
+    key, or a row (named by its line) is too short or too long or repeats another one.
     """
     try:
         if path.suffix.lower() == ".csv":
@@ -67,7 +67,7 @@ def _csv_rows(path: Path) -> list[Row]:
                     continue
                 if len(row) != len(header):
                     raise ConfigError(
-                        f"sweep.cases: {path}, line {reader.line_num} has {len(row)} values, and the "
+                        f"sweep.cases: {path}, line {reader.line_num} has {len(row)} values, but the "
                         f"header has {len(header)} columns"
                     )
                 values = (cell.strip() for cell in row)
@@ -79,11 +79,11 @@ def _csv_rows(path: Path) -> list[Row]:
 
 def _check_keys(path: Path, keys: Sequence[object]) -> None:
     if not keys or "" in keys:
-        raise ConfigError(f"sweep.cases: {path} needs a first line with a configuration key a column")
+        raise ConfigError(f"sweep.cases: {path}: each column needs a configuration key as its header")
     for key in keys:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise ConfigError(
-                f"sweep.cases: {path}: the column '{key}' is no configuration key, such as "
+                f"sweep.cases: {path}: the column '{key}' is not a configuration key such as "
                 "model.friction (columns are separated by commas)"
             )
         if keys.count(key) > 1:
@@ -91,7 +91,7 @@ def _check_keys(path: Path, keys: Sequence[object]) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML's own loader would take the last."""
+    """Refuses duplicate keys, of which YAML's own loader would take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         keys = [key.value for key, _ in node.value]
@@ -105,7 +105,7 @@ def _yaml_rows(path: Path) -> list[Row]:
     try:
         data = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"sweep.cases: {path} is no sound YAML: {error}") from error
+        raise ConfigError(f"sweep.cases: {path} is not valid YAML: {error}") from error
     if data is None:
         return []
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
@@ -115,22 +115,21 @@ def _yaml_rows(path: Path) -> list[Row]:
     for number, item in enumerate(data, 1):
         if item.keys() != data[0].keys():
             raise ConfigError(
-                f"sweep.cases: {path}, item {number} has the keys {_listed(item)}, and the first has "
+                f"sweep.cases: {path}, item {number} has the keys {_listed(item)}, but the first has "
                 f"{_listed(data[0])}"
             )
-    return [(f"item {number}", _json(path, item)) for number, item in enumerate(data, 1)]
+    return [
+        (f"item {number}", {key: _plain(path, key, value) for key, value in item.items()})
+        for number, item in enumerate(data, 1)
+    ]
 
 
 def _listed(keys: Iterable[object]) -> str:
     return ", ".join(sorted(map(str, keys))) or "none"
 
 
-def _json(path: Path, item: dict[str, object]) -> dict[str, Json]:
-    return {key: _plain(path, key, value) for key, value in item.items()}
-
-
 def _plain(path: Path, key: str, value: object) -> Json:
-    """A value of YAML as JSON has it: a time is its text."""
+    """A YAML value as JSON; dates and times become text."""
     if isinstance(value, datetime.datetime | datetime.date):
         return value.isoformat()
     if isinstance(value, list):
@@ -139,4 +138,4 @@ def _plain(path: Path, key: str, value: object) -> Json:
         return {str(name): _plain(path, key, each) for name, each in value.items()}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise ConfigError(f"sweep.cases: {path}: {key} has a value of the kind {type(value).__name__}")
+    raise ConfigError(f"sweep.cases: {path}: {key} has a value of the type {type(value).__name__}")

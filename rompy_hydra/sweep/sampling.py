@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from rompy_hydra.errors import ConfigError
 
-# So that a value can be read, typed again and found in a label.
+# Few enough to type a value again, and to find it in a label.
 _SIGNIFICANT_DIGITS = 6
 
 
@@ -16,11 +16,12 @@ def samples(
     intervals: Mapping[str, tuple[float, float, bool]],
     count: int,
     seed: int,
-) -> list[dict[str, float | int]]:
-    """`count` points that fill the box of `intervals` (low, high, whole numbers), the same for a seed.
+) -> Iterator[dict[str, float | int]]:
+    """Sample `count` points of a design, always the same ones for a seed.
 
-    Latin hypercube: McKay, Beckman and Conover (1979). Sobol: scrambled after Owen (1998); the
-    number of points is best a power of two. Values are rounded to six significant digits.
+    `intervals` are by key: the lowest and the highest value, and whether values are integers. Latin
+    hypercube: McKay, Beckman and Conover (1979). Sobol: scrambled after Owen (1998), for a power of
+    two points. Values have six significant digits. ConfigError if the design is not possible.
     """
     if not intervals:
         raise ConfigError(
@@ -41,24 +42,17 @@ def samples(
             f"sweep.samples={count}: a Sobol design is balanced only for a power of two; "
             f"take {upper // 2} or {upper}"
         )
-    dimensions = len(intervals)
-    engine = (
-        qmc.Sobol(dimensions, scramble=True, rng=seed)
-        if design == "sobol"
-        else qmc.LatinHypercube(dimensions, rng=seed)
-    )
-    rows = engine.random(count)
-    return [
-        {
-            key: _scaled(float(unit), low, high, whole)
-            for unit, (key, (low, high, whole)) in zip(row, intervals.items(), strict=True)
+    sampler = qmc.Sobol if design == "sobol" else qmc.LatinHypercube  # Sobol scrambles by default
+    engine = sampler(len(intervals), rng=seed)
+    for row in engine.random(count):
+        yield {
+            key: _scale(float(unit), low, high, integers)
+            for unit, (key, (low, high, integers)) in zip(row, intervals.items(), strict=True)
         }
-        for row in rows
-    ]
 
 
-def _scaled(unit: float, low: float, high: float, whole: bool) -> float | int:
-    if whole:
-        # Each whole number from low to high is equally likely, both ends included.
+def _scale(unit: float, low: float, high: float, integers: bool) -> float | int:
+    if integers:
+        # Every integer from low to high is equally likely, including both ends.
         return min(int(low + unit * (high - low + 1)), int(high))
     return float(f"{low + unit * (high - low):.{_SIGNIFICANT_DIGITS}g}")

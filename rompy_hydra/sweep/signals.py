@@ -14,16 +14,16 @@ from typing import Self
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE
 from rompy_hydra.process import StopSignal
 
-# How long the answer to the second one is waited for before another one ends all.
+# How long the second interrupt may take before another one exits.
 _PATIENCE_SECONDS = 3.0
 
 
 class Interrupts:
-    """The first one calls `stop`, the second `kill`, and one that comes seconds later ends this process.
+    """Handles Ctrl-C and SIGTERM: the first calls `stop`, the second `kill`, a later one exits.
 
-    A key that is held down sends many: those soon after the second change nothing, so that all is
-    ended, and written down, in order. None raises anything: it could come into the middle of
-    whatever answers the one before. Signals that nobody listens to, as under nohup, stay so.
+    A key that is held down sends many: those that follow the second within seconds are ignored, so
+    that all models are killed and recorded in order. None raises an exception, which could disturb
+    the handling of the one before. Ignored signals, such as under nohup, stay ignored.
     """
 
     def __init__(self, stop: Callable[[], None], kill: Callable[[], None]) -> None:
@@ -31,37 +31,37 @@ class Interrupts:
         self._kill = kill
         self._count = 0
         self._killed: float | None = None
-        self._before: dict[int, Callable[[int, FrameType | None], object]] = {}
+        self._earlier: dict[int, Callable[[int, FrameType | None], object]] = {}
         self._reader, self._writer = os.pipe()
-        self._wakes = -1
+        self._earlier_wakeup = -1
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             os.set_blocking(self._writer, False)
-            self._wakes = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+            self._earlier_wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
             for number in (signal.SIGINT, signal.SIGTERM):
-                before = signal.getsignal(number)
-                if callable(before):
-                    self._before[number] = before
-                    signal.signal(number, self._come)
+                earlier = signal.getsignal(number)
+                if callable(earlier):
+                    self._earlier[number] = earlier
+                    signal.signal(number, self._handle)
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        for number, before in self._before.items():
-            # Who was told twice is about to end, and has still to say how.
-            signal.signal(number, before if self._killed is None else signal.SIG_IGN)
+        for number, earlier in self._earlier.items():
+            # After the second interrupt the process is about to exit, and has to report first.
+            signal.signal(number, earlier if self._killed is None else signal.SIG_IGN)
         if threading.current_thread() is threading.main_thread():
-            signal.set_wakeup_fd(self._wakes)
+            signal.set_wakeup_fd(self._earlier_wakeup)
         os.close(self._reader)
         os.close(self._writer)
 
     def wait_for(self, *signals: StopSignal) -> None:
-        """Wait until one of them is set, and answer interrupts meanwhile.
+        """Wait until one of them is set, and handle interrupts meanwhile.
 
-        The system may hand an interrupt to any thread, but its answer is this one's: a thread that
-        only waited for a lock would not wake up for it.
+        The system may deliver an interrupt to any thread, but Python handles it in this one, which
+        would not wake up for it while it waits for a lock.
         """
         poll = select.poll()
         for descriptor in (self._reader, *(each.fileno() for each in signals)):
@@ -70,7 +70,7 @@ class Interrupts:
             if any(descriptor == self._reader for descriptor, _ in poll.poll()):
                 os.read(self._reader, 4096)
 
-    def _come(self, _number: int, _frame: FrameType | None) -> None:
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self._count += 1
         if self._count == 1:
             self._stop()
@@ -83,7 +83,7 @@ class Interrupts:
 
 
 def _show_cursor() -> None:
-    """Bring back what a live display has hidden, and would have shown again at its end."""
+    """Show the cursor again, which a live display has hidden."""
     for descriptor in (1, 2):
         if os.isatty(descriptor):
             os.write(descriptor, b"\x1b[?25h")

@@ -1,4 +1,4 @@
-"""What came of a sweep, in numbers and in kinds of failures."""
+"""The outcome of a sweep: counts, the slowest runs, and failures by kind."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from rompy_hydra.sweep.results_table import Row
 from rompy_hydra.workspace.record import COMPLETED, INTERRUPTED, PENDING, TIMED_OUT
 
 _SLOWEST = 3
-# Models that all die with other words must not fill the memory; of what comes later only the first
-# line counts.
+# Errors that all differ must not fill the memory: of kinds beyond this number only the first line
+# counts, and beyond twice this number all are one kind.
 _MOST_KINDS = 200
+_OTHER_KINDS = "many different errors, such as this one"
 # A run that was asked to stop after a stage stays pending.
 _SOUND = (COMPLETED, PENDING)
 
 
 @dataclass
 class Summary:
-    """Counts of a sweep. Not for several threads at once."""
+    """Counts of a sweep. Only one thread may use it at a time."""
 
     total: int = 0
-    # Runs that ended while this driver worked, by state, its own ones and those of other drivers.
+    # Runs that ended while this driver worked, by state, including those of other drivers.
     counts: dict[str, int] = field(default_factory=dict)
-    # Done before and unchanged; not completed before and not to be tried again, by state.
+    # Runs that were completed earlier and are unchanged; those that failed earlier and are not
+    # retried, by state.
     skipped: int = 0
     left: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     slowest: list[tuple[float, str]] = field(default_factory=list)
-    # Failures by their kind: how many, an example's label, its whole message.
+    # Failures by kind: their number, and the label and the message of the first one.
     failures: dict[str, tuple[int, str, str]] = field(default_factory=dict)
     interrupted: bool = False
     stopped_early: bool = False
@@ -40,38 +42,40 @@ class Summary:
     def add(self, row: Row) -> None:
         """Count a run that ended."""
         self.counts[row.state] = self.counts.get(row.state, 0) + 1
-        fastest_told = self.slowest[-1][0] if len(self.slowest) == _SLOWEST else -1.0
-        if row.seconds is not None and row.seconds > fastest_told:
+        if row.seconds is not None:
             self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, (row.seconds, row.label)])
         if is_failure(row.state):
-            kind = _kind(row)
-            if kind not in self.failures and len(self.failures) >= _MOST_KINDS:
-                kind = _kind(row, with_log=False)
-            count, label, message = self.failures.get(kind, (0, row.label, row.error))
-            self.failures[kind] = (count + 1, label, message)
+            self._add_failures(_kind(row), 1, row.label, row.error)
+
+    def _add_failures(self, kind: str, count: int, label: str, message: str) -> None:
+        if kind not in self.failures and len(self.failures) >= _MOST_KINDS:
+            kind = kind.partition("\n")[0]
+        if kind not in (*self.failures, _OTHER_KINDS) and len(self.failures) >= 2 * _MOST_KINDS:
+            kind, message = _OTHER_KINDS, f"{_OTHER_KINDS}:\n{message}"
+        before, label, message = self.failures.get(kind, (0, label, message))
+        self.failures[kind] = (before + count, label, message)
 
     def after(self, earlier: Summary) -> Summary:
         """The summary of this and an earlier part of a sweep together."""
-        failures = dict(earlier.failures)
-        for kind, (count, label, message) in self.failures.items():
-            before, *example = failures.get(kind, (0, label, message))
-            failures[kind] = (before + count, example[0], example[1])
-        return Summary(
+        both = Summary(
             total=earlier.total + self.total,
-            counts=_together(earlier.counts, self.counts),
+            counts=_sum(earlier.counts, self.counts),
             skipped=earlier.skipped + self.skipped,
-            left=_together(earlier.left, self.left),
+            left=_sum(earlier.left, self.left),
             seconds=earlier.seconds + self.seconds,
             slowest=heapq.nlargest(_SLOWEST, earlier.slowest + self.slowest),
-            failures=failures,
+            failures=dict(earlier.failures),
             interrupted=earlier.interrupted or self.interrupted,
             stopped_early=earlier.stopped_early or self.stopped_early,
             problem=earlier.problem or self.problem,
         )
+        for kind, (count, label, message) in self.failures.items():
+            both._add_failures(kind, count, label, message)
+        return both
 
     @property
     def failed(self) -> int:
-        """Runs that are not completed after an attempt, of this command or an earlier one."""
+        """The number of runs that were attempted and not completed, by this command or an earlier one."""
         ended = sum(count for state, count in self.counts.items() if state not in _SOUND)
         return sum(self.left.values()) + ended
 
@@ -80,20 +84,19 @@ class Summary:
         return self.total - self.skipped - sum(self.left.values()) - sum(self.counts.values())
 
 
-def _together(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {state: one.get(state, 0) + other.get(state, 0) for state in {**one, **other}}
 
 
 def is_failure(state: str) -> bool:
-    """Whether a run failed of itself; that a model was ended from here is no failure of its own."""
+    """Whether a run failed by itself; an interrupted one did not."""
     return state not in (*_SOUND, INTERRUPTED)
 
 
-def _kind(row: Row, *, with_log: bool = True) -> str:
-    """A failure's kind: its message's first line and its log's last one, without what differs by run."""
+def _kind(row: Row) -> str:
+    """What equal failures share: the first line of the message and the last one of the log."""
     first, *more = row.error.splitlines() or [row.state]
-    # How far a run came until its time was up is no cause.
-    with_log = with_log and row.state != TIMED_OUT
-    log = [line for line in more if line.startswith("  ") and line.strip()] if with_log else []
-    told = "\n".join([first, *log[-1:]])
-    return f"{row.state}: {normalise_message(told.replace(row.label, '#'))}"
+    # How far a run came before its timeout is not the cause.
+    log = [line for line in more if line.startswith("  ") and line.strip() and row.state != TIMED_OUT]
+    text = "\n".join([first, *log[-1:]])
+    return f"{row.state}: {normalise_message(text.replace(row.label, '#'))}"

@@ -6,8 +6,8 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, starmap, takewhile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count, takewhile
 from pathlib import Path
 from typing import IO, cast
 
@@ -50,7 +50,7 @@ def read_constants(directory: Path) -> dict[str, str] | None:
 
     Empty for a sweep of version 0.1.0. The points are not read. SweepError if the file is damaged.
     """
-    head = _head(directory / SWEEP)
+    head = _load(directory / SWEEP)
     return None if head is None else _constants(head)
 
 
@@ -71,7 +71,13 @@ def write_sweep_file(
     path = directory / SWEEP
     used = constants if expected is None else expected
     with locked(directory), contextlib.closing(Spool()) as lines:
-        head = _head(path)
+        numbers = count()
+
+        def put(label: str, line: str) -> None:
+            # A point that is there already keeps its place, and gets the new overrides.
+            lines.put_row(label, f"{next(numbers):012}", line.encode())
+
+        head = _load(path, put)
         if head is None:
             head = {"schema_version": SCHEMA_VERSION, "name": name, "created": now()}
             if used is not None:
@@ -83,10 +89,8 @@ def write_sweep_file(
             )
         earlier = cast("list[Json]", head.pop("commands", []))
         head |= {"updated": now(), "commands": [*earlier, dict(command)]}
-        new = (_line(label, [redacted_override(each) for each in texts]) for label, texts in points)
-        # A point that is in the file already keeps its place, and gets the new overrides.
-        for number, (label, line) in enumerate(chain(_points(path), new)):
-            lines.put_row(label, f"{number:012}", line.encode())
+        for label, overrides in points:
+            put(*_line(label, [redacted_override(each) for each in overrides]))
         with _reported(path, "write"):
             stream_atomic(path, lambda file: file.writelines(_text(head, lines.rows())))
 
@@ -101,29 +105,23 @@ def _text(head: Mapping[str, Json], lines: Iterable[bytes]) -> Iterator[str]:
     yield f"\n{_AFTER}"
 
 
-def _head(path: Path) -> dict[str, Json] | None:
-    """What the file holds besides its points; None if there is no file."""
+def _load(path: Path, put: Callable[[str, str], None] | None = None) -> dict[str, Json] | None:
+    """What the file holds besides its points, which `put` gets by line; None if there is no file."""
     with _reading(path), contextlib.suppress(FileNotFoundError):
         try:
-            with _open(path) as file:
-                before = "".join(takewhile(lambda line: line != _BEFORE, file))
-            head = _parsed(before + _BEFORE + _AFTER)
-        except ValueError:  # somebody has formatted the file in another way
+            with path.open(encoding="utf-8", newline="\n") as file:
+                head = _parsed("".join(takewhile(lambda line: line != _BEFORE, file)) + _BEFORE + _AFTER)
+                if put is not None:
+                    for label, line in _point_lines(file):
+                        put(label, line)
+        except ValueError:  # somebody may have formatted the file in another way
             head = _parsed(path.read_bytes())
+            if put is not None:
+                for label, overrides in cast("dict[str, Json]", head["points"]).items():
+                    put(*_line(label, overrides))
         del head["points"]
         return head
     return None
-
-
-def _points(path: Path) -> Iterator[tuple[str, str]]:
-    """The labels of the points in the file, with their lines."""
-    with _reading(path), contextlib.suppress(FileNotFoundError):
-        with contextlib.suppress(ValueError), _open(path) as file:
-            if any(line == _BEFORE for line in file):
-                yield from _point_lines(file)
-                return
-        points = cast("dict[str, Json]", _parsed(path.read_bytes())["points"])
-        yield from starmap(_line, points.items())
 
 
 def _point_lines(file: IO[str]) -> Iterator[tuple[str, str]]:
@@ -141,10 +139,6 @@ def _point_lines(file: IO[str]) -> Iterator[tuple[str, str]]:
 
 def _line(label: str, overrides: Json) -> tuple[str, str]:
     return label, f"{json.dumps(label)}: {json.dumps(overrides)}"
-
-
-def _open(path: Path) -> IO[str]:
-    return path.open(encoding="utf-8", newline="\n")
 
 
 def _parsed(text: str | bytes) -> dict[str, Json]:

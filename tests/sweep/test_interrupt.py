@@ -1,7 +1,8 @@
-"""Ctrl-C, SIGTERM and SIGKILL for a driver: what runs is ended or taken over, and nothing is lost."""
+"""Ctrl-C, SIGTERM and SIGKILL: models are ended or taken over by the next driver; nothing is lost."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ WORKERS = "hydra.launcher.workers=2"
 
 
 def below(sweeps):
-    """Processes of the runs of a sweep."""
+    """The processes of the runs of a sweep."""
     found = []
     for entry in os.listdir("/proc"):
         try:
@@ -28,9 +29,13 @@ def below(sweeps):
     return found
 
 
-def open_files(pid):
-    links = [f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd") if int(name) > 2]
-    return [os.readlink(link) for link in links if os.path.lexists(link)]
+def has_unnamed_file(pid):
+    """Whether a process has a file open that was deleted, as the points of a sweep are kept in."""
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if int(name) > 2 and "(deleted)" in os.readlink(f"/proc/{pid}/fd/{name}"):
+                return True
+    return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -54,18 +59,18 @@ def test_an_interrupt_ends_the_running_models_and_starts_no_more(sweeps, number)
     assert sweeps.finished() == ["1", "2", "3", "4", "5"]
 
 
-def start_deaf_models(sweeps):
-    """A driver two of whose models run, and do not hear that they are to end."""
-    trap = "trap '' TERM; touch deaf; while :; do sleep 0.05; done"
+def start_models_that_ignore_sigterm(sweeps):
+    """A driver with two running models that ignore SIGTERM."""
+    trap = "trap '' TERM; touch ready; while :; do sleep 0.05; done"
     driver = sweeps.start_sweep(
         f"{X}=1,2,3", WORKERS, f'model.commands=[[sh,-c,"{trap}"]]', "run_backend.kill_grace=600"
     )
-    wait_until(lambda: len(list(sweeps.path.glob("*/deaf"))) == 2)
+    wait_until(lambda: len(list(sweeps.path.glob("*/ready"))) == 2)
     return driver
 
 
-def test_a_second_interrupt_kills_models_that_do_not_want_to_end(sweeps):
-    driver = start_deaf_models(sweeps)
+def test_a_second_interrupt_kills_models_that_do_not_end(sweeps):
+    driver = start_models_that_ignore_sigterm(sweeps)
     driver.send(signal.SIGINT)
     wait_until(lambda: "once more: at once" in driver.output)
     driver.send(signal.SIGINT)
@@ -74,11 +79,10 @@ def test_a_second_interrupt_kills_models_that_do_not_want_to_end(sweeps):
     assert set(sweeps.states().values()) == {"interrupted"}
 
 
-def test_an_interrupt_while_the_points_are_looked_at_changes_nothing(sweeps):
+def test_an_interrupt_while_the_points_are_inspected_changes_nothing(sweeps):
     before = sweeps.snapshot()
     driver = sweeps.start_sweep(f"{X}=range(0,9000)")
-    # The rows of the points wait in a file without a name.
-    wait_until(lambda: any("(deleted)" in target for target in open_files(driver.pid)))
+    wait_until(lambda: has_unnamed_file(driver.pid))
     driver.send(signal.SIGINT)
     assert driver.wait() == 130
     assert "Traceback" not in driver.output
@@ -86,7 +90,7 @@ def test_an_interrupt_while_the_points_are_looked_at_changes_nothing(sweeps):
 
 
 def test_two_interrupts_at_once_kill_the_models_and_every_record_says_so(sweeps):
-    driver = start_deaf_models(sweeps)
+    driver = start_models_that_ignore_sigterm(sweeps)
     driver.send(signal.SIGINT)
     driver.send(signal.SIGTERM)
     assert driver.wait() == 130
@@ -94,8 +98,8 @@ def test_two_interrupts_at_once_kill_the_models_and_every_record_says_so(sweeps)
     assert set(sweeps.states().values()) == {"interrupted"}
 
 
-def test_a_key_that_is_held_down_ends_all_and_every_record_says_so(sweeps):
-    driver = start_deaf_models(sweeps)
+def test_a_key_that_is_held_down_kills_the_models_and_every_record_says_so(sweeps):
+    driver = start_models_that_ignore_sigterm(sweeps)
     wait_until(lambda: driver.send(signal.SIGINT) or is_gone(driver.pid))
     assert driver.wait() == 130
     assert below(sweeps) == []
@@ -117,7 +121,7 @@ def test_the_runs_of_a_killed_driver_are_taken_over_and_not_started_twice(sweeps
     assert set(sweeps.states().values()) == {"completed"}
 
 
-def test_a_reader_that_goes_away_ends_no_run(sweeps):
+def test_a_closed_output_pipe_ends_no_run(sweeps):
     sweeps.hold()
     driver = subprocess.Popen(
         [

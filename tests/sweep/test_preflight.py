@@ -146,7 +146,7 @@ def test_flags_may_stand_anywhere_among_the_overrides(sweeps):
 def test_a_place_where_no_directory_can_be_made_is_told_before_anything_starts(sweeps, command):
     (sweeps.directory / "sweeps").touch()
     out = sweeps.run(*command, "model.friction=0.1,0.2", code=2)
-    assert f"{sweeps.directory}/sweeps is no directory. Choose another with sweep.directory=DIR" in out
+    assert f"{sweeps.directory}/sweeps is not a directory. Choose another with sweep.directory=DIR" in out
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_points_that_a_filter_leaves_out_are_not_run(sweeps):
     [
         ("x > 9", "every one is left out by sweep.filter"),
         ("y > 1", "sweep.filter: 'y' is not swept. Choices: model, model.parameters.x, processor, x."),
-        ("x >", "is no expression"),
-        ("open('x')", "is not understood"),
+        ("x >", "is not a valid expression"),
+        ("open('x')", "is not supported"),
     ],
 )
 def test_a_filter_that_makes_no_sense_is_refused(sweeps, expression, message):

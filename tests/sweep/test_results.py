@@ -1,21 +1,31 @@
-"""One table of a whole sweep, complete whatever happened on the way."""
+"""The results table of a sweep is complete, whatever happened during the sweep."""
 
 from __future__ import annotations
 
+import csv
 import json
+import os
+import re
 import shlex
 import subprocess
 import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from rompy_hydra.sweep.results_table import ResultsTable, Row, natural_sort_key
+from rompy_hydra.sweep.spool import Spool
+from rompy_hydra.sweep.summary import Summary
 from tests.conftest import wait_until
 
 X = "model.parameters.x"
 FIXED = ["state", "attempts", "seconds", "cpu_seconds", "peak_memory_bytes", "exit_code"]
 
 
-def test_the_table_has_a_row_a_run_with_parameters_facts_and_metrics(sweeps):
+def test_the_table_has_a_row_for_each_run_with_parameters_facts_and_metrics(sweeps):
     out = sweeps.run("-m", "model.friction=0.01,0.1", "model.wave_height=range(1,3)", "processor=summary")
     assert "4 points: 4 completed" in out
     rows = sweeps.table("beach")
@@ -43,7 +53,7 @@ def test_values_in_the_table_keep_their_types(sweeps):
     assert sorted(column) == sorted(["1", "2.5", "true", "", "word", "a, b", '[1, "two"]'])
 
 
-def test_the_table_holds_the_runs_of_earlier_commands(sweeps):
+def test_the_table_includes_the_runs_of_earlier_commands(sweeps):
     sweeps.fail(2)
     sweeps.sweep(f"{X}=1,2", code=1)
     sweeps.sweep(f"{X}=3", "+model.parameters.depth=7")
@@ -56,7 +66,7 @@ def test_the_table_holds_the_runs_of_earlier_commands(sweeps):
     assert {x: row["model.parameters.depth"] for x, row in rows.items()} == {"1": "", "2": "", "3": "7"}
 
 
-def test_the_table_is_refreshed_while_the_sweep_goes_on(sweeps):
+def test_the_table_is_refreshed_while_the_sweep_runs(sweeps):
     sweeps.sweep(f"{X}=7")
     sweeps.hold()
     driver = sweeps.start_sweep(f"{X}=1,2", "hydra.launcher.workers=1")
@@ -68,7 +78,7 @@ def test_the_table_is_refreshed_while_the_sweep_goes_on(sweeps):
     assert len(sweeps.table()) == 3
 
 
-def test_sweep_json_tells_the_points_the_commands_and_the_versions(sweeps):
+def test_sweep_json_lists_the_points_the_commands_and_the_versions(sweeps):
     sweeps.sweep(f"{X}=1,2", "+model.env.API_TOKEN=hush")
     sweeps.sweep(f"{X}=3")
     text = (sweeps.path / "sweep.json").read_text()
@@ -83,7 +93,7 @@ def test_sweep_json_tells_the_points_the_commands_and_the_versions(sweeps):
     assert "hush" not in text
 
 
-def test_lost_tables_are_made_again_by_the_next_command(sweeps):
+def test_the_next_command_recreates_lost_tables(sweeps):
     sweeps.sweep(f"{X}=1,2,3")
     table, index = sweeps.path / "results.csv", sweeps.path / "sweep.json"
     before = table.read_bytes()
@@ -94,14 +104,14 @@ def test_lost_tables_are_made_again_by_the_next_command(sweeps):
     assert len(json.loads(index.read_text())["points"]) == 2
 
 
-def test_a_sweep_directory_that_cannot_be_written_is_told(sweeps, read_only_directory):
+def test_a_read_only_sweep_directory_is_reported(sweeps, read_only_directory):
     out = sweeps.sweep(f"{X}=1,2", f"sweep.directory='{read_only_directory}'", code=2)
-    assert f"{read_only_directory} cannot be written to" in out
+    assert f"{read_only_directory} is not writable" in out
     assert "choose another place with sweep.directory=DIR" in out
     assert sweeps.started() == []
 
 
-def test_a_file_in_place_of_the_sweeps_directory_is_told(sweeps):
+def test_a_file_in_place_of_the_sweeps_directory_is_reported(sweeps):
     (sweeps.directory / "sweeps").write_text("in the way")
     out = sweeps.sweep(f"{X}=1,2", code=None)
     assert "sweeps" in out
@@ -109,12 +119,9 @@ def test_a_file_in_place_of_the_sweeps_directory_is_told(sweeps):
     assert (sweeps.directory / "sweeps").read_text() == "in the way"
 
 
-@pytest.mark.parametrize("seconds", ["0"])
-def test_failures_are_told_by_their_kind_with_one_example_each(sweeps, seconds):
+def test_failures_are_grouped_by_kind_with_one_example_each(sweeps):
     sweeps.fail(*range(1, 5))
-    text = "model.parameters.text=a"
-    command = (f"{X}=range(0,6)", text, f"+model.parameters.late={seconds}")
-    out = sweeps.sweep(*command, code=1)
+    out = sweeps.sweep(f"{X}=range(0,6)", "model.parameters.text=a", "+model.parameters.late=0", code=1)
     assert "6 points: 2 completed, 4 failed" in out
     assert out.count("failed     4 like ") == 1
     assert "sh " in out
@@ -122,7 +129,7 @@ def test_failures_are_told_by_their_kind_with_one_example_each(sweeps, seconds):
     assert "next       run the same command again" in out
 
 
-def test_numbers_of_an_environment_are_columns_as_other_swept_values(sweeps):
+def test_swept_numbers_of_an_environment_are_columns(sweeps):
     key = "run_backend.env_vars.OMP_NUM_THREADS"
     sweeps.sweep(f"{X}=1", f"+{key}=1,2")
     assert sorted(row[key] for row in sweeps.table()) == ["1", "2"]
@@ -130,7 +137,7 @@ def test_numbers_of_an_environment_are_columns_as_other_swept_values(sweeps):
     assert sorted(row[key] for row in sweeps.table()) == ["1", "2"]
 
 
-def test_numbers_that_are_no_json_are_texts_in_the_record_and_the_same_in_the_table_again(sweeps):
+def test_nan_and_infinity_are_text_in_the_record_and_equal_in_every_table(sweeps):
     command = (f"{X}=1,2", "model.parameters.seconds=0", "+model.parameters.depth=nan,inf,-inf")
     sweeps.sweep(*command)
     column = [row["model.parameters.depth"] for row in sweeps.table()]
@@ -141,23 +148,90 @@ def test_numbers_that_are_no_json_are_texts_in_the_record_and_the_same_in_the_ta
     assert [row["model.parameters.depth"] for row in sweeps.table()] == column
 
 
-def test_a_temporary_directory_that_is_full_does_not_stop_a_sweep(sweeps, small_disk, monkeypatch):
+def test_a_full_temporary_directory_does_not_stop_a_sweep(sweeps, small_disk, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(small_disk))
     with (small_disk / "ballast").open("wb", buffering=0) as file:
         with pytest.raises(OSError, match="No space left"):
             while True:
                 file.write(bytes(4096))
-        file.truncate(file.tell() // 4096 * 4096 - 4096)  # room for some rows, and not for all
-    sweeps.sweep(f"{X}=range(0,30)")
-    assert [row["state"] for row in sweeps.table()] == ["completed"] * 30
-    assert [row[X] for row in sweeps.table()] == [str(x) for x in range(30)]
-    assert "30 done before" in sweeps.sweep(f"{X}=range(0,30)")
+        file.truncate(file.tell() // 4096 * 4096 - 4096)  # room for an empty table, but not for the rows
+    sweeps.sweep(f"{X}=range(0,60)")
+    assert [row["state"] for row in sweeps.table()] == ["completed"] * 60
+    assert [row[X] for row in sweeps.table()] == [str(x) for x in range(60)]
+    assert "60 done before" in sweeps.sweep(f"{X}=range(0,60)")
 
 
 @pytest.mark.parametrize("output", ["> /dev/full", "| true"])
-def test_a_sweep_goes_on_when_nobody_takes_its_output(sweeps, output):
+def test_a_sweep_continues_when_nobody_reads_its_output(sweeps, output):
     program = [sys.executable, "-m", "rompy_hydra", f"--config-dir={sweeps.configs}"]
     line = f"set -o pipefail; {shlex.join([*program, *sweeps.command(f'{X}=1,2,3')])} {output}"
     done = subprocess.run(["bash", "-c", line], cwd=sweeps.directory, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert [row["state"] for row in sweeps.table()] == ["completed"] * 3
+
+
+def by_numbers(label):
+    parts = re.split(r"(\d+(?:\.\d+)?)", label)
+    return [(0, float(part), "") if index % 2 else (1, 0.0, part) for index, part in enumerate(parts)]
+
+
+@given(st.lists(st.text("x=,.-0123456789aé_~", max_size=12)))
+def test_labels_are_sorted_by_the_values_of_their_numbers(labels):
+    assert sorted(labels, key=natural_sort_key) == sorted(labels, key=by_numbers)
+
+
+@pytest.fixture
+def spool():
+    spool = Spool()
+    yield spool
+    spool.close()
+
+
+def test_rows_that_come_from_several_threads_are_all_in_the_table(tmp_path, spool):
+    table = ResultsTable(tmp_path, spool)
+
+    def add(first):
+        for x in range(first, 400, 4):
+            table.add(Row(f"x={x}", "completed", {"x": x}, metrics={f"m{x % 3}": x}))
+            table.refresh()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(4)))
+    table.add(Row("x=7", "failed", {"x": 7}))
+    table.complete()
+    with (tmp_path / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == [f"x={x}" for x in range(400)]
+    assert rows[5]["m2"] == "5"
+    assert (rows[7]["state"], rows[7]["m1"]) == ("failed", "")
+
+
+def test_memory_does_not_grow_with_the_table(tmp_path, spool):
+    table = ResultsTable(tmp_path, spool)
+    tracemalloc.start()
+    for x in range(20_000):
+        table.add(Row(f"x={x}", "completed", {"x": x}, metrics={"depth": x / 7}))
+    table.complete()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+    assert (tmp_path / "results.csv").stat().st_size > 500_000
+
+
+def test_a_row_whose_label_is_not_valid_text_is_written(tmp_path, spool):
+    label = os.fsdecode(b"x=\xe9")
+    table = ResultsTable(tmp_path, spool)
+    table.add(Row(label, "completed"))
+    table.complete()
+    assert b"\nx=\xe9,completed," in (tmp_path / "results.csv").read_bytes()
+
+
+def test_a_summary_of_errors_that_all_differ_is_bounded():
+    parts = Summary(), Summary()
+    for number in range(3000):
+        word = "".join(chr(ord("a") + int(digit)) for digit in str(number))
+        parts[number % 2].add(Row(f"x={number}", "failed", error=f"no {word}\n  the last line: {word}"))
+    both = parts[1].after(parts[0])
+    assert sum(count for count, _, _ in both.failures.values()) == 3000
+    assert max(len(summary.failures) for summary in (*parts, both)) <= 401
+    assert any("many different errors" in message for _, _, message in both.failures.values())
