@@ -200,6 +200,7 @@ def drive(
 
     `runs=False` leaves it at the validation, for a launcher that runs the points itself.
     """
+    check_directory(config.path)
     known = read_constants(config.path)
     grid = replace(grid, naming=_naming(grid, known))
     points = PointComposer(request.composer, config, shared)
@@ -222,7 +223,7 @@ def drive(
 
     try:
         preflight = inspect_points(plan, spool, request.since, report)
-        _refuse_problems(request, preflight, config)
+        _refuse_problems(request, preflight)
         outcome = SweepOutcome(config, preflight)
         if not runs or request.only_looks(config):
             return outcome
@@ -257,14 +258,13 @@ def _naming(grid: Grid, known: Mapping[str, str] | None) -> Naming:
     return Naming(grid.constants if known is None else known)
 
 
-def _refuse_problems(request: SweepRequest, preflight: Preflight, config: SweepConfig) -> None:
+def _refuse_problems(request: SweepRequest, preflight: Preflight) -> None:
     """SweepInvalid or ConfigError if the points cannot be run."""
     if preflight.problems:
         request.report_problems(preflight)
         raise SweepInvalid([found.problem for found in preflight.problems.values()])
     if not preflight.size:
         raise ConfigError(_NO_POINTS)
-    check_directory(config.path)
 
 
 def _named(config: SweepConfig, grid: Grid, composed: DictConfig) -> SweepConfig:

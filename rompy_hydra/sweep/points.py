@@ -36,7 +36,7 @@ class Point:
     """One run of a sweep: its overrides, in the order in which they were given, and its name."""
 
     assignments: tuple[Assignment, ...]
-    naming: Naming = field(default_factory=Naming)
+    naming: Naming = field(default_factory=Naming, compare=False)
 
     @cached_property
     def label(self) -> str:
@@ -93,11 +93,17 @@ class Grid:
 
     @property
     def constants(self) -> dict[str, str]:
-        """The overrides that all points share, as a label shows them; none if there is but one point."""
-        if self.size < 2:
-            return {}
+        """The overrides that all points share, as a label shows them.
+
+        Of a single point, which a later command may extend: the options of groups, if there are
+        other values that can name it.
+        """
         firsts = (next(iter(axis), ()) for axis in self.axes)
-        return dict(a.shown for first in firsts for a in first if a.fixed and a.shown)
+        shared = dict(a.shown for first in firsts for a in first if a.fixed and a.shown)
+        if self.size > 1:
+            return shared
+        groups = {key: text for key, text in shared.items() if "." not in key}
+        return groups if len(groups) < len(shared) else {}
 
     def varies(self, key: str) -> bool:
         """Whether a key is set by an axis and not by one value for all points."""

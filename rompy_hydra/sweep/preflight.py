@@ -18,7 +18,7 @@ from rompy_hydra.sweep.points import Point
 from rompy_hydra.sweep.results_table import Row, row_of
 from rompy_hydra.sweep.spool import Spool
 from rompy_hydra.workspace import lease
-from rompy_hydra.workspace.record import COMPLETED, FAILED, PENDING, TIMED_OUT, now
+from rompy_hydra.workspace.record import COMPLETED, FAILED, LOST, PENDING, TIMED_OUT, now
 
 RUN = "run"  # not done yet, or its model has outlived its driver
 RETRY = "retry"  # failed, timed out, interrupted or lost before
@@ -127,9 +127,9 @@ def decide(status: RunStatus, retry: Retry, since: str = "") -> Decision:
     label = status.plan.spec.run_id
     if state == BUSY:
         return Decision(ELSEWHERE, "another driver works on it", seen=seen)
+    if not status.stale and retry != "all" and state in (COMPLETED, PENDING, LOST):
+        return Decision(SKIP, "done and unchanged", row_of(label, record, state), seen)
     if record.state == COMPLETED or (record.state == PENDING and not status.stale):
-        if not status.stale and retry != "all":
-            return Decision(SKIP, "done and unchanged", row_of(label, record), seen)
         return Decision(AGAIN, next(iter(status.stale.values()), "all are asked for"), seen=seen)
     if state == PENDING:
         return Decision(RUN, "not finished yet", seen=seen)

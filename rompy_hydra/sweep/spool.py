@@ -97,9 +97,9 @@ class Spool:
 
     def mark(self, index: int, decision: str) -> None:
         """Change the decision about a point."""
-        [(before,)] = self._read("SELECT decision FROM points WHERE number = ?", index)
+        [(before,)] = self._read("SELECT decision FROM points WHERE position = ?", index)
         with self._lock:
-            self._write("UPDATE points SET decision = ? WHERE number = ?", decision, index)
+            self._write("UPDATE points SET decision = ? WHERE position = ?", decision, index)
             self._counts[before] -= 1
             self._counts[decision] = self._counts.get(decision, 0) + 1
 

@@ -52,7 +52,7 @@ def test_a_broken_plugin_is_reported_with_its_group_and_its_distribution(program
 def test_an_object_that_is_not_a_backend_is_rejected_before_anything_is_written(program):
     answer = program("run_backend=nothing")
     assert answer.returncode == 2
-    assert "is no run backend: it has no run()" in answer.stderr
+    assert "is not a run backend: it has no run()" in answer.stderr
     assert not (program.cwd / "runs").exists()
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -34,17 +35,25 @@ class QueueBackend(BaseRunBackend):
     poll_seconds = 0.02
 
     def submit(self, job: Job) -> Handle:
-        with open(job.workspace.at(LOG), "ab") as log:
-            process = subprocess.Popen(
-                ["/bin/sh", "-c", f"sleep {self.config.queued}; exec /bin/sh {SCRIPT}"],
-                cwd=job.workspace.root,
-                env={**os.environ, RUN_MARK: job.workspace.root, **job.secrets},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        return Handle(self, job, {"pid": process.pid})
+        log = job.workspace.at(LOG)
+        script = shlex.quote(job.workspace.at(SCRIPT))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        pid = os.posix_spawn(
+            "/bin/sh",
+            [
+                "sh",
+                "-c",
+                f"sleep {self.config.queued}; exec /bin/sh {script}",
+            ],
+            {**os.environ, RUN_MARK: job.workspace.root, **job.secrets},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, flags, 0o666),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        return Handle(self, job, {"pid": pid})
 
     def poll(self, handles: Sequence[Handle]) -> Mapping[Handle, Update]:
         found: dict[Handle, Update] = {}
@@ -55,7 +64,7 @@ class QueueBackend(BaseRunBackend):
                 found[handle] = Outcome(code, None)
             elif command is None:
                 found[handle] = RunError(f"the job of {handle.job.run_id} was killed")
-            elif command[-1] == SCRIPT:
+            elif len(command) == 2:  # the script itself
                 found[handle] = "running"
         return found
 
@@ -72,6 +81,8 @@ class QueueBackend(BaseRunBackend):
 
 def _command(handle: Handle) -> list[str] | None:
     """The command line of a job's process; None if it has ended."""
+    with contextlib.suppress(ChildProcessError):  # of another driver
+        os.waitpid(int(str(handle.facts["pid"])), os.WNOHANG)
     try:
         process = psutil.Process(int(str(handle.facts["pid"])))
         return None if process.status() == psutil.STATUS_ZOMBIE else process.cmdline()

@@ -15,9 +15,7 @@ def labels(sweeps):
 def test_a_value_more_and_another_order_rename_nothing_and_repeat_nothing(sweeps):
     sweeps.sweep(f"{X}=1,2", f"{TEXT}=a,b")
     before = labels(sweeps)
-    assert before == [
-        f"model=probe,{t},{x},processor=noop" for t in ("text=a", "text=b") for x in ("x=1", "x=2")
-    ]
+    assert before == [f"{t},{x}" for t in ("text=a", "text=b") for x in ("x=1", "x=2")]
     kept = {label: sweeps.snapshot(sweeps.path / label) for label in before}
 
     out = sweeps.run("-m", f"{TEXT}=b,c,a", "processor=noop", f"{X}=2,1", "model=probe")
@@ -74,7 +72,10 @@ def test_two_equal_values_are_refused_before_anything_is_written(sweeps):
 
 def test_a_sweep_over_what_is_no_part_of_a_label_is_refused_with_the_way_out(sweeps):
     out = sweeps.sweep(f"{X}=1", "log_level=INFO,DEBUG", code=2)
-    assert "log_level is no part of a label: make a sweep of each of its values, with a sweep.name" in out
+    assert (
+        "log_level is not part of a label: sweep over each of its values separately, with a sweep.name"
+        in out
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rompy_hydra.core.spec import check_run_id
-from rompy_hydra.sweep.label import label, named
+from rompy_hydra.sweep.label import is_named, label
 
 values = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
@@ -38,7 +38,7 @@ def test_what_says_where_and_how_is_no_part_of_a_label():
 
 def test_a_secret_is_in_no_label():
     assert label([("+model.env.API_TOKEN", "hush"), ("model.friction", 1)]) == "friction=1"
-    assert not named("run_backend.env_vars.PASSWORD")
+    assert not is_named("run_backend.env_vars.PASSWORD")
 
 
 def test_of_an_environment_a_label_shows_numbers_and_tells_texts_apart_by_a_hash():

@@ -42,7 +42,7 @@ def test_looking_runs_nothing_whatever_launcher_is_chosen(sweeps, look):
     before = sweeps.snapshot()
     assert "2 points in sweeps/probe: 2 to run" in sweeps.sweep(f"{X}=1,2", BASIC_LAUNCHER, *look)
     out = sweeps.sweep(f"{X}=1,2", BASIC_SWEEPER, BASIC_LAUNCHER, *look, code=2)
-    assert "cannot look at its points without running them" in out
+    assert "cannot validate its points without running them" in out
     assert sweeps.snapshot() == before
     assert sweeps.started() == []
 

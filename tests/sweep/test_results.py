@@ -84,7 +84,7 @@ def test_sweep_json_lists_the_points_the_commands_and_the_versions(sweeps):
     text = (sweeps.path / "sweep.json").read_text()
     found = json.loads(text)
     assert found["name"] == "probe"
-    assert found["points"]["model=probe,x=3,processor=noop"] == ["model=probe", "processor=noop", f"{X}=3"]
+    assert found["points"]["x=3"] == ["model=probe", "processor=noop", f"{X}=3"]
     assert len(found["points"]) == 3
     first, second = found["commands"]
     assert first["overrides"][-2:] == [f"{X}=1,2", "+model.env.API_TOKEN=<not stored>"]

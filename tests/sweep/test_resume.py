@@ -108,8 +108,8 @@ def model_without_driver(sweeps):
 
 
 @pytest.mark.usefixtures("model_without_driver")
-def test_only_generating_is_done_again_where_no_more_is_asked_for(sweeps):
-    assert "1 point: 1 pending" in sweeps.sweep(f"{X}=1", "pipeline.stages=[generate]")
+def test_nothing_is_done_again_where_only_generating_is_asked_for(sweeps):
+    assert "1 done before" in sweeps.sweep(f"{X}=1", "pipeline.stages=[generate]")
     assert sweeps.started() == ["1"]
 
 
@@ -145,8 +145,8 @@ def test_the_table_has_the_whole_time_of_a_model_that_outlived_its_driver(sweeps
 @pytest.mark.parametrize(
     ("ended", "told"),
     [
-        (False, "its model still runs: it is waited for"),
-        (True, "its model has ended: its results are taken"),
+        (False, "its model is still running and will be waited for"),
+        (True, "its model has ended: its results are used"),
     ],
 )
 def test_a_dry_run_tells_what_becomes_of_a_model_that_outlived_its_driver(sweeps, retry, ended, told):
@@ -257,7 +257,7 @@ def test_a_directory_that_holds_another_configuration_is_refused(sweeps):
 
 
 def test_a_file_of_somebody_else_where_a_point_puts_its_output_is_refused(sweeps):
-    path = sweeps.path / "model=probe,x=1,processor=noop" / "result.txt"
+    path = sweeps.path / "x=1" / "result.txt"
     path.parent.mkdir(parents=True)
     path.write_text("precious")
     before = sweeps.snapshot()
