@@ -56,7 +56,8 @@ def check_allowed(target: object, prefixes: Sequence[str]) -> str:
     if len(parts) < 2 or not all(part.isidentifier() and not part.startswith("__") for part in parts):
         raise ConfigError("must be the dotted path of a class")
     path = ".".join(parts)
-    if not has_prefix(path, [*_OWN, *_tree_prefixes(), *prefixes]) and not _is_registered(path):
+    is_known = path in registry.registered_targets()
+    if not is_known and not has_prefix(path, [*_OWN, *_tree_prefixes(), *prefixes]):
         raise ConfigError(
             "is not allowed: a configuration could call anything. If you trust it, add "
             f"{KEY}=[{parts[0]}.] to the command"
@@ -68,10 +69,6 @@ def check_allowed(target: object, prefixes: Sequence[str]) -> str:
 def _tree_prefixes() -> tuple[str, ...]:
     """Installed packages with configurations, which may name the packages' own classes."""
     return tuple(f"{tree.target.split('.')[0]}." for tree in registry.configuration_trees())
-
-
-def _is_registered(*paths: str) -> bool:
-    return not registry.registered_targets().isdisjoint(paths)
 
 
 def has_prefix(path: str, prefixes: Sequence[str]) -> bool:
@@ -105,7 +102,8 @@ def _load(name: str, prefixes: tuple[str, ...]) -> Any:
         if isinstance(found, type) and issubclass(found, BaseModel | BaseRunBackend):
             return found
         raise ConfigError("is not a model, run backend, postprocessor or pipeline of this package")
-    if not has_prefix(home, [*prefixes, *_tree_prefixes()]) and not _is_registered(name, home):
+    is_known = not registry.registered_targets().isdisjoint((name, home))
+    if not is_known and not has_prefix(home, [*prefixes, *_tree_prefixes()]):
         raise ConfigError(
             f"is really {home.strip('.') or type(found).__name__}, which is not allowed. If you trust it, "
             f"add it to {KEY} on the command line"

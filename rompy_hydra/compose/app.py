@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from rompy_hydra.compose.build import Built, build_run
 from rompy_hydra.compose.composer import Composed, Composer, parser
-from rompy_hydra.compose.override_parser import in_hydras_terms, parse
+from rompy_hydra.compose.override_parser import in_hydra_grammar, parse
 from rompy_hydra.compose.yaml_text import yaml_text
 from rompy_hydra.core.execute import preflight
 from rompy_hydra.core.scope import Watch, ignore
@@ -23,15 +24,10 @@ from rompy_hydra.run.handle import drive
 from rompy_hydra.workspace.record import RunRecord
 
 
-@contextlib.contextmanager
-def opened(arguments: argparse.Namespace) -> Iterator[Composer]:
-    """The composer for a command line; its overrides are rewritten for what Hydra does not know."""
-    arguments.overrides = in_hydras_terms(arguments.overrides)
-    composer = Composer(arguments)
-    try:
-        yield composer
-    finally:
-        composer.close()
+def opened(arguments: argparse.Namespace) -> contextlib.closing[Composer]:
+    """The composer for a command line; its overrides are rewritten to Hydra's grammar."""
+    arguments.overrides = in_hydra_grammar(arguments.overrides)
+    return contextlib.closing(Composer(arguments))
 
 
 def is_hydras_own(arguments: argparse.Namespace) -> bool:
@@ -49,8 +45,14 @@ def delegate(composer: Composer, arguments: argparse.Namespace) -> int:
         hydra.shell_completion(config_name=name, overrides=overrides)
         return 0
     if arguments.cfg is not None or arguments.info is not None:
-        _refuse_several("--cfg" if arguments.cfg is not None else "--info", overrides)
-    with composer.explained(overrides):
+        flag = "--cfg" if arguments.cfg is not None else "--info"
+        # Hydra would advise --multirun, which may have been given and does not help here.
+        for key in (each.get_key_element() for each in parse(overrides) if each.is_sweep_override()):
+            raise ConfigError(
+                f"{key} has several values, and {flag} shows one configuration. Give it one: {key}=VALUE "
+                f"(a list is {key}=[1,2]). What a sweep would run is listed by -m --dry-run"
+            )
+    with composer.readable_errors(overrides):
         if arguments.help:
             hydra.app_help(config_name=name, args_parser=parser(), args=arguments)
         elif arguments.hydra_help:
@@ -68,17 +70,6 @@ def delegate(composer: Composer, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_several(flag: str, overrides: Sequence[str]) -> None:
-    """Hydra would advise --multirun, which may have been given and does not help here."""
-    for each in parse(overrides):
-        if each.is_sweep_override():
-            key = each.get_key_element()
-            raise ConfigError(
-                f"{key} has several values, and {flag} shows one configuration. Give it one: {key}=VALUE "
-                f"(a list is {key}=[1,2]). What a sweep would run is listed by -m --dry-run"
-            )
-
-
 def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
     """One run, composed, checked and built; nothing on disk is changed."""
     # Compared as text: composing parses the overrides anyway.
@@ -87,10 +78,10 @@ def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
             raise ConfigError(f"'{line}' is a setting of a sweep: add -m")
     composed = composer.compose(overrides)
     built = build_run(composed, composer.trusted)
-    kept = [redacted_override(line) for line in composed.overrides]
+    config: Any = OmegaConf.to_container(composed.without_hydra())
     files = {
-        "config.yaml": yaml_text(redacted(composed.without_hydra())),
-        "overrides.yaml": yaml_text(list(kept)),
+        "config.yaml": yaml_text(redacted(config)),
+        "overrides.yaml": yaml_text([redacted_override(line) for line in composed.overrides]),
     }
     origin = replace(built.plan.origin, composed=files)
     built = replace(built, plan=replace(built.plan, origin=origin))
@@ -99,11 +90,10 @@ def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
 
 
 def _check(built: Built) -> None:
-    """ConfigError tells what is wrong with a run before anything is written."""
     try:
         preflight(built.plan)
     except GenerateError as error:
-        # Before anything was written, an input that cannot be made is a fault of the configuration.
+        # Before anything is written, an input that cannot be made is a fault of the configuration.
         raise ConfigError(str(error)) from error
 
 
@@ -116,10 +106,12 @@ def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> RunRecord | 
     """One job of one of Hydra's own launchers; ModelFailed if the run failed."""
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
-    overrides = OmegaConf.to_container(hydra.overrides.task)
-    assert isinstance(overrides, list)
-    composed = Composed(_with_hydra(config), tuple(map(str, overrides)))
-    built = build_run(composed, trusted)
+    # Together with Hydra's part of the configuration, which the launcher has removed.
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    config["hydra"] = HydraConfig.instance().cfg.hydra  # type: ignore[union-attr]
+    overrides: Any = OmegaConf.to_container(hydra.overrides.task)
+    built = build_run(Composed(config, tuple(overrides)), trusted)
     # Before anything is computed from them.
     built.plan.spec.output_dir = directory.parent
     built.plan.spec.run_id = directory.name
@@ -128,11 +120,3 @@ def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> RunRecord | 
         return carry_out(built)
     except Exception as error:
         raise ModelFailed(f"{directory}: {error}") from error
-
-
-def _with_hydra(config: DictConfig) -> DictConfig:
-    """A job's configuration together with the part of Hydra's that its launcher has taken away."""
-    whole = config.copy()
-    OmegaConf.set_struct(whole, False)
-    whole["hydra"] = HydraConfig.instance().cfg.hydra  # type: ignore[union-attr]
-    return whole

@@ -1,7 +1,7 @@
-"""Hydra's composition: with `template`, the one place that touches its private parts.
+"""Hydra's composition: with `shared_composition`, the one place that uses its private parts.
 
-Tried with hydra-core 1.3.8. What is private here: `Hydra.create_main_hydra2` and the argument
-parser; in `template` `ConfigLoaderImpl`.
+Tested with hydra-core 1.3.8. What is private here: `Hydra.create_main_hydra2` and the argument
+parser; in `shared_composition` `ConfigLoaderImpl`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import functools
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rompy_hydra.compose.allowed_targets import KEY as TARGETS
 from rompy_hydra.compose.allowed_targets import user_prefixes
 from rompy_hydra.compose.entry_points import extend
-from rompy_hydra.compose.hydra_errors import ReadableErrors
+from rompy_hydra.compose.hydra_errors import readable_errors
 from rompy_hydra.compose.hydra_node import check_hydra_node
 from rompy_hydra.compose.override_parser import first_line, label_of, parse
 from rompy_hydra.errors import ConfigError
@@ -47,7 +48,7 @@ def config_dir() -> Path:
 
 @dataclass(frozen=True)
 class Composed:
-    """One composed configuration: Hydra's own object, and what is needed of it later."""
+    """One composed configuration: Hydra's own object, and its overrides."""
 
     config: DictConfig
     overrides: tuple[str, ...]
@@ -67,14 +68,13 @@ class Composed:
         except OmegaConfBaseException as error:
             raise ConfigError(f"{error.full_key or key}: {first_line(error)}") from error
 
-    def without_hydra(self) -> dict[str, Any]:
-        """The composed configuration as plain data, interpolations as they are."""
+    def without_hydra(self) -> DictConfig:
+        """A copy without Hydra's part, interpolations as they are."""
         copied = self.config.copy()
         OmegaConf.set_struct(copied, False)
-        copied.pop("hydra", None)
-        plain = OmegaConf.to_container(copied, resolve=False)
-        assert isinstance(plain, dict)
-        return {str(key): value for key, value in plain.items()}
+        copied.pop("hydra")
+        OmegaConf.set_struct(copied, True)
+        return copied
 
 
 class Composer:
@@ -86,8 +86,8 @@ class Composer:
         self.config_name = arguments.config_name or CONFIG_NAME
         # What the user, and no file, allows to be called.
         self.trusted = user_prefixes(parse([line for line in arguments.overrides if TARGETS in line]))
-        hydra = _Checked.create_main_hydra2(TASK_NAME, _search_path(arguments))
-        assert isinstance(hydra, _Checked)
+        hydra = _CheckedHydra.create_main_hydra2(TASK_NAME, _search_path(arguments))
+        assert isinstance(hydra, _CheckedHydra)
         hydra.trusted = self.trusted
         self.hydra = hydra
 
@@ -96,7 +96,7 @@ class Composer:
 
     def compose(self, overrides: Sequence[str]) -> Composed:
         """The configuration of one run; ConfigError says what is wrong with an override."""
-        with self.explained(overrides):
+        with self.readable_errors(overrides):
             config = self.hydra.compose_config(
                 config_name=self.config_name,
                 overrides=list(overrides),
@@ -106,16 +106,16 @@ class Composer:
         HydraConfig.instance().set_config(config)
         return Composed(config, tuple(_typed()))
 
-    def explained(self, overrides: Sequence[str]) -> ReadableErrors:
+    def readable_errors(self, overrides: Sequence[str]) -> AbstractContextManager[None]:
         """A context in which Hydra's errors become this package's, with the closest valid name."""
-        return ReadableErrors(self.hydra, self.config_name, overrides)
+        return readable_errors(self.hydra, self.config_name, overrides)
 
 
-class _Checked(Hydra):
+class _CheckedHydra(Hydra):
     """Hydra, composing only what it may instantiate afterwards."""
 
     trusted: tuple[str, ...] = ()
-    # Told once of the configuration of a sweep, before its sweeper is made.
+    # Called once with the configuration of a sweep, before its sweeper is created.
     accept: Callable[[DictConfig], None] | None = None
 
     def compose_config(self, *args: Any, **kwargs: Any) -> DictConfig:
@@ -140,16 +140,16 @@ def _search_path(arguments: argparse.Namespace) -> ConfigSearchPath:
         main = f"file://{config_dir()}"
     elif "://" not in main:
         if not os.path.isdir(main):
-            raise ConfigError(f"--config-path: {main} is no directory")
+            raise ConfigError(f"--config-path: {main} is not a directory")
         main = f"file://{os.path.abspath(main)}"
     path = create_config_search_path(main)
     if arguments.config_dir is not None:
         extra = os.path.abspath(arguments.config_dir)
         if not os.path.isdir(extra):
-            raise ConfigError(f"--config-dir: {extra} is no directory")
+            raise ConfigError(f"--config-dir: {extra} is not a directory")
         # Before this package's own: a user's option of the same name wins.
         path.prepend("command-line", f"file://{extra}", SearchPathQuery(provider="main"))
-    schema = path.get_path().pop()  # Hydra wants its schemas to stay the last
+    schema = path.get_path().pop()  # Hydra wants its schemas to stay last
     extend(path)
     path.get_path().append(schema)
     return path
@@ -179,15 +179,13 @@ def _run_label() -> str:
 
 
 def _point_label() -> str:
-    """The name of a point of a sweep, as `sweep.points.Point` makes it, for launchers of others."""
+    """The name of a point of a sweep, as `sweep.points.Point` makes it, for other launchers."""
     return label_of(_typed()) or DEFAULT_LABEL
 
 
 def _typed() -> list[str]:
-    """The overrides as they were typed: iterating over the list would resolve interpolations in them."""
-    task = OmegaConf.to_container(HydraConfig.get().overrides.task)
-    assert isinstance(task, list)
-    return [str(line) for line in task]
+    # Iterating over the list would resolve interpolations in them.
+    return OmegaConf.to_container(HydraConfig.get().overrides.task)  # type: ignore[return-value]
 
 
 def _base_name() -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rompy_hydra.compose.allowed_targets import defined_at, has_prefix, import_object
+from rompy_hydra.compose.validate import walk
 from rompy_hydra.errors import InvalidConfig, Problem
 
 # Nodes of which Hydra instantiates each `_target_`.
@@ -26,9 +27,11 @@ def check_hydra_node(config: DictConfig, prefixes: Sequence[str]) -> None:
     found: list[Problem] = []
     for key in (*_INSTANTIATED, *_LOGGING):
         node = OmegaConf.select(config, f"hydra.{key}", throw_on_missing=False)
-        for path, value in _values(node, f"hydra.{key}"):
+        for path, value in walk(node, f"hydra.{key}", _value):
             name = path.rpartition(".")[2]
             reason = None
+            if OmegaConf.is_config(value):
+                continue
             if key in _INSTANTIATED:
                 if name == "_target_":
                     reason = _plugin_problem(value, [*_PLUGINS, *prefixes])
@@ -40,18 +43,6 @@ def check_hydra_node(config: DictConfig, prefixes: Sequence[str]) -> None:
                 found.append(Problem(path, value, reason))
     if found:
         raise InvalidConfig(found)
-
-
-def _values(node: Any, path: str) -> Iterator[tuple[str, object]]:
-    """All values below a node, with their paths; follows interpolations."""
-    if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-        for key in node:
-            yield from _values(_value(node, key), f"{path}.{key!s}")
-    elif isinstance(node, ListConfig) and not node._is_none() and not node._is_missing():
-        for number in range(len(node)):
-            yield from _values(_value(node, number), f"{path}[{number}]")
-    else:
-        yield path, node
 
 
 def _value(node: Any, key: Any) -> Any:

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from rompy_hydra.compose.build import Built, Parts
+from rompy_hydra.compose.build import Builder, Built
 from rompy_hydra.compose.composer import Composer
-from rompy_hydra.compose.fast_path import fast_path
 from rompy_hydra.compose.shared_composition import Refusal, SharedComposition
+from rompy_hydra.core.plan import Origin
 from rompy_hydra.errors import ConfigError, InvalidConfig, Problem
 from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.config import SweepConfig
@@ -44,7 +44,7 @@ class _Composed(NamedTuple):
     parameters: dict[str, Json]
     base: int | None
     nodes: dict[str, Any]
-    # See `Parts`.
+    # See `Builder`.
     alike: tuple[str, ...] | None
     origin: Path
 
@@ -83,24 +83,24 @@ class PointComposer:
         )
 
     def build(self, composed: bytes) -> Built:
-        """A composed point's run, checked and built; InvalidConfig tells what is wrong with it."""
+        """A composed point's run, checked and built; InvalidConfig lists what is wrong with it."""
         point = _Composed(*pickle.loads(composed))
         base = _Base() if point.base is None else self._bases[point.base]
         changed = point.nodes.keys() - {"run_id", "output_dir"}
         plain = {**base.plain, **point.nodes}
-        parts = Parts(plain, base.parts, changed, self._composer.trusted, point.alike)
-        return parts.built(point.overrides, point.parameters, point.origin)
+        builder = Builder(plain, self._composer.trusted, base.parts, changed, point.alike)
+        return builder.build_run(Origin(point.overrides, point.origin, parameters=point.parameters))
 
     def _plain(
         self, point: Point
     ) -> tuple[int | None, SharedComposition, dict[str, Any], Set[str], tuple[str, ...] | None]:
-        """A point's base and composition, its configuration, the nodes that differ, and see `Parts`."""
+        """A point's base and composition, its configuration, the nodes that differ, and see `Builder`."""
         first, values = self._split(point.assignments)
         key = tuple(a.text for a in first)
         shared = self._composition(key)
         number = self._base_of.get(key)
         given = {"run_id": point.label, "output_dir": self._directory}
-        plain = None if shared.interpolates else fast_path(shared.plain, values)
+        plain = shared.replaced(values)
         if plain is not None:
             return number, shared, plain | given, *_changed(tuple(a.key for a in values))
         plain = shared.filled(point.assignments, values, given, functools.partial(self._refuse, shared))
@@ -155,24 +155,22 @@ class PointComposer:
 
     def _composition(self, overrides: tuple[str, ...]) -> SharedComposition:
         if overrides not in self._shared:
-            self._shared[overrides] = found = self._composed(overrides)
+            found: SharedComposition | ConfigError
+            try:
+                found = SharedComposition(self._composer.compose([*self._settings, *overrides]))
+                if overrides not in self._base_of and len(self._bases) < _KEPT:
+                    self._base_of[overrides] = len(self._bases)
+                    self._bases.append(_Base(found.plain))
+            except ConfigError as error:
+                found = error
+            self._shared[overrides] = found
             if len(self._shared) > _KEPT:
                 self._shared.popitem(last=False)
-            is_new = isinstance(found, SharedComposition) and overrides not in self._base_of
-            if is_new and len(self._bases) < _KEPT:
-                self._base_of[overrides] = len(self._bases)
-                self._bases.append(_Base(found.plain))  # type: ignore[union-attr]
         self._shared.move_to_end(overrides)
         shared = self._shared[overrides]
         if isinstance(shared, ConfigError):
             raise shared.with_traceback(None)
         return shared
-
-    def _composed(self, overrides: tuple[str, ...]) -> SharedComposition | ConfigError:
-        try:
-            return SharedComposition(self._composer.compose([*self._settings, *overrides]))
-        except ConfigError as error:
-            return error
 
 
 def _is_apart(path: str, others: Sequence[str]) -> bool:

@@ -17,48 +17,60 @@ from omegaconf import DictConfig, OmegaConf
 
 from rompy_hydra.compose.build import origin_of
 from rompy_hydra.compose.composer import Composed
-from rompy_hydra.compose.fast_path import interpolations, passes_interpolation, sign_and_path
 from rompy_hydra.compose.override_parser import parse
+from rompy_hydra.compose.validate import walk
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.sweep.points import Assignment
 
-# An override that Hydra does not take, and why.
+# An override that Hydra rejects, and why.
 Refusal: TypeAlias = tuple[Assignment, Exception]
 
-# Nodes whose value a sweep gives by itself, so that their interpolations do not matter.
+# Nodes whose value a sweep sets itself, so that their interpolations do not matter.
 _GIVEN = {"run_id", "output_dir", "sweep", "hydra"}
 _SIGNS = {"": OverrideType.CHANGE, "+": OverrideType.ADD, "++": OverrideType.FORCE_ADD}
-# What an interpolation says that depends on Hydra's part of the configuration.
+# Part of every interpolation that depends on Hydra's part of the configuration.
 _ASKS_HYDRA = re.compile("hydra|run_label|point_label|sweep")
 
 
 class SharedComposition:
-    """Hydra's object, its plain form, and the parts built of it.
+    """Hydra's object and its plain form.
 
-    ConfigError if it has no plain form, though no point could mend that.
+    ConfigError if it has no plain form, whatever the values of a point are.
     """
 
     def __init__(self, composed: Composed) -> None:
         self.composed = composed
         # Why an override of a key is wrong, by the key and the kind of its error.
         self.wrong: dict[tuple[str, str], str] = {}
-        found = interpolations(composed.config, _GIVEN)
-        self._dependent = set(found)
-        self._asks = any(_ASKS_HYDRA.search(text) for texts in found.values() for text in texts)
+        self._dependent: set[str] = set()
+        self._asks = False
+        for key in composed.config:
+            for _, node in walk(composed.config._get_node(key), item=lambda node, key: node._get_node(key)):
+                if key not in _GIVEN and node is not None and node._is_interpolation():
+                    self._dependent.add(str(key))
+                    self._asks = self._asks or bool(_ASKS_HYDRA.search(str(node._value())))
         try:
             self.plain = composed.plain()
         except ConfigError:
-            if not found:
+            if not self._dependent:
                 raise
-            self.plain = {}  # a point may have what an interpolation looks for
+            self.plain = {}  # a point may set what an interpolation refers to
 
-    @property
-    def interpolates(self) -> bool:
-        """Whether a value may depend on another one."""
-        return bool(self._dependent)
+    def replaced(self, values: Sequence[Assignment]) -> dict[str, Any] | None:
+        """The plain form with the values put in; None where only Hydra knows what that means."""
+        found: dict[str, Any] | None = None if self._dependent else self.plain
+        for each in values:
+            value = each.value
+            is_plain = value is None or isinstance(value, bool | int | float | str)
+            is_special = isinstance(value, str) and ("${" in value or value == "???")
+            if found is None or each.key.startswith("~") or not is_plain or is_special:
+                return None
+            sign, path = _sign_and_path(each.key)
+            found = _replaced(found, path.split("."), value, sign)
+        return found
 
     def differences(self, plain: Mapping[str, Any]) -> set[str]:
-        """The top-level keys in which a point differs from its template."""
+        """The top-level keys in which a point differs from this composition."""
         own, shown = self.plain, self._shown
         return {k for k, node in plain.items() if node is not own.get(k) and repr(node) != shown.get(k)}
 
@@ -69,7 +81,7 @@ class SharedComposition:
 
     @functools.cached_property
     def _shown(self) -> dict[str, str]:
-        # Texts tell 1 from 1.0 and from true.
+        # Texts distinguish 1, 1.0 and true.
         return {key: repr(node) for key, node in self.plain.items()}
 
     @functools.cached_property
@@ -78,11 +90,7 @@ class SharedComposition:
 
     @functools.cached_property
     def _without_hydra(self) -> bytes:
-        config = self.composed.config.copy()
-        OmegaConf.set_struct(config, False)
-        config.pop("hydra")
-        OmegaConf.set_struct(config, True)
-        return pickle.dumps(config)
+        return pickle.dumps(self.composed.without_hydra())
 
     def filled(
         self,
@@ -102,7 +110,7 @@ class SharedComposition:
         anywhere = False
         wrong: list[Refusal] = []
         for each, path in zip(values, paths, strict=True):
-            anywhere = anywhere or passes_interpolation(config, path)
+            anywhere = anywhere or _passes_interpolation(config, path)
             try:
                 ConfigLoaderImpl._apply_overrides_to_config([_override(each)], config)
             except (HydraException, TypeError, ValueError, AssertionError) as error:
@@ -112,7 +120,7 @@ class SharedComposition:
         for key, value in given.items():
             OmegaConf.update(config, key, value, force_add=True)
         if asks:
-            _tell_hydra(config, [a.text for a in assignments])
+            _update_hydra(config, [a.text for a in assignments])
         # As set_config does it, less a deep copy that takes most of a point's time.
         HydraConfig.instance().cfg = config if asks else self.composed.config  # type: ignore[assignment]
         composed = Composed(config, ())
@@ -126,17 +134,53 @@ class SharedComposition:
         }
 
 
+def _sign_and_path(key: str) -> tuple[str, str]:
+    """`++a.b` is `("++", "a.b")`."""
+    path = key.lstrip("+")
+    return key[: len(key) - len(path)], path
+
+
+def _replaced(plain: dict[str, Any], keys: Sequence[str], value: Any, sign: str) -> dict[str, Any] | None:
+    """A copy of `plain` with one value replaced, or added if `sign` says so; None if it is not that simple.
+
+    Only the dictionaries on the way are copied, so points share all the rest.
+    """
+    exists, old = keys[0] in plain, plain.get(keys[0])
+    if not exists and not sign:
+        return None
+    if len(keys) == 1:
+        if isinstance(old, dict | list) or (sign == "+" and old is not None):
+            return None
+        return {**plain, keys[0]: value}
+    if exists and not isinstance(old, dict):
+        return None
+    inner = _replaced(old or {}, keys[1:], value, sign)
+    return None if inner is None else {**plain, keys[0]: inner}
+
+
+def _passes_interpolation(config: DictConfig, path: str) -> bool:
+    """Whether a node on the way to a key is an interpolation, so that the key is somewhere else."""
+    node: Any = config
+    for key in path.split("."):
+        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+            return False
+        node = node._get_node(key, validate_access=False)
+        if node is not None and node._is_interpolation():
+            return True
+    return False
+
+
 def _override(assignment: Assignment) -> Override:
     """An assignment as Hydra's parser makes it, which is asked only where it may know better."""
     if assignment.key.startswith("~") or isinstance(assignment.value, dict | list):
         return parse([assignment.text])[0]
-    sign, path = sign_and_path(assignment.key)
+    sign, path = _sign_and_path(assignment.key)
     value = assignment.value
     return Override(_SIGNS[sign], path, ValueType.ELEMENT, value, input_line=assignment.text)
 
 
-def _tell_hydra(config: DictConfig, overrides: list[str]) -> None:
-    """Bring Hydra's part of a template to a point's overrides, as Hydra would have made it."""
+def _update_hydra(config: DictConfig, overrides: list[str]) -> None:
+    """Update Hydra's part of a shared composition to a point's overrides, as Hydra would have made it."""
     OmegaConf.set_readonly(config.hydra, False)
     config.hydra.overrides.task = overrides
     how = config.hydra.job.config.override_dirname

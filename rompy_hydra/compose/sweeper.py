@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +17,7 @@ from rompy_hydra.compose.composer import Composed, Composer
 from rompy_hydra.compose.grid_parser import text_of
 from rompy_hydra.compose.override_parser import parse
 from rompy_hydra.compose.point_composer import PointComposer
+from rompy_hydra.compose.validate import problems
 from rompy_hydra.errors import ConfigError, InvalidConfig, SweepInvalid
 from rompy_hydra.jsonable import Json
 from rompy_hydra.process.cpus import available_cores
@@ -24,7 +26,7 @@ from rompy_hydra.redaction import redacted_override
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.engine import Watcher, run_sweep
 from rompy_hydra.sweep.label import Naming
-from rompy_hydra.sweep.plan import Ready, SweepPlan
+from rompy_hydra.sweep.plan import SweepPlan
 from rompy_hydra.sweep.points import Grid, Point
 from rompy_hydra.sweep.preflight import RUN, Decision, Preflight, inspect_points
 from rompy_hydra.sweep.results_table import ResultsTable
@@ -38,12 +40,10 @@ from rompy_hydra.sweep.sweep_file import (
 )
 from rompy_hydra.workspace.record import now
 
-_NO_POINTS = "the sweep has no points: sweep.filter leaves out every one"
-
 
 @dataclass(frozen=True)
 class SweepOutcome:
-    """What came of a sweep: of the validation of its points, and of their runs if there were any."""
+    """The outcome of a sweep: of the validation of its points, and of their runs if there were any."""
 
     config: SweepConfig | None = None
     preflight: Preflight | None = None
@@ -54,7 +54,7 @@ class SweepOutcome:
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What the command line wants of a sweep. Handed to Hydra's sweeper as its task function."""
+    """What the command line asks of a sweep. Passed to Hydra's sweeper as its task function."""
 
     composer: Composer
     watcher: Watcher
@@ -69,21 +69,14 @@ class SweepRequest:
     confirm: Callable[[int], bool] = lambda _points: False
     # When the command was given, as records write times; '' if that does not matter.
     since: str = ""
-    # What came of each batch that another sweeper has given to this package's launcher.
+    # The outcome of each batch that another sweeper has given to this package's launcher.
     batches: list[SweepOutcome] = field(default_factory=list)
-
-    def only_looks(self, config: SweepConfig) -> bool:
-        """Whether nothing is to be run."""
-        return self.check_only or self.dry_run or config.dry_run
 
     def accept(self, config: DictConfig) -> None:
         """ConfigError if the chosen sweeper would write or run what is only to be validated."""
-        from hydra_plugins.rompy_hydra import RompySweeper
-
         chosen = config.hydra.sweeper.get("_target_")
-        own = f"{RompySweeper.__module__}.{RompySweeper.__qualname__}"
-        only_looks = self.check_only or self.dry_run or config.sweep.get("dry_run") is True
-        if chosen != own and only_looks:
+        own = "hydra_plugins.rompy_hydra.RompySweeper"
+        if chosen != own and (self.check_only or self.dry_run or config.sweep.get("dry_run") is True):
             raise ConfigError(
                 f"{chosen} cannot validate its points without running them: leave out hydra/sweeper=..., "
                 "or validate each point with `rompy-hydra check`"
@@ -94,19 +87,15 @@ class SweepRequest:
         return self.run_point(config)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        # A launcher that starts processes needs no more of this than what one job is.
-        return _only, (self.run_point,)
-
-
-def _only(run_point: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    return run_point
+        # A launcher that starts processes needs nothing but the function of one job.
+        return functools.partial, (self.run_point,)
 
 
 def multirun(request: SweepRequest, overrides: Sequence[str]) -> SweepOutcome:
     """A sweep with the sweeper and the launcher that the configuration chooses."""
     composer = request.composer
     composer.hydra.accept = request.accept
-    with composer.explained(overrides):
+    with composer.readable_errors(overrides):
         returned = composer.hydra.multirun(
             composer.config_name, request, list(overrides), with_log_configuration=False
         )
@@ -121,10 +110,7 @@ def settings(config: DictConfig) -> SweepConfig:
     """The checked `sweep` node of a composed configuration."""
     HydraConfig.instance().set_config(config)
     plain = Composed(config, ()).resolved("sweep")
-    from rompy_hydra.compose.validate import problems
-
-    found = problems({"sweep": plain}, [])
-    if found:
+    if found := problems({"sweep": plain}, []):
         raise InvalidConfig(found)
     built = build(plain)
     assert isinstance(built, SweepConfig)
@@ -132,14 +118,19 @@ def settings(config: DictConfig) -> SweepConfig:
 
 
 def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
-    """What this package's sweeper does: make the grid, and hand it to the launcher."""
+    """The work of this package's sweeper: make the grid, and pass it to the launcher."""
     request = _request(sweeper.task_function)
-    own, of_runs = _parted(arguments)
-    params = OmegaConf.to_container(sweeper.config.hydra.sweeper.params, resolve=True) or {}
-    assert isinstance(params, dict)
+    own, of_runs = _split(arguments)
+    params: Any = OmegaConf.to_container(sweeper.config.hydra.sweeper.params, resolve=True) or {}
     config = settings(sweeper.config)
-    grid = grid_parser.grid(of_runs, params, config, sweeper.hydra_context.config_loader)  # type: ignore[arg-type]
-    _refuse_huge(grid, config, request)
+    grid = grid_parser.grid(of_runs, params, config, sweeper.hydra_context.config_loader)
+    if grid.size == 0:
+        raise ConfigError("the sweep has no points")
+    if grid.size > config.max_points and not request.confirm(grid.size):
+        raise ConfigError(
+            f"the grid has {grid.size} points, and sweep.max_points is {config.max_points}. If you "
+            f"want them all, set sweep.max_points={grid.size}"
+        )
     config = _named(config, grid, sweeper.config)
     from hydra_plugins.rompy_hydra import RompyLauncher
 
@@ -149,11 +140,10 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     # Hydra's own launchers run every point that they are given.
     config = config.model_copy(update={"retry": "all"})
     outcome = drive(request, config, grid, shared, None, arguments, runs=False)
-    if request.only_looks(config):
+    if request.check_only or request.dry_run or config.dry_run:
         return outcome
     # Each job is composed alone, and would name the sweep after its own model, and itself with all
     # of its overrides.
-    naming = _naming(grid, read_constants(config.path))
     points = [
         [
             *own,
@@ -161,30 +151,24 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
             f"hydra.sweep.subdir={text_of(point.label)}",
             *point.overrides,
         ]
-        for point in replace(grid, naming=naming)
+        for point in _with_naming(grid, read_constants(config.path))
     ]
     return SweepOutcome(config, jobs=sweeper.launcher.launch(points, initial_job_idx=0))
 
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
-    """What this package's launcher does for another sweeper: one batch of points."""
+    """The work of this package's launcher for another sweeper: one batch of points."""
     request = _request(launcher.task_function)
     config = settings(launcher.config)
-    parted = [_parted(line) for line in job_overrides]
-    grid = grid_parser.batch([of_run for _, of_run in parted])
-    shared = [*launcher.config.hydra.overrides.hydra, *parted[0][0]]
+    split = [_split(line) for line in job_overrides]
+    grid = grid_parser.batch([of_run for _, of_run in split])
+    shared = [*launcher.config.hydra.overrides.hydra, *split[0][0]]
     config = _named(config, grid, launcher.config)
     outcome = drive(request, config, grid, shared, launcher.workers, [])
     request.batches.append(outcome)
     if outcome.summary is not None and outcome.summary.interrupted:
         raise KeyboardInterrupt  # no more batches
-    returned = []
-    for line in job_overrides:
-        answer = JobReturn()
-        answer.overrides = list(line)
-        answer.status = JobStatus.COMPLETED
-        returned.append(answer)
-    return returned
+    return [JobReturn(overrides=list(line), status=JobStatus.COMPLETED) for line in job_overrides]
 
 
 def drive(
@@ -198,43 +182,47 @@ def drive(
 ) -> SweepOutcome:
     """Validate all points, then run what is missing; SweepInvalid if a point is wrong.
 
-    `runs=False` leaves it at the validation, for a launcher that runs the points itself.
+    `runs=False` stops after the validation, for a launcher that runs the points itself.
     """
+    workers = available_cores() if workers is None else workers
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ConfigError(f"hydra.launcher.workers = {workers!r} must be a whole number above 0")
     check_directory(config.path)
     known = read_constants(config.path)
-    grid = replace(grid, naming=_naming(grid, known))
+    grid = _with_naming(grid, known)
     points = PointComposer(request.composer, config, shared)
-
-    def ready(composed: bytes) -> Ready:
-        built = points.build(composed)
-        return Ready(built.plan, built.pipeline)
-
-    command: dict[str, Json] = {"overrides": [redacted_override(line) for line in arguments]}
-    plan = SweepPlan(config, grid, points.compose, ready, _workers(workers), command)
+    plan = SweepPlan(config, grid, points.compose, points.build, workers)
     spool = Spool()
     table = ResultsTable(config.path, spool)
-    lists = request.dry_run or config.dry_run
 
     def report(point: Point, decision: Decision) -> None:
         if decision.row is not None:
             table.add(decision.row)
-        if lists:
+        if request.dry_run or config.dry_run:
             request.report(point, decision)
 
     try:
         preflight = inspect_points(plan, spool, request.since, report)
-        _refuse_problems(request, preflight)
+        if preflight.problems:
+            request.report_problems(preflight)
+            raise SweepInvalid([found.problem for found in preflight.problems.values()])
+        if not preflight.size:
+            raise ConfigError("the sweep has no points: sweep.filter leaves out every one")
         outcome = SweepOutcome(config, preflight)
-        if not runs or request.only_looks(config):
+        if not runs or request.check_only or request.dry_run or config.dry_run:
             return outcome
         make_directory(config.path)
+        facts: dict[str, Json] = {
+            "overrides": [redacted_override(line) for line in arguments],
+            "started": now(),
+            "points": preflight.size,
+            "to_run": preflight.count(RUN),
+            "workers": workers,
+            "packages": dict(versions()),
+        }
+        constants = grid.naming.constants
         write_sweep_file(
-            config.path,
-            config.name,
-            _facts(plan, preflight),
-            spool.overrides(),
-            constants=grid.naming.constants,
-            expected=known,
+            config.path, config.name, facts, spool.overrides(), constants=constants, expected=known
         )
         table.add_earlier()
         summary = run_sweep(plan, preflight, spool, request.watcher, table)
@@ -253,41 +241,18 @@ def merge_outcomes(batches: Sequence[SweepOutcome]) -> SweepOutcome:
     return replace(last, summary=summary)
 
 
-def _naming(grid: Grid, known: Mapping[str, str] | None) -> Naming:
-    """How points are named: as in the sweep's first command, or else by what varies in this one."""
-    return Naming(grid.constants if known is None else known)
-
-
-def _refuse_problems(request: SweepRequest, preflight: Preflight) -> None:
-    """SweepInvalid or ConfigError if the points cannot be run."""
-    if preflight.problems:
-        request.report_problems(preflight)
-        raise SweepInvalid([found.problem for found in preflight.problems.values()])
-    if not preflight.size:
-        raise ConfigError(_NO_POINTS)
+def _with_naming(grid: Grid, known: Mapping[str, str] | None) -> Grid:
+    """A grid that names points as in the sweep's first command, or else by what varies in this one."""
+    return replace(grid, naming=Naming(grid.constants if known is None else known))
 
 
 def _named(config: SweepConfig, grid: Grid, composed: DictConfig) -> SweepConfig:
     """The sweep, called `models` or `experiments` if it goes over these and has no name of its own."""
-    given = OmegaConf.to_container(composed.sweep, resolve=False)
-    assert isinstance(given, dict)
-    if given["name"] != "${sweep_name:}":
-        return config
+    given: Any = OmegaConf.to_container(composed.sweep)
     for group in ("experiment", "model"):
-        if grid.varies(group):
+        if given["name"] == "${sweep_name:}" and grid.varies(group):
             return config.model_copy(update={"name": f"{group}s"})
     return config
-
-
-def _facts(plan: SweepPlan, preflight: Preflight) -> dict[str, Json]:
-    return {
-        **plan.command,
-        "started": now(),
-        "points": preflight.size,
-        "to_run": preflight.count(RUN),
-        "workers": plan.workers,
-        "packages": dict(versions()),
-    }
 
 
 def _request(task_function: Any) -> SweepRequest:
@@ -299,12 +264,12 @@ def _request(task_function: Any) -> SweepRequest:
     return task_function
 
 
-def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Overrides that are settings of the sweep, and those that make its points."""
     own, of_runs = [], []
     for override in parse(arguments):
         line, path = str(override.input_line), override.key_or_group
-        grid_parser.refuse_given(f"'{line}'", path)
+        grid_parser.check_settable(f"'{line}'", path)
         if path.split(".")[0] != "sweep":
             of_runs.append(line)
         elif override.is_sweep_override():
@@ -312,21 +277,3 @@ def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             own.append(line)
     return own, of_runs
-
-
-def _workers(workers: int | None) -> int:
-    if workers is None:
-        return available_cores()
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ConfigError(f"hydra.launcher.workers = {workers!r} must be a whole number above 0")
-    return workers
-
-
-def _refuse_huge(grid: Grid, config: SweepConfig, request: SweepRequest) -> None:
-    if grid.size == 0:
-        raise ConfigError("the sweep has no points")
-    if grid.size > config.max_points and not request.confirm(grid.size):
-        raise ConfigError(
-            f"the grid has {grid.size} points, and sweep.max_points is {config.max_points}. If you "
-            f"want them all, set sweep.max_points={grid.size}"
-        )

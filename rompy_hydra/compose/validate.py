@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import operator
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import UnionType
 from typing import Any
 
+from omegaconf import ListConfig
 from pydantic import BaseModel, ValidationError
 
 from rompy_hydra.compose.allowed_targets import load_target
 from rompy_hydra.compose.entry_points import GROUPS
-from rompy_hydra.compose.pydantic_errors import problem_of
-from rompy_hydra.errors import NO_VALUE, ConfigError, Problem
-from rompy_hydra.plugins.signatures import settings_model
+from rompy_hydra.errors import NO_VALUE, ConfigError, Problem, closest
+from rompy_hydra.plugins.signatures import names_of, settings_model
 
 # Keys that have a meaning for Hydra and are not settings of the class.
 SPECIAL = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
@@ -21,7 +25,7 @@ def problems(config: Mapping[str, Any], allowed: Sequence[str]) -> list[Problem]
     """All problems of a resolved configuration; empty if its objects can be built."""
     found = list(_missing(config))
     missing = {problem.path for problem in found}
-    for path, node in _walk(config):
+    for path, node in walk(config):
         if not _is_target(node):
             continue
         group = path.split(".")[0].split("[")[0]
@@ -40,21 +44,28 @@ def has_missing(node: object) -> bool:
     return next(_missing(node), None) is not None
 
 
-def _missing(config: object) -> Iterator[Problem]:
-    for path, value in _walk(config):
-        if value == "???":
-            yield Problem(path, NO_VALUE, f"is required: give it with {path}=VALUE")
+def count_targets(node: object) -> int:
+    """The number of objects in a node, itself included."""
+    return sum(_is_target(each) for _, each in walk(node))
 
 
-def _walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """A node and everything in it, with the path of each."""
+def walk(
+    node: Any, path: str = "", item: Callable[[Any, Any], Any] = operator.getitem
+) -> Iterator[tuple[str, Any]]:
+    """A node and everything in it, with the path of each; `item` looks up a key or an index of a node."""
     yield path, node
     if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from _walk(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, list):
-        for number, value in enumerate(node):
-            yield from _walk(value, f"{path}[{number}]")
+        for key in node:
+            yield from walk(item(node, key), f"{path}.{key}" if path else str(key), item)
+    elif isinstance(node, list | ListConfig):
+        for number in range(len(node)):
+            yield from walk(item(node, number), f"{path}[{number}]", item)
+
+
+def _missing(config: object) -> Iterator[Problem]:
+    for path, value in walk(config):
+        if value == "???":
+            yield Problem(path, NO_VALUE, f"is required: give it with {path}=VALUE")
 
 
 def _is_target(node: object) -> bool:
@@ -64,7 +75,7 @@ def _is_target(node: object) -> bool:
 def _invalid(model: type[BaseModel], node: Mapping[str, Any], path: str) -> Iterator[Problem]:
     fields = {key: value for key, value in node.items() if key not in SPECIAL}
     # A nested target becomes an object first, and is validated by itself.
-    nested = {key for key, value in fields.items() if any(_is_target(each) for _, each in _walk(value))}
+    nested = {key for key, value in fields.items() if count_targets(value)}
     try:
         model.model_validate({key: value for key, value in fields.items() if key not in nested})
     except ValidationError as error:
@@ -72,6 +83,69 @@ def _invalid(model: type[BaseModel], node: Mapping[str, Any], path: str) -> Iter
         for each in error.errors(include_url=False):
             later = each["type"] == "missing" and (incomplete or each["loc"][0] in nested)
             if not later:
-                yield problem_of(model, each, path, node)
+                yield _problem_of(model, each, path, node)
     except Exception as error:  # noqa: BLE001 - the validators of a plugin may raise anything
         yield Problem(path, NO_VALUE, f"cannot be checked: {type(error).__name__}: {error}")
+
+
+def _problem_of(model: type[BaseModel], error: Any, path: str, node: Mapping[str, Any]) -> Problem:
+    """One of pydantic's errors about the node at a path, as a problem."""
+    keys = list(_keys(error["loc"], node))
+    where = path + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        names = _names_at(model, keys[:-1], node)
+        return Problem(where, error["input"], "no such key", closest(str(keys[-1]), names))
+    if error["type"] in ("missing", "missing_argument"):
+        return Problem(where, NO_VALUE, "is required")
+    # A validator of the whole model starts its message with the name of the field that it is about.
+    name, separator, rest = message.partition(": ")
+    if separator and not keys and name in node:
+        return Problem(f"{where}.{name}", node[name], rest)
+    return Problem(where, error["input"], message[0].lower() + message[1:])
+
+
+def _keys(location: Sequence[int | str], node: Any) -> Iterator[int | str]:
+    """The keys in pydantic's location, which also contains the names of union members."""
+    for number, part in enumerate(location, 1):
+        in_list = isinstance(node, list | tuple) and isinstance(part, int) and part < len(node)
+        if in_list or (isinstance(node, Mapping) and part in node):
+            node = node[part]
+            yield part
+        elif isinstance(node, Mapping) and number == len(location) and str(part).isidentifier():
+            yield part  # the missing key
+
+
+def _names_at(model: type[BaseModel], keys: Sequence[int | str], node: Any) -> list[str]:
+    """The field names of the model at a path."""
+    members = [model]
+    for key in keys:
+        node = node[key]
+        if isinstance(key, int):  # an item of a list, whose models are known already
+            continue
+        fields = [f for each in members for name, f in each.model_fields.items() if key in (name, f.alias)]
+        members = [member for info in fields for member in _models(info.annotation)]
+        members = [member for member in members if _fits(member, node)] or members
+    return [name for member in members for name in names_of(member)]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models of the pydantic models and dataclasses in an annotation, also in unions and lists."""
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    if is_model or dataclasses.is_dataclass(annotation):
+        model = settings_model(annotation)
+        if model is not None:
+            yield model
+    elif typing.get_origin(annotation) is not None or isinstance(annotation, UnionType):
+        for part in typing.get_args(annotation):
+            yield from _models(part)
+
+
+def _fits(model: type[BaseModel], node: Any) -> bool:
+    """Whether a node can be this member of a union, by its fields with fixed values (Literal)."""
+    fixed = {
+        name: typing.get_args(info.annotation)
+        for name, info in model.model_fields.items()
+        if typing.get_origin(info.annotation) is typing.Literal
+    }
+    return isinstance(node, Mapping) and all(node.get(n, v[0]) in v for n, v in fixed.items())
