@@ -8,8 +8,7 @@ import json
 import textwrap
 from collections.abc import Sequence
 
-from rompy_hydra.cli.report import say
-from rompy_hydra.cli.tables import table
+from rompy_hydra.cli.report import say, table
 from rompy_hydra.compose.entry_points import GROUPS
 from rompy_hydra.compose.plugin_listing import BROKEN, OK, PluginInfo, inspect_plugin, list_plugins
 from rompy_hydra.errors import ConfigError, PluginError, closest

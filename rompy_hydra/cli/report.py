@@ -1,12 +1,11 @@
-"""What a person sees of one run: what will happen, what happens, what came out."""
+"""What a person sees of one run: what will run, its progress, and its results."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rompy_hydra.core.attempt import stage_of
@@ -16,13 +15,16 @@ from rompy_hydra.core.status import inspect
 from rompy_hydra.errors import RompyHydraError
 from rompy_hydra.workspace.record import COMPLETED, STAGES, RunRecord
 
+_SHOWN_FILES = 6
 _SHOWN_METRICS = 12
+# A longer cell shifts only the rest of its own row.
+_WIDEST = 48
 
 
 def say(lines: list[str]) -> None:
-    """Print lines at once, also into a pipe.
+    """Print lines without delay, also into a pipe.
 
-    Whoever reads them may go away, and a log's disk may be full: a run goes on all the same.
+    The reader may close the pipe, and a log's disk may be full: a run continues anyway.
     """
     with contextlib.suppress(OSError):
         sys.stdout.write("\n".join(lines) + "\n")
@@ -33,50 +35,42 @@ def opening(plan: RunPlan) -> list[str]:
     """What will run, where, and what is left to do."""
     assert plan.backend is not None
     status = inspect(plan)
-    todo = ", ".join(status.stale)
     processors = ", ".join(p.plugin_name for p in plan.processors) or "none"
+    rendered = [item.size for item in plan.inputs if item.content is not None]
+    inputs = [f"{len(rendered)} rendered ({size(sum(rendered))})"]
+    for item in plan.inputs:
+        if item.source is not None:
+            inputs.append(f"{item.path} {'linked' if item.link else 'copied'} ({size(item.size)})")
+    stages = ", ".join(plan.stages if plan.overwrite else status.stale)
+    if not plan.overwrite and status.record is not None:
+        why = f" ({next(iter(status.stale.values()))})" if status.stale else ""
+        stages = f"{stages}{why}" or "nothing to do: every stage is done and unchanged"
     place = f"{plan.model.kind} on {plan.backend.plugin_name}"
-    lines = [
+    return [
         f"run        {plan.spec.run_id}: {place}, then {processors}",
         f"directory  {shown(plan.workspace.path)}",
-        f"inputs     {_inputs(plan)}",
+        f"inputs     {_first(inputs)}",
+        f"stages     {stages}",
     ]
-    if plan.overwrite:
-        lines.append(f"stages     {', '.join(plan.stages)}")
-    elif status.record is None:
-        lines.append(f"stages     {todo}")
-    elif status.stale:
-        lines.append(f"stages     {todo} ({next(iter(status.stale.values()))})")
-    else:
-        lines.append("stages     nothing to do: every stage is done and unchanged")
-    return lines
 
 
-def _inputs(plan: RunPlan) -> str:
-    inputs = plan.inputs
-    rendered = [item for item in inputs if item.content is not None]
-    parts = [f"{len(rendered)} rendered ({size(sum(i.size for i in rendered))})"]
-    for item in inputs:
-        if item.source is not None:
-            how = "linked" if item.link else "copied"
-            parts.append(f"{item.path} {how} ({size(item.size)})")
-    more = len(parts) - 6
-    return ", ".join(parts[:6]) + (f" and {more} more" if more > 0 else "")
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN_FILES} more" if names[_SHOWN_FILES:] else ""
+    return ", ".join(names[:_SHOWN_FILES]) + more
 
 
 def completed(plan: RunPlan) -> list[str]:
-    """What came out, and where."""
+    """The results, and where they are."""
     record = _record(plan)
     lines = []
     if record is not None:
         seconds = sum(record.stages[name].seconds or 0 for name in STAGES)
         lines.append(f"{record.state:<10} {record.run_id} in {seconds:.1f} s")
         lines += [f"metric     {line}" for line in _metrics(record)]
-        made = [f.path for f in [*record.outputs, *record.products]]
-        if made:
-            shown_files = ", ".join(made[:6]) + (f" and {len(made) - 6} more" if made[6:] else "")
-            lines.append(f"outputs    {shown_files}")
-        pictures = [path for path in made if path.endswith(".png")]
+        files = [f.path for f in [*record.outputs, *record.products]]
+        if files:
+            lines.append(f"outputs    {_first(files)}")
+        pictures = [path for path in files if path.endswith(".png")]
         lines += [f"picture    {shown(plan.workspace.path / path)}" for path in pictures]
         if record.state != COMPLETED:
             lines.append("next       run the same command without pipeline.stages to continue")
@@ -108,25 +102,20 @@ def _record(plan: RunPlan) -> RunRecord | None:
 
 
 def _metrics(record: RunRecord) -> list[str]:
-    """A line a quantity: its statistics, which have its name and a dot before theirs."""
+    """One line for each quantity, with its statistics: the metric `eta.max` is the maximum of `eta`."""
     quantities: dict[str, list[str]] = {}
     for name, value in record.metrics.items():
         quantity, _, statistic = name.rpartition(".")
-        told = f"{statistic} {_number(value)}" if quantity else f"= {_number(value)}"
-        quantities.setdefault(quantity or name, []).append(told)
-    width = max((len(name) for name in quantities), default=0)
-    lines = [f"{name:<{width}}  {', '.join(told)}" for name, told in quantities.items()]
+        number = f"{value:.6g}" if isinstance(value, float) else str(value)
+        quantities.setdefault(quantity or name, []).append(f"{statistic if quantity else '='} {number}")
+    lines = table([[name, ", ".join(values)] for name, values in quantities.items()])
     more = len(lines) - _SHOWN_METRICS
     return [*lines[:_SHOWN_METRICS], *([f"... and {more} more in metrics.json"] if more > 0 else [])]
 
 
-def _number(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
 @contextlib.contextmanager
 def progress(plan: RunPlan) -> Iterator[Watch]:
-    """On a terminal, a line that shows the stage and the time; elsewhere the log says it."""
+    """On a terminal, a line that shows the stage and the time; elsewhere the log has them."""
     config = plan.backend.config if plan.backend else None
     if not sys.stdout.isatty() or getattr(config, "stream_output", False):
         yield ignore
@@ -141,15 +130,13 @@ def progress(plan: RunPlan) -> Iterator[Watch]:
 
 
 def shown(path: Path) -> str:
-    """A path as the user would type it: relative where it lies below this directory."""
-    try:
-        return str(path.relative_to(os.path.abspath(".")))
-    except ValueError:
-        return str(path)
+    """A path as the user would type it: relative if it is below this directory."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def counted(count: int, noun: str) -> str:
-    """So many of something.
+    """A number of things.
 
     >>> counted(1, "point"), counted(2, "point")
     ('1 point', '2 points')
@@ -158,7 +145,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes for people.
+    """A number of bytes in a readable unit.
 
     >>> size(17881)
     '17.9 kB'
@@ -169,3 +156,16 @@ def size(count: int) -> str:
             return f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.3g} TB"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as aligned columns.
+
+    >>> table([["run", "friction=0.01"], ["skip", "friction=0.02"]])
+    ['run   friction=0.01', 'skip  friction=0.02']
+    """
+    widths = [min(max(len(cell) for cell in column), _WIDEST) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

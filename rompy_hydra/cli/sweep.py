@@ -8,8 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from rompy_hydra.cli.display import PlainWatcher, watcher
-from rompy_hydra.cli.report import counted, say
-from rompy_hydra.cli.tables import problem_table, table
+from rompy_hydra.cli.report import counted, say, table
 from rompy_hydra.compose import app
 from rompy_hydra.compose.composer import Composer
 from rompy_hydra.compose.logging_setup import set_up_logging
@@ -17,13 +16,23 @@ from rompy_hydra.compose.sweeper import SweepOutcome, SweepRequest, merge_outcom
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, SweepInvalid
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.points import Point
-from rompy_hydra.sweep.preflight import AGAIN, ELSEWHERE, RETRY, RUN, SKIP, Decision, Preflight
+from rompy_hydra.sweep.preflight import (
+    AGAIN,
+    ELSEWHERE,
+    RETRY,
+    RUN,
+    SHOWN_VALUES,
+    SKIP,
+    Decision,
+    Preflight,
+)
 from rompy_hydra.sweep.results_table import RESULTS
 from rompy_hydra.sweep.summary import Summary
 from rompy_hydra.workspace import SCRIPT
 from rompy_hydra.workspace.record import COMPLETED
 
 _SHOWN_KINDS = 10
+_SHOWN_PROBLEMS = 20
 
 
 def run(
@@ -34,19 +43,16 @@ def run(
     check_only: bool = False,
     since: str = "",
 ) -> int:
-    """Check all points, run what is missing, tell what came out; the exit code.
+    """Check all points, run what is missing, and report the results; returns the exit code.
 
     `since` is when the command was given: what another driver saw fail later is left to a later command.
     """
-    # One line a finished run is what a log needs; the stages of each are in its record.
+    # A log needs one line for each finished run; the stages of each are in its record.
     set_up_logging("WARNING")
     listed: list[list[str]] = []
 
     def report(point: Point, decision: Decision) -> None:
         listed.append([decision.action, point.label, decision.why])
-
-    def report_problems(preflight: Preflight) -> None:
-        sys.stderr.write("\n".join(problem_table(preflight)) + "\n")
 
     request = SweepRequest(
         composer,
@@ -55,7 +61,7 @@ def run(
         dry_run=dry_run,
         check_only=check_only,
         report=report,
-        report_problems=report_problems,
+        report_problems=_report_problems,
         confirm=_confirmed,
         since=since,
     )
@@ -73,18 +79,18 @@ def run(
             return INTERRUPTED_EXIT_CODE
         return 1 if outcome.summary.failed or outcome.summary.problem else 0
     if outcome.preflight is not None and outcome.config is not None:
-        say([*(table(listed) if listed else []), preflight_line(outcome.preflight, outcome.config)])
+        say([*table(listed), preflight_line(outcome.preflight, outcome.config)])
         return 0
-    return _stock_answer(outcome)
+    return _report_jobs(outcome)
 
 
-def _stock_answer(outcome: SweepOutcome) -> int:
-    """What one of Hydra's own launchers left: the failures it has kept."""
+def _report_jobs(outcome: SweepOutcome) -> int:
+    """Print the failures that one of Hydra's own launchers has kept; returns the exit code."""
     failed = []
     for job in outcome.jobs:
         try:
             job.return_value  # noqa: B018 - raises what the job raised
-        except Exception as error:  # noqa: BLE001 - any failure of any job is told
+        except Exception as error:  # noqa: BLE001 - any failure of any job is reported
             first, *rest = str(error).splitlines() or [type(error).__name__]
             failed.append(f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first)
     place = f" in {outcome.config.path}" if outcome.config is not None else ""
@@ -94,7 +100,7 @@ def _stock_answer(outcome: SweepOutcome) -> int:
 
 
 def _confirmed(points: int) -> bool:
-    """On a terminal a large grid is asked for; elsewhere it needs `sweep.max_points`."""
+    """A large grid needs confirmation on a terminal; elsewhere it needs `sweep.max_points`."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     sys.stdout.write(f"The grid has {points} points. Run them all? [y/N] ")
@@ -102,38 +108,58 @@ def _confirmed(points: int) -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
+def _report_problems(preflight: Preflight) -> None:
+    """Print all problems of all points; the same one once, with the number of points that have it."""
+    found = list(preflight.problems.values())
+    rows = [["points", "example", "key", "value", "reason", "what to do"]]
+    for each in found[:_SHOWN_PROBLEMS]:
+        problem = each.problem
+        values = ", ".join([*each.values[:SHOWN_VALUES], *(["..."] if each.values[SHOWN_VALUES:] else [])])
+        cells = [str(each.count), each.label, problem.path, values, problem.reason, problem.hint]
+        rows.append([" ".join(cell.split()) for cell in cells])
+    used = [n for n in range(len(rows[0])) if any(row[n] for row in rows[1:])]
+    summary = f"{counted(len(found), 'problem')} in {counted(preflight.size, 'point')}"
+    lines = [f"rompy-hydra: the sweep cannot start: {summary}; nothing was changed"]
+    lines += [f"  {line}" for line in table([[row[n] for n in used] for row in rows])]
+    if len(found) > _SHOWN_PROBLEMS:
+        lines.append(f"  ... and {len(found) - _SHOWN_PROBLEMS} more")
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
 def preflight_line(preflight: Preflight, config: SweepConfig) -> str:
     """How many points there are, and what would happen to them."""
-    told = {
+    counts = {
         "to run": preflight.count(RUN, RETRY, AGAIN),
         "done and unchanged": preflight.count(SKIP),
-        **_left(preflight.left),
+        **_not_retried(preflight.left),
         "run by another driver": preflight.count(ELSEWHERE),
     }
-    parts = ", ".join(f"{count} {what}" for what, count in told.items() if count)
-    return f"{counted(preflight.size, 'point')} in {config.path}: {parts}"
+    return f"{counted(preflight.size, 'point')} in {config.path}: {_listed(counts)}"
 
 
-def _left(states: Mapping[str, int]) -> dict[str, int]:
-    return {f"{state} before and left": count for state, count in sorted(states.items())}
+def _not_retried(states: Mapping[str, int]) -> dict[str, int]:
+    return {f"{state} earlier and not retried": count for state, count in sorted(states.items())}
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def summary_lines(summary: Summary, config: SweepConfig) -> list[str]:
     """The end of a sweep: counts, the slowest, failures by their kind, and where the table is."""
-    counts = [f"{count} {state}" for state, count in sorted(summary.counts.items())]
-    more = {
+    counts = {
+        **dict(sorted(summary.counts.items())),
         "done before": summary.skipped,
-        **_left(summary.left),
+        **_not_retried(summary.left),
         "not started": summary.not_started,
     }
-    counts += [f"{count} {what}" for what, count in more.items() if count]
     points = counted(summary.total, "point")
-    lines = [f"sweep      {points}: {', '.join(counts)} in {summary.seconds:.1f} s"]
+    lines = [f"sweep      {points}: {_listed(counts)} in {summary.seconds:.1f} s"]
     if summary.counts.get(COMPLETED, 0) > 1 and summary.slowest:
         slowest = ", ".join(f"{label} {seconds:.1f} s" for seconds, label in summary.slowest)
         lines.append(f"slowest    {slowest}")
     if summary.interrupted:
-        lines.append("stopped    by an interrupt; the running models were ended")
+        lines.append("stopped    by an interrupt; the running models were stopped")
     elif summary.stopped_early:
         failures = counted(config.max_failures or 0, "failure")
         lines.append(f"stopped    after {failures} (sweep.max_failures)")
@@ -142,14 +168,14 @@ def summary_lines(summary: Summary, config: SweepConfig) -> list[str]:
         lines.append(f"problem    {summary.problem}")
     lines.append(f"results    {config.path / RESULTS}")
     if summary.failed and config.retry in ("lost", "none"):
-        lines.append("next       with sweep.retry=failed the same command tries them again")
+        lines.append("next       rerun the command with sweep.retry=failed to retry the failed runs")
     elif summary.failed or summary.not_started:
-        lines.append("next       run the same command again: only what is missing is done")
+        lines.append("next       rerun the command: it does only what is missing")
     return lines
 
 
 def _failures(summary: Summary, config: SweepConfig) -> list[str]:
-    """Failures by their kind: how many, one example, and how to run that one by hand."""
+    """Failures by their kind: how many, one example, and how to rerun that one by hand."""
     lines = []
     kinds = sorted(summary.failures.values(), key=lambda kind: -kind[0])
     for count, label, message in kinds[:_SHOWN_KINDS]:
@@ -157,7 +183,7 @@ def _failures(summary: Summary, config: SweepConfig) -> list[str]:
         lines += [f"           {line}" for line in message.splitlines()]
         script = config.path / label / SCRIPT
         if script.exists() and str(script) not in message:
-            lines.append(f"           By hand: sh {shlex.quote(str(script))}")
+            lines.append(f"           Rerun by hand: sh {shlex.quote(str(script))}")
     if len(kinds) > _SHOWN_KINDS:
         lines.append(f"... and {len(kinds) - _SHOWN_KINDS} more of other kinds, see the table")
     return lines

@@ -6,7 +6,6 @@ and imports a plugin only when it is selected.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -37,7 +36,7 @@ class EntryPointSource(ConfigSource):
         return config_path in GROUPS
 
     def is_config(self, config_path: str) -> bool:
-        group, _, name = _split(config_path)
+        group, _, name = config_path.removesuffix(".yaml").partition("/")
         return group in GROUPS and registry.is_known(GROUPS[group], name)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
@@ -48,16 +47,12 @@ class EntryPointSource(ConfigSource):
         return sorted(registry.names(GROUPS[config_path]))
 
     def load_config(self, config_path: str) -> ConfigResult:
-        group, _, name = _split(config_path)
+        group, _, name = config_path.removesuffix(".yaml").partition("/")
         if not self.is_config(config_path):
             raise ConfigLoadError(f"Config not found : {config_path}")
         node = OmegaConf.create(node_of(GROUPS[group], name))
         header: dict[str, str | None] = {"package": None}
         return ConfigResult(self.provider, f"{SCHEME}://{config_path}", config=node, header=header)
-
-
-def _split(config_path: str) -> tuple[str, str, str]:
-    return config_path.removesuffix(".yaml").partition("/")
 
 
 def node_of(category: str, name: str) -> dict[str, Any]:
@@ -70,15 +65,9 @@ def node_of(category: str, name: str) -> dict[str, Any]:
     return {"_target_": plugin.target, **(dict(defaults(model, "???")) if model else {})}
 
 
-@functools.cache
-def register() -> None:
-    """Register the source with Hydra, for this process."""
-    Plugins.instance().register(EntryPointSource)
-
-
 def extend(path: ConfigSearchPath) -> None:
     """Append the configurations and plugins of installed packages, after this package's own."""
-    register()
+    Plugins.instance().register(EntryPointSource)
     for tree in registry.configuration_trees():
         if tree.directory is not None:
             path.append(tree.key, f"file://{tree.directory}")

@@ -19,15 +19,11 @@ from rompy_hydra.errors import PluginError
 from rompy_hydra.jsonable import Json, plain
 from rompy_hydra.plugins import registry
 from rompy_hydra.plugins.registry import Plugin
-from rompy_hydra.plugins.signatures import defaults, key_of, settings_model
+from rompy_hydra.plugins.signatures import METHODS, defaults, key_of, method_of, settings_model
 
 OK, BROKEN, SHADOWED, AMBIGUOUS = "ok", "broken", "shadowed", "ambiguous"
-# The method of each category's plugins, and that of a configuration object, which may stand for one.
-_METHODS = {
-    "run": ("run", "get_backend_class"),
-    "postprocess": ("process", "get_postprocessor_class"),
-    "pipeline": ("execute", ""),
-}
+# The method of a configuration object, which may replace the plugin itself.
+_OF_CONFIG = {"run": "get_backend_class", "postprocess": "get_postprocessor_class"}
 
 
 @dataclass(frozen=True)
@@ -86,9 +82,8 @@ def inspect_plugin(group: str, plugin: Plugin) -> PluginInfo:
         why = f"{type(cause).__name__}: {cause}" if cause else str(error)
         return _info(group, plugin, BROKEN, why)
     about = (inspect.getdoc(found) or "") if isinstance(found, type) else ""
-    return _info(
-        group, plugin, OK, about=about, seconds=round(time.monotonic() - begin, 2), settings=settings
-    )
+    seconds = round(time.monotonic() - begin, 2)
+    return _info(group, plugin, OK, about=about, seconds=seconds, settings=settings)
 
 
 def _info(group: str, plugin: Plugin, state: str, why: str = "", **facts: Any) -> PluginInfo:
@@ -99,12 +94,11 @@ def _info(group: str, plugin: Plugin, state: str, why: str = "", **facts: Any) -
 
 def _check(plugin: Plugin, found: object) -> None:
     """PluginError if a plugin cannot be called as its category requires."""
-    if plugin.category not in _METHODS:
+    method = METHODS.get(plugin.category)
+    if method is None:
         if not callable(found):
             raise PluginError(f"{plugin.value} is neither a class nor a function")
-        return
-    method, of_config = _METHODS[plugin.category]
-    if not callable(getattr(found, method, None)) and not hasattr(found, of_config):
+    elif not method_of(found, plugin.category) and not hasattr(found, _OF_CONFIG.get(plugin.category, "")):
         what = registry.WHAT[plugin.category]
         raise PluginError(f"{plugin.value} is not a {what}: it has no method {method}()")
 
@@ -114,19 +108,15 @@ def _settings(group: str, plugin: Plugin, found: object) -> Iterator[Setting]:
     if model is None:
         return
     default_of = plain(dict(defaults(model, None)))
-    comments = _comments(group, plugin) if plugin.own else {}
+    # The comments of this package's own YAML files say what the settings mean.
+    path = config_dir() / group / f"{plugin.name}.yaml"
+    text = path.read_text() if plugin.own and path.is_file() else ""
+    comments = dict(re.findall(r"(?m)^(\w+):.*?\s#\s*(.+?)\s*$", text))
     for name, info in model.model_fields.items():
         key = key_of(model, name)
         meaning = info.description or comments.get(key, "")
         kind = ", ".join([type_text(info.annotation), *map(_bound, info.metadata)]).rstrip(", ")
         yield Setting(key, kind, default_of.get(key), info.is_required(), meaning)
-
-
-def _comments(group: str, plugin: Plugin) -> dict[str, str]:
-    """The comments of this package's own YAML files, which say what the settings mean."""
-    path = config_dir() / group / f"{plugin.name}.yaml"
-    text = path.read_text() if path.is_file() else ""
-    return dict(re.findall(r"(?m)^(\w+):.*?\s#\s*(.+?)\s*$", text))
 
 
 def _bound(constraint: object) -> str:
@@ -148,13 +138,9 @@ def type_text(kind: Any) -> str:
     if origin is typing.Annotated:
         return type_text(arguments[0])
     if origin is typing.Literal:
-        return " | ".join(repr(each) for each in arguments)
+        return " | ".join(map(repr, arguments))
     if origin in (typing.Union, UnionType):
         return " | ".join(dict.fromkeys(type_text(each) for each in arguments))
-    name = getattr(origin or kind, "__name__", str(kind))
-    if arguments:
-        inner = [
-            "..." if each is ... else type_text(each) for each in arguments if not isinstance(each, list)
-        ]
-        return f"{name}[{', '.join(inner)}]"
-    return str(name)
+    name = str(getattr(origin or kind, "__name__", kind))
+    inner = ["..." if each is ... else type_text(each) for each in arguments if not isinstance(each, list)]
+    return f"{name}[{', '.join(inner)}]" if arguments else name

@@ -35,7 +35,7 @@ from rompy_hydra.errors import ConfigError, closest
 # The type of a parameter without an annotation, or with one that cannot be evaluated.
 UNKNOWN = inspect.Parameter.empty
 # The method of each category of plugins.
-_METHODS = {"run": "run", "postprocess": "process", "pipeline": "execute"}
+METHODS = {"run": "run", "postprocess": "process", "pipeline": "execute"}
 # Arguments that the engine passes by itself.
 GIVEN = {"self", "model_run", "workspace_dir", "config"}
 # Arguments with which a pipeline gets the other choices.
@@ -133,7 +133,7 @@ def config_type(found: Any, category: str | None = None) -> type | None:
 
 def method_of(found: Any, category: str | None) -> Any:
     """The method that a plugin of this category must have; None if it has none."""
-    method = getattr(found, _METHODS.get(category or "", ""), None)
+    method = getattr(found, METHODS.get(category or "", ""), None)
     return method if callable(method) else None
 
 

@@ -12,7 +12,7 @@ X = "model.parameters.x"
 def test_a_log_gets_one_line_a_finished_run_and_a_summary(sweeps):
     sweeps.fail(2)
     lines = sweeps.sweep(f"{X}=1,2,3", "hydra.launcher.workers=1", code=1).splitlines()
-    assert lines[0] == "sweep      sweeps/probe: 3 points, 1 at once"
+    assert lines[0] == "sweep      sweeps/probe: 3 points, 1 in parallel"
     assert lines[1].startswith("completed  x=1  ")
     assert lines[1].endswith("  [1/3]")
     assert lines[2].startswith("failed     x=2  ")
@@ -23,7 +23,7 @@ def test_a_log_gets_one_line_a_finished_run_and_a_summary(sweeps):
     assert lines[6] == "failed     x=2:"
     assert lines[-2:] == [
         "results    sweeps/probe/results.csv",
-        "next       run the same command again: only what is missing is done",
+        "next       rerun the command: it does only what is missing",
     ]
     assert not any("\x1b" in line for line in lines)
 
@@ -34,7 +34,7 @@ def test_failures_are_grouped_by_their_kind_with_one_example_each(sweeps):
     assert "6 points: 2 completed, 4 failed" in out
     assert out.count("failed     4 like x=") == 1
     assert out.count("Fatal: no water") == 1
-    assert "By hand: sh " in out or "Rerun by hand: sh " in out
+    assert "Rerun by hand: sh " in out
     out = sweeps.sweep(f"{X}=9", "run_backend.command='sleep 60'", "run_backend.timeout=0.1", code=1)
     assert "1 timed_out" in out
     assert "run_backend.timeout" in out.split("failed     ")[1]
@@ -64,7 +64,7 @@ def test_a_terminal_shows_what_runs_what_failed_and_what_is_left(sweeps):
     sweeps.sweep(f"{X}=0")
     sweeps.hold()
     terminal = sweeps.on_terminal(*sweeps.command(f"{X}=range(0,5)", "hydra.launcher.workers=2"))
-    terminal.shows("running            0:01  x=2")
+    terminal.shows("running         0:00:01  x=2")
     assert "0/4 finished, 0 failed, 1 done before, 0:0" in terminal.screen
     sweeps.release()
     assert terminal.wait() == 1
@@ -78,7 +78,9 @@ def test_the_time_that_is_left_is_estimated_from_the_finished_runs(sweeps):
     command = (f"{X}=range(0,4)", "hydra.launcher.workers=1", "model.parameters.seconds=0.6")
     terminal = sweeps.on_terminal(*sweeps.command(*command))
     wait_until(
-        lambda: re.search(r"[123]/4 finished, 0 failed, 0:\d\d gone, about 0:\d\d left", terminal.screen)
+        lambda: re.search(
+            r"[123]/4 finished, 0 failed, 0:00:\d\d elapsed, about 0:00:\d\d left", terminal.screen
+        )
     )
     assert terminal.wait() == 0
 
@@ -88,7 +90,7 @@ def test_an_interrupt_on_a_terminal_is_answered_at_once(sweeps):
     terminal = sweeps.on_terminal(*sweeps.command(f"{X}=range(0,4)", "hydra.launcher.workers=2"))
     sweeps.wait_for_models(2)
     terminal.type("\x03")
-    terminal.shows("what runs is ended; once more: at once")
+    terminal.shows("stopping   running models; press Ctrl-C again to kill them")
     assert terminal.wait() == 130
     assert "2 interrupted, 2 not started" in terminal.screen
 
@@ -112,9 +114,9 @@ def test_once_it_is_stopping_nothing_is_called_failed_and_no_time_is_foretold(sw
     terminal = sweeps.on_terminal(*sweeps.command(f"{X}=range(1,7)", "hydra.launcher.workers=1"))
     wait_until(lambda: re.search(r"/6 finished, 0 failed, .* left", terminal.screen))
     terminal.type("\x03")
-    wait_until(lambda: re.search(r"once more: at once.*/6 finished, 0 failed", terminal.screen, re.DOTALL))
+    wait_until(lambda: re.search(r"press Ctrl-C again.*/6 finished, 0 failed", terminal.screen, re.DOTALL))
     sweeps.release()
     assert terminal.wait() == 130
-    after = terminal.screen.split("once more: at once")[1]
+    after = terminal.screen.split("press Ctrl-C again")[1]
     assert not re.search(r"about|[1-9] failed", after)
     assert "6 points: 1 completed, 1 interrupted, 4 not started" in after

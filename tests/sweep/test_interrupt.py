@@ -72,7 +72,7 @@ def start_models_that_ignore_sigterm(sweeps):
 def test_a_second_interrupt_kills_models_that_do_not_end(sweeps):
     driver = start_models_that_ignore_sigterm(sweeps)
     driver.send(signal.SIGINT)
-    wait_until(lambda: "once more: at once" in driver.output)
+    wait_until(lambda: "press Ctrl-C again" in driver.output)
     driver.send(signal.SIGINT)
     assert driver.wait() == 130
     assert below(sweeps) == []

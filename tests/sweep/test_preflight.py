@@ -53,7 +53,7 @@ def test_one_point_is_no_points(sweeps):
     assert "1 problem in 1 point; nothing" in sweeps.run("-m", "model.friction=2", code=2)
     assert sweeps.sweep(f"{X}=1", "--dry-run").endswith("1 point in sweeps/probe: 1 to run\n")
     lines = sweeps.sweep(f"{X}=1", "hydra.launcher.workers=1").splitlines()
-    assert lines[0] == "sweep      sweeps/probe: 1 point, 1 at once"
+    assert lines[0] == "sweep      sweeps/probe: 1 point, 1 in parallel"
     assert lines[2].startswith("sweep      1 point: 1 completed in ")
 
 

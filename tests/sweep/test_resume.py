@@ -77,8 +77,12 @@ def leave_one_failed_and_one_lost(sweeps):
     ("retry", "summary", "again"),
     [
         ("failed", "3 completed, 1 done before", ["2", "3", "4"]),
-        ("lost", "2 completed, 1 done before, 1 failed before and left", ["3", "4"]),
-        ("none", "1 completed, 1 done before, 1 failed before and left, 1 lost before and left", ["4"]),
+        ("lost", "2 completed, 1 done before, 1 failed earlier and not retried", ["3", "4"]),
+        (
+            "none",
+            "1 completed, 1 done before, 1 failed earlier and not retried, 1 lost earlier and not retried",
+            ["4"],
+        ),
         ("all", "4 completed", ["1", "2", "3", "4"]),
     ],
 )
@@ -86,7 +90,7 @@ def test_what_is_tried_again_is_up_to_the_user(sweeps, retry, summary, again):
     leave_one_failed_and_one_lost(sweeps)
     before = sweeps.started()
     forecast = sweeps.sweep(f"{X}=1,2,3,4", f"sweep.retry={retry}", "--dry-run")
-    assert ("1 lost before and left" in forecast) == ("lost" in summary)
+    assert ("1 lost earlier and not retried" in forecast) == ("lost" in summary)
     out = sweeps.sweep(f"{X}=1,2,3,4", f"sweep.retry={retry}", code=1 if "left" in summary else 0)
     assert f"4 points: {summary} in" in out
     assert ("with sweep.retry=failed" in out) == ("left" in summary)
@@ -162,7 +166,7 @@ def test_a_dry_run_tells_what_becomes_of_a_model_that_outlived_its_driver(sweeps
     line = next(line for line in out.splitlines() if told in line)
     assert line.split()[0] == ("leave" if retry == "none" else "run")
     sweeps.release()
-    done = "1 lost before and left" if retry == "none" else "1 completed"
+    done = "1 lost earlier and not retried" if retry == "none" else "1 completed"
     assert done in sweeps.sweep(f"{X}=1", f"sweep.retry={retry}", code=1 if retry == "none" else 0)
     assert sweeps.started() == ["1"]
     assert sweeps.record(1)["attempt"] == 1
