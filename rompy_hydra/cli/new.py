@@ -10,8 +10,8 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rompy_hydra.cli.report import say, shown
 from rompy_hydra.errors import ConfigError
@@ -23,28 +23,20 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 _MAX_LENGTH = 40
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """What distinguishes the packages of one kind of plugin."""
 
     category: str
     group: str
     suffix: str
-    contract: str
     description: str
 
 
 KINDS = {
-    "run-backend": Kind("run", "run_backend", "RunBackend", "RunBackendContract", "Runs models"),
-    "postprocessor": Kind(
-        "postprocess",
-        "processor",
-        "Postprocessor",
-        "PostprocessorContract",
-        "Evaluates the outputs of models",
-    ),
-    "pipeline": Kind("pipeline", "pipeline", "Pipeline", "PipelineContract", "Runs models step by step"),
-    "model": Kind("config", "model", "", "ModelContract", "A model"),
+    "run-backend": Kind("run", "run_backend", "RunBackend", "Runs models"),
+    "postprocessor": Kind("postprocess", "processor", "Postprocessor", "Evaluates the outputs of models"),
+    "pipeline": Kind("pipeline", "pipeline", "Pipeline", "Runs models step by step"),
+    "model": Kind("config", "model", "", "A model"),
 }
 
 
@@ -91,13 +83,9 @@ def _check_name(name: str, package: str, kind: Kind) -> None:
     if registry.is_known(kind.category, package):
         owner = registry.plugins(kind.category)[package][0].distribution
         raise ConfigError(f"the {what} '{package}' of {owner} already exists; choose another name")
-    if package in sys.stdlib_module_names or _is_module(package):
+    spec = importlib.util.find_spec(package)
+    if package in sys.stdlib_module_names or (spec is not None and spec.origin is not None):
         raise ConfigError(f"the Python module '{package}' already exists; choose another name")
-
-
-def _is_module(name: str) -> bool:
-    spec = importlib.util.find_spec(name)
-    return spec is not None and spec.origin is not None
 
 
 def _write_package(files: Mapping[str, bytes], directory: Path) -> list[str]:
@@ -129,7 +117,7 @@ def package_files(kind_name: str, name: str) -> Mapping[str, bytes]:
         "group": kind.group,
         "entry_points": f"rompy_hydra.{kind.category}",
         "what": registry.WHAT[kind.category],
-        "contract": kind.contract,
+        "contract": f"{kind.suffix or 'Model'}Contract",
         "description": f"{kind.description}, for rompy_hydra: {name}",
     }
     folders = ("common", kind_name.replace("-", "_"))

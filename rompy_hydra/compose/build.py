@@ -158,9 +158,14 @@ class Builder:
         kind, node = (key, self._alike), self._config[key]
         if self._alike is not None and kind in self._cache:
             return
-        if not has_missing(node) and _checks_itself(node, self._allowed):
-            self._cache[kind] = True
-        elif found := problems({key: node}, self._allowed):
+        # Building a pydantic model without nested targets finds all that is wrong with it.
+        if isinstance(node, Mapping) and "_target_" in node and count_targets(node) == 1:
+            target = load_target(node["_target_"], self._allowed)
+            is_model = isinstance(target, type) and issubclass(target, BaseModel | BaseRunBackend)
+            if is_model and not has_missing(node):
+                self._cache[kind] = True
+                return
+        if found := problems({key: node}, self._allowed):
             raise InvalidConfig(found)
 
     def _build(self, node: Any) -> Any:
@@ -172,14 +177,6 @@ class Builder:
             return resolve(self._build(node), {})
         fields = {key: self._build(value) for key, value in node.items() if key != "_target_"}
         return resolve(load_target(node["_target_"], self._allowed), fields)
-
-
-def _checks_itself(node: Any, allowed: Sequence[str]) -> bool:
-    """Whether building a node finds all that is wrong with it: pydantic models without nested targets."""
-    if not isinstance(node, Mapping) or "_target_" not in node or count_targets(node) > 1:
-        return False
-    target = load_target(node["_target_"], allowed)
-    return isinstance(target, type) and issubclass(target, BaseModel | BaseRunBackend)
 
 
 def _several(node: Any) -> list[Any]:

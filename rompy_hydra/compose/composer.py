@@ -135,24 +135,22 @@ class _CheckedHydra(Hydra):
 
 
 def _search_path(arguments: argparse.Namespace) -> ConfigSearchPath:
-    main = arguments.config_path
-    if main is None:
-        main = f"file://{config_dir()}"
-    elif "://" not in main:
-        if not os.path.isdir(main):
-            raise ConfigError(f"--config-path: {main} is not a directory")
-        main = f"file://{os.path.abspath(main)}"
-    path = create_config_search_path(main)
+    main = str(config_dir()) if arguments.config_path is None else arguments.config_path
+    path = create_config_search_path(main if "://" in main else _url("--config-path", main))
     if arguments.config_dir is not None:
-        extra = os.path.abspath(arguments.config_dir)
-        if not os.path.isdir(extra):
-            raise ConfigError(f"--config-dir: {extra} is not a directory")
         # Before this package's own: a user's option of the same name wins.
-        path.prepend("command-line", f"file://{extra}", SearchPathQuery(provider="main"))
+        extra = _url("--config-dir", arguments.config_dir)
+        path.prepend("command-line", extra, SearchPathQuery(provider="main"))
     schema = path.get_path().pop()  # Hydra wants its schemas to stay last
     extend(path)
     path.get_path().append(schema)
     return path
+
+
+def _url(flag: str, directory: str) -> str:
+    if not os.path.isdir(directory):
+        raise ConfigError(f"{flag}: {directory} is not a directory")
+    return f"file://{os.path.abspath(directory)}"
 
 
 def parser() -> argparse.ArgumentParser:

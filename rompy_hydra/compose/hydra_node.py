@@ -19,6 +19,7 @@ _PLUGINS = ("hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "h
 # Nodes that Hydra passes to `logging.config.dictConfig`, which calls classes and factories by name.
 _LOGGING = ("hydra_logging", "job_logging")
 _LOGGERS = ("logging.", "colorlog.", "rompy_hydra.")
+_KINDS = (logging.Handler, logging.Formatter, logging.Filter)
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 
@@ -26,18 +27,22 @@ def check_hydra_node(config: DictConfig, prefixes: Sequence[str]) -> None:
     """InvalidConfig if Hydra would call something that is neither its own nor allowed."""
     found: list[Problem] = []
     for key in (*_INSTANTIATED, *_LOGGING):
+        for_logging = key in _LOGGING
+        allowed = [*(_LOGGERS if for_logging else _PLUGINS), *prefixes]
         node = OmegaConf.select(config, f"hydra.{key}", throw_on_missing=False)
         for path, value in walk(node, f"hydra.{key}", _value):
             name = path.rpartition(".")[2]
             reason = None
             if OmegaConf.is_config(value):
                 continue
-            if key in _INSTANTIATED:
-                if name == "_target_":
-                    reason = _plugin_problem(value, [*_PLUGINS, *prefixes])
-            elif name in ("()", "class"):
-                reason = _logger_problem(value, [*_LOGGERS, *prefixes])
-            elif isinstance(value, str) and value.startswith("ext://") and value not in _STREAMS:
+            if name in (("()", "class") if for_logging else ("_target_",)):
+                reason = _refusal(value, allowed, for_logging)
+            elif (
+                for_logging
+                and isinstance(value, str)
+                and value.startswith("ext://")
+                and value not in _STREAMS
+            ):
                 reason = f"is not allowed; use {' or '.join(_STREAMS)}"
             if reason:
                 found.append(Problem(path, value, reason))
@@ -53,25 +58,18 @@ def _value(node: Any, key: Any) -> Any:
         return OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index]
 
 
-def _plugin_problem(name: object, prefixes: Sequence[str]) -> str | None:
-    """Why Hydra must not instantiate something; None if it may."""
+def _refusal(name: object, prefixes: Sequence[str], for_logging: bool) -> str | None:
+    """Why Hydra, or the configuration of logging, must not create something; None if it may."""
+    refusal = "is neither a plugin of Hydra nor allowed"
+    if for_logging:
+        refusal = "is not an allowed handler, formatter or filter of logging"
     if not isinstance(name, str) or not has_prefix(name, prefixes):
-        return "is neither a plugin of Hydra nor allowed"
+        return refusal
     try:
-        home = defined_at(import_object(name))
+        found = import_object(name)
     except ImportError:
-        return None  # Hydra reports it
+        return None  # reported by what imports it
+    if for_logging:
+        return None if isinstance(found, type) and issubclass(found, _KINDS) else refusal
+    home = defined_at(found)
     return None if has_prefix(home, prefixes) else f"is really {home}, which is not allowed"
-
-
-def _logger_problem(name: object, prefixes: Sequence[str]) -> str | None:
-    """Why the configuration of logging must not name something; None if it may."""
-    kinds = (logging.Handler, logging.Formatter, logging.Filter)
-    if isinstance(name, str) and has_prefix(name, prefixes):
-        try:
-            found = import_object(name)
-        except ImportError:
-            return None  # the configuration of logging reports it
-        if isinstance(found, type) and issubclass(found, kinds):
-            return None
-    return "is not an allowed handler, formatter or filter of logging"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from loguru import logger
-
-_FORMAT = "{time:HH:mm:ss} {level: <7} {extra[run_id]}{message}"
 
 
 class InterceptHandler(logging.Handler):
@@ -24,13 +24,10 @@ class InterceptHandler(logging.Handler):
 def set_up_logging(level: str) -> None:
     """Log messages of at least `level` to standard error, each with the name of its run."""
     logger.remove()
-    logger.configure(extra={"run_id": ""}, patcher=_add_separator)  # type: ignore[arg-type]
-    logger.add(sys.stderr, level=level, format=_FORMAT, colorize=sys.stderr.isatty())
+    logger.add(sys.stderr, level=level, format=_format, colorize=sys.stderr.isatty())
     logging.basicConfig(handlers=[InterceptHandler()], level=logging.INFO, force=True)
 
 
-def _add_separator(record: dict[str, dict[str, str]]) -> None:
-    """Write the run's name as `NAME: `, and nothing outside of a run."""
-    run_id = record["extra"].get("run_id", "")
-    if run_id and not run_id.endswith(": "):
-        record["extra"] = {**record["extra"], "run_id": f"{run_id}: "}
+def _format(record: Mapping[str, Any]) -> str:
+    run = "{extra[run_id]}: " if record["extra"].get("run_id") else ""
+    return "{time:HH:mm:ss} {level: <7} " + run + "{message}\n{exception}"

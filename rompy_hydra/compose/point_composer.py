@@ -11,42 +11,19 @@ from __future__ import annotations
 import functools
 import pickle
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Sequence, Set
+from typing import Any, NoReturn
 
 from rompy_hydra.compose.build import Builder, Built
 from rompy_hydra.compose.composer import Composer
 from rompy_hydra.compose.shared_composition import Refusal, SharedComposition
 from rompy_hydra.core.plan import Origin
 from rompy_hydra.errors import ConfigError, InvalidConfig, Problem
-from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.config import SweepConfig
-from rompy_hydra.sweep.points import Assignment, Point
+from rompy_hydra.sweep.points import Point
 
 # Compositions that are kept, for the points that share them.
 _KEPT = 32
-
-
-@dataclass
-class _Base:
-    """What the points of one composition share when they are built."""
-
-    plain: Mapping[str, Any] = field(default_factory=dict)
-    parts: dict[str, Any] = field(default_factory=dict)
-
-
-class _Composed(NamedTuple):
-    """One point's configuration: the nodes in which it differs from its base."""
-
-    overrides: tuple[str, ...]
-    parameters: dict[str, Json]
-    base: int | None
-    nodes: dict[str, Any]
-    # See `Builder`.
-    alike: tuple[str, ...] | None
-    origin: Path
 
 
 class PointComposer:
@@ -62,7 +39,8 @@ class PointComposer:
         self._settings = list(settings)
         self._shared: OrderedDict[tuple[str, ...], SharedComposition | ConfigError] = OrderedDict()
         # The first compositions, which points are built with; a point of a later one is kept whole.
-        self._bases: list[_Base] = []
+        # Each is a plain configuration and a cache of the parts that are built from it.
+        self._bases: list[tuple[dict[str, Any], dict[Any, Any]]] = []
         self._base_of: dict[tuple[str, ...], int] = {}
         self._goes_first = functools.cache(self._belongs_to_the_shared)
 
@@ -71,32 +49,30 @@ class PointComposer:
         return self._plain(point)[2]
 
     def compose(self, point: Point) -> bytes:
-        """A point's configuration, for `build`; ConfigError tells what is wrong with its overrides."""
+        """A point's configuration, for `build`; ConfigError says what is wrong with its overrides."""
         number, shared, plain, changed, alike = self._plain(point)
         if number is None or plain.keys() != shared.plain.keys():
             number, nodes = None, plain
         else:
             nodes = {key: plain[key] for key in {*changed, "run_id", "output_dir"}}
-        overrides = tuple(point.overrides)
-        return pickle.dumps(
-            tuple(_Composed(overrides, point.parameters, number, nodes, alike, shared.origin))
-        )
+        return pickle.dumps((tuple(point.overrides), point.parameters, number, nodes, alike, shared.origin))
 
     def build(self, composed: bytes) -> Built:
         """A composed point's run, checked and built; InvalidConfig lists what is wrong with it."""
-        point = _Composed(*pickle.loads(composed))
-        base = _Base() if point.base is None else self._bases[point.base]
-        changed = point.nodes.keys() - {"run_id", "output_dir"}
-        plain = {**base.plain, **point.nodes}
-        builder = Builder(plain, self._composer.trusted, base.parts, changed, point.alike)
-        return builder.build_run(Origin(point.overrides, point.origin, parameters=point.parameters))
+        overrides, parameters, number, nodes, alike, config_dir = pickle.loads(composed)
+        plain, parts = ({}, {}) if number is None else self._bases[number]
+        changed = nodes.keys() - {"run_id", "output_dir"}
+        builder = Builder({**plain, **nodes}, self._composer.trusted, parts, changed, alike)
+        return builder.build_run(Origin(overrides, config_dir, parameters=parameters))
 
     def _plain(
         self, point: Point
     ) -> tuple[int | None, SharedComposition, dict[str, Any], Set[str], tuple[str, ...] | None]:
         """A point's base and composition, its configuration, the nodes that differ, and see `Builder`."""
-        first, values = self._split(point.assignments)
-        key = tuple(a.text for a in first)
+        kinds = tuple((a.key, a.fixed, isinstance(a.value, dict)) for a in point.assignments)
+        first = self._goes_first(kinds)
+        key = tuple(a.text for a, is_first in zip(point.assignments, first, strict=True) if is_first)
+        values = [a for a, is_first in zip(point.assignments, first, strict=True) if not is_first]
         shared = self._composition(key)
         number = self._base_of.get(key)
         given = {"run_id": point.label, "output_dir": self._directory}
@@ -107,30 +83,19 @@ class PointComposer:
         return number, shared, plain | given, shared.differences(plain), None
 
     def _refuse(self, shared: SharedComposition, wrong: Sequence[Refusal]) -> NoReturn:
-        """Tell all overrides of a point that are wrong."""
+        """Report all overrides of a point that are wrong; the reason is looked up once for a key."""
         problems = []
         for assignment, error in wrong:
-            reason, _, hint = self._reason(shared, assignment, error).partition(". ")
-            problems.append(Problem(_path(assignment.key), assignment.value, reason, hint))
+            path, kind = _path(assignment.key), (assignment.key, type(error.__cause__).__name__)
+            if kind not in shared.wrong:
+                try:
+                    self._composer.compose([*self._settings, *shared.composed.overrides, assignment.text])
+                    shared.wrong[kind] = str(error)  # wrong only together with others
+                except ConfigError as explained:
+                    shared.wrong[kind] = str(explained).removeprefix(f"{path}: ")
+            reason, _, hint = shared.wrong[kind].partition(". ")
+            problems.append(Problem(path, assignment.value, reason, hint))
         raise InvalidConfig(problems)
-
-    def _reason(self, shared: SharedComposition, assignment: Assignment, error: Exception) -> str:
-        """What is wrong with an override, in this package's words; looked up once for a key."""
-        kind = assignment.key, type(error.__cause__).__name__
-        if kind not in shared.wrong:
-            try:
-                self._composer.compose([*self._settings, *shared.composed.overrides, assignment.text])
-                shared.wrong[kind] = str(error)  # wrong only together with others
-            except ConfigError as explained:
-                shared.wrong[kind] = str(explained).removeprefix(f"{_path(assignment.key)}: ")
-        return shared.wrong[kind]
-
-    def _split(self, assignments: Sequence[Assignment]) -> tuple[list[Assignment], list[Assignment]]:
-        """What is composed by Hydra, and what is put in afterwards."""
-        kinds = tuple((a.key, a.fixed, isinstance(a.value, dict)) for a in assignments)
-        first = self._goes_first(kinds)
-        shared = [a for a, is_first in zip(assignments, first, strict=True) if is_first]
-        return shared, [a for a, is_first in zip(assignments, first, strict=True) if not is_first]
 
     def _belongs_to_the_shared(self, kinds: tuple[tuple[str, bool, bool], ...]) -> list[bool]:
         """Hydra applies groups first and the others in their order.
@@ -149,7 +114,7 @@ class PointComposer:
         return first
 
     def _is_group(self, key: str) -> bool:
-        # An override of a package, or one that looks like a group and is none, is for Hydra to judge.
+        # An override of a package, or one that looks like a group and is not, is left to Hydra.
         loader: Any = self._composer.hydra.config_loader
         return "@" in key or "/" in key or bool(loader.repository.group_exists(_path(key)))
 
@@ -160,7 +125,7 @@ class PointComposer:
                 found = SharedComposition(self._composer.compose([*self._settings, *overrides]))
                 if overrides not in self._base_of and len(self._bases) < _KEPT:
                     self._base_of[overrides] = len(self._bases)
-                    self._bases.append(_Base(found.plain))
+                    self._bases.append((found.plain, {}))
             except ConfigError as error:
                 found = error
             self._shared[overrides] = found

@@ -6,7 +6,6 @@ import functools
 import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -40,6 +39,7 @@ class SharedComposition:
 
     def __init__(self, composed: Composed) -> None:
         self.composed = composed
+        self.origin = origin_of(composed)
         # Why an override of a key is wrong, by the key and the kind of its error.
         self.wrong: dict[tuple[str, str], str] = {}
         self._dependent: set[str] = set()
@@ -55,6 +55,8 @@ class SharedComposition:
             if not self._dependent:
                 raise
             self.plain = {}  # a point may set what an interpolation refers to
+        # Texts distinguish 1, 1.0 and true.
+        self._shown = {key: repr(node) for key, node in self.plain.items()}
 
     def replaced(self, values: Sequence[Assignment]) -> dict[str, Any] | None:
         """The plain form with the values put in; None where only Hydra knows what that means."""
@@ -65,24 +67,14 @@ class SharedComposition:
             is_special = isinstance(value, str) and ("${" in value or value == "???")
             if found is None or each.key.startswith("~") or not is_plain or is_special:
                 return None
-            sign, path = _sign_and_path(each.key)
-            found = _replaced(found, path.split("."), value, sign)
+            path = each.key.lstrip("+")
+            found = _replaced(found, path.split("."), value, each.key.removesuffix(path))
         return found
 
     def differences(self, plain: Mapping[str, Any]) -> set[str]:
         """The top-level keys in which a point differs from this composition."""
         own, shown = self.plain, self._shown
         return {k for k, node in plain.items() if node is not own.get(k) and repr(node) != shown.get(k)}
-
-    @functools.cached_property
-    def origin(self) -> Path:
-        """The directory of the configurations."""
-        return origin_of(self.composed)
-
-    @functools.cached_property
-    def _shown(self) -> dict[str, str]:
-        # Texts distinguish 1, 1.0 and true.
-        return {key: repr(node) for key, node in self.plain.items()}
 
     @functools.cached_property
     def _whole(self) -> bytes:
@@ -134,12 +126,6 @@ class SharedComposition:
         }
 
 
-def _sign_and_path(key: str) -> tuple[str, str]:
-    """`++a.b` is `("++", "a.b")`."""
-    path = key.lstrip("+")
-    return key[: len(key) - len(path)], path
-
-
 def _replaced(plain: dict[str, Any], keys: Sequence[str], value: Any, sign: str) -> dict[str, Any] | None:
     """A copy of `plain` with one value replaced, or added if `sign` says so; None if it is not that simple.
 
@@ -174,9 +160,9 @@ def _override(assignment: Assignment) -> Override:
     """An assignment as Hydra's parser makes it, which is asked only where it may know better."""
     if assignment.key.startswith("~") or isinstance(assignment.value, dict | list):
         return parse([assignment.text])[0]
-    sign, path = _sign_and_path(assignment.key)
-    value = assignment.value
-    return Override(_SIGNS[sign], path, ValueType.ELEMENT, value, input_line=assignment.text)
+    path, value = assignment.key.lstrip("+"), assignment.value
+    kind = _SIGNS[assignment.key.removesuffix(path)]
+    return Override(kind, path, ValueType.ELEMENT, value, input_line=assignment.text)
 
 
 def _update_hydra(config: DictConfig, overrides: list[str]) -> None:

@@ -48,7 +48,7 @@ def test_an_interrupt_ends_the_running_models_and_starts_no_more(sweeps, number)
     assert "5 points: 2 interrupted, 3 not started" in driver.output
     assert "stopped    by an interrupt" in driver.output
     assert "failed  " not in driver.output
-    assert "run the same command again" in driver.output
+    assert "rerun the command: it does only what is missing" in driver.output
     assert below(sweeps) == []
     assert sweeps.states() == {"1": "interrupted", "2": "interrupted"}
     assert [row["state"] for row in sweeps.table()] == ["interrupted", "interrupted"]

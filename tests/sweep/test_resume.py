@@ -91,9 +91,9 @@ def test_what_is_tried_again_is_up_to_the_user(sweeps, retry, summary, again):
     before = sweeps.started()
     forecast = sweeps.sweep(f"{X}=1,2,3,4", f"sweep.retry={retry}", "--dry-run")
     assert ("1 lost earlier and not retried" in forecast) == ("lost" in summary)
-    out = sweeps.sweep(f"{X}=1,2,3,4", f"sweep.retry={retry}", code=1 if "left" in summary else 0)
+    out = sweeps.sweep(f"{X}=1,2,3,4", f"sweep.retry={retry}", code=1 if "not retried" in summary else 0)
     assert f"4 points: {summary} in" in out
-    assert ("with sweep.retry=failed" in out) == ("left" in summary)
+    assert ("with sweep.retry=failed" in out) == ("not retried" in summary)
     assert sweeps.started() == sorted(before + again, key=int)
     states = {row["model.parameters.x"]: row["state"] for row in sweeps.table()}
     left = {"lost": {"2": "failed"}, "none": {"2": "failed", "3": "lost"}}.get(retry, {})
