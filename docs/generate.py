@@ -151,8 +151,8 @@ def _flags() -> Iterator[str]:
 def _commands() -> Iterator[str]:
     yield from ("| command | description |", "|---|---|")
     yield "| `rompy-hydra [-m] OVERRIDES` | execute a run; with `-m`, a sweep |"
-    for module in cli._COMMANDS.values():
-        told = (importlib.import_module(module).__doc__ or "").splitlines()[0]
+    for name in cli._COMMANDS:
+        told = (importlib.import_module(f"rompy_hydra.cli.{name}").__doc__ or "").splitlines()[0]
         command, _, what = told.partition(": ")
         yield f"| {_cell(command)} | {_cell(what.rstrip('.'))} |"
 

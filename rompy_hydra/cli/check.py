@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 
-from rompy_hydra.cli import report, sweep
-from rompy_hydra.compose import app
+from rompy_hydra.cli import report, run
 from rompy_hydra.compose.composer import parser
 
 
 def main(argv: Sequence[str]) -> int:
     """0 if everything can start, 2 if not."""
-    arguments = parser().parse_intermixed_args(list(argv))
-    if arguments.help:
+    if parser().parse_intermixed_args(list(argv)).help:
         report.say([f"{__doc__}", "", "All other options are those of `rompy-hydra --help`."])
         return 0
-    with app.opened(arguments) as composer:
-        gc.freeze()
-        gc.enable()  # mistakes in many points make many errors
-        if arguments.multirun:
-            return sweep.run(composer, arguments.overrides, check_only=True)
-        built = app.prepared(composer, arguments.overrides)
-        report.say([*report.opening(built.plan), "check      no problems found; nothing was changed"])
-        return 0
+    return run.main(argv, check_only=True)

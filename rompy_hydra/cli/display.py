@@ -9,7 +9,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from rompy_hydra.cli.report import counted, say
-from rompy_hydra.sweep.engine import Watcher
 from rompy_hydra.sweep.plan import SweepPlan
 from rompy_hydra.sweep.preflight import LEAVE, SKIP, Preflight
 from rompy_hydra.sweep.results_table import Row
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _STOPPING = "stopping   running models; press Ctrl-C again to kill them"
-
-
-def watcher() -> Watcher:
-    """The live display on a terminal, else lines."""
-    return LiveWatcher() if sys.stdout.isatty() else PlainWatcher()
 
 
 class PlainWatcher:

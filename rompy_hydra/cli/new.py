@@ -49,11 +49,12 @@ def main(argv: Sequence[str]) -> int:
     directory = Path(os.path.abspath(arguments.directory or name))
     if os.path.lexists(directory):
         raise ConfigError(f"{directory} already exists; choose another one with --directory")
-    written = _write_package(package_files(kind_name, name), directory)
+    files = package_files(kind_name, name)
+    _write_package(files, directory)
     place = shown(directory)
     say(
         [
-            *(f"wrote  {place}/{path}" for path in written),
+            *(f"wrote  {place}/{path}" for path in sorted(files)),
             "",
             f"next   pip install -e '{place}[test]'",
             f"       rompy-hydra plugins {kind.group} {package}",
@@ -88,8 +89,8 @@ def _check_name(name: str, package: str, kind: Kind) -> None:
         raise ConfigError(f"the Python module '{package}' already exists; choose another name")
 
 
-def _write_package(files: Mapping[str, bytes], directory: Path) -> list[str]:
-    """Create a directory with these files, completely or not at all; returns their names."""
+def _write_package(files: Mapping[str, bytes], directory: Path) -> None:
+    """Create a directory with these files, completely or not at all."""
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as temporary:
@@ -102,7 +103,6 @@ def _write_package(files: Mapping[str, bytes], directory: Path) -> list[str]:
         raise ConfigError(
             f"cannot write {directory}: {error.strerror}. Choose another directory with --directory"
         ) from error
-    return sorted(files)
 
 
 def package_files(kind_name: str, name: str) -> Mapping[str, bytes]:

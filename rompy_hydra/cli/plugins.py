@@ -21,7 +21,7 @@ from rompy_hydra.cli.report import say, table
 from rompy_hydra.compose.composer import config_dir
 from rompy_hydra.compose.entry_points import GROUPS
 from rompy_hydra.errors import ConfigError, PluginError, closest
-from rompy_hydra.jsonable import Json, plain
+from rompy_hydra.jsonable import plain
 from rompy_hydra.plugins import registry
 from rompy_hydra.plugins.registry import Plugin
 from rompy_hydra.plugins.signatures import METHODS, defaults, key_of, method_of, settings_model
@@ -32,17 +32,6 @@ _OF_CONFIG = {"run": "get_backend_class", "postprocess": "get_postprocessor_clas
 _SLOW_IMPORT = 0.5  # seconds; slower imports are reported
 _WIDTH = 100
 _MAX_DEFAULT = 40  # characters
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A setting of a plugin. `default` is plain data, None if the setting is required."""
-
-    name: str
-    type: str
-    default: Json
-    required: bool
-    meaning: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +47,8 @@ class PluginInfo:
     why: str = ""
     about: str = ""
     seconds: float | None = None
-    settings: list[Setting] = field(default_factory=list)
+    # The name, type, default (None if it is required) and meaning of each.
+    settings: list[dict[str, Any]] = field(default_factory=list)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -97,11 +87,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _group(name: str) -> str:
     """A config group, by its name or by its category of plugins."""
-    known = {category: group for group, category in GROUPS.items()} | {group: group for group in GROUPS}
     key = name.replace("-", "_")
-    if key not in known:
-        raise ConfigError(f"there is no group '{name}' of plugins. {closest(key, GROUPS)}")
-    return known[key]
+    for group, category in GROUPS.items():
+        if key in (group, category):
+            return group
+    raise ConfigError(f"there is no group '{name}' of plugins. {closest(key, GROUPS)}")
 
 
 def _overview(found: Sequence[PluginInfo]) -> list[str]:
@@ -132,9 +122,9 @@ def _detail(plugin: PluginInfo, name: str) -> list[str]:
     if plugin.settings:
         rows = [["setting", "type", "default", "meaning"]]
         for each in plugin.settings:
-            default = "required" if each.required else json.dumps(each.default, ensure_ascii=False)
+            default = "required" if each["required"] else json.dumps(each["default"], ensure_ascii=False)
             default = default if len(default) <= _MAX_DEFAULT else f"{default[: _MAX_DEFAULT - 3]}..."
-            rows.append([f"{plugin.group}.{each.name}", each.type, default, each.meaning])
+            rows.append([f"{plugin.group}.{each['name']}", each["type"], default, each["meaning"]])
         lines += ["", *table(rows)]
     return lines
 
@@ -189,7 +179,7 @@ def _check(plugin: Plugin, found: object) -> None:
         raise PluginError(f"{plugin.value} is not a {what}: it has no method {method}()")
 
 
-def _settings(group: str, plugin: Plugin, found: object) -> Iterator[Setting]:
+def _settings(group: str, plugin: Plugin, found: object) -> Iterator[dict[str, Any]]:
     model = settings_model(found, plugin.category)
     if model is None:
         return
@@ -202,7 +192,13 @@ def _settings(group: str, plugin: Plugin, found: object) -> Iterator[Setting]:
         key = key_of(model, name)
         meaning = info.description or comments.get(key, "")
         kind = ", ".join([type_text(info.annotation), *map(_bound, info.metadata)]).rstrip(", ")
-        yield Setting(key, kind, default_of.get(key), info.is_required(), meaning)
+        yield {
+            "name": key,
+            "type": kind,
+            "default": default_of.get(key),
+            "required": info.is_required(),
+            "meaning": meaning,
+        }
 
 
 def _bound(constraint: object) -> str:

@@ -1,4 +1,4 @@
-"""`rompy-hydra [OVERRIDES]`: compose, check, run, and say what came out."""
+"""`rompy-hydra [OVERRIDES]`: compose, check, run, and report the results."""
 
 from __future__ import annotations
 
@@ -10,34 +10,40 @@ from rompy_hydra.compose import app
 from rompy_hydra.compose.composer import parser
 from rompy_hydra.compose.logging_setup import set_up_logging
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE
+from rompy_hydra.run.handle import drive
 from rompy_hydra.workspace import lease
 from rompy_hydra.workspace.record import iso_utc, now
 
 
-def main(argv: Sequence[str], is_process: bool = False) -> int:
+def main(argv: Sequence[str], is_process: bool = False, check_only: bool = False) -> int:
     """The exit code of one run, a sweep, or one of Hydra's own flags.
 
-    `is_process` says that this process was started for this command alone.
+    `is_process` means that this process was started for this command alone; `check_only` validates a
+    run or every point of a sweep, and returns 0 if everything can start.
     """
     arguments = parser().parse_intermixed_args(list(argv))
     with app.opened(arguments) as composer:
-        if app.is_hydras_own(arguments):
+        if not check_only and app.is_hydras_own(arguments):
             return app.delegate(composer, arguments)
         gc.freeze()
-        gc.enable()
+        gc.enable()  # mistakes in many points make many errors
         if arguments.multirun:
             from rompy_hydra.cli import sweep
 
             since = iso_utc(lease.process_start_time()) if is_process else now()
-            return sweep.run(composer, arguments.overrides, dry_run=arguments.dry_run, since=since)
+            flags = {"dry_run": arguments.dry_run, "check_only": check_only}
+            return sweep.run(composer, arguments.overrides, **flags, since=since)
         built = app.prepared(composer, arguments.overrides)
+        if check_only:
+            report.say([*report.opening(built.plan), "check      no problems found; nothing was changed"])
+            return 0
         set_up_logging(str(built.config["log_level"]))
         report.say(report.opening(built.plan))
         if arguments.dry_run:
             return 0
         try:
             with report.progress(built.plan) as watch:
-                app.carry_out(built, watch)
+                drive(built.pipeline.steps(built.plan, watch=watch))
         except KeyboardInterrupt as error:
             report.say(report.failed(built.plan, error))
             return INTERRUPTED_EXIT_CODE

@@ -7,12 +7,12 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
-from rompy_hydra.cli.display import PlainWatcher, watcher
+from rompy_hydra.cli.display import LiveWatcher, PlainWatcher
 from rompy_hydra.cli.report import counted, say, table
 from rompy_hydra.compose import app
 from rompy_hydra.compose.composer import Composer
 from rompy_hydra.compose.logging_setup import set_up_logging
-from rompy_hydra.compose.sweeper import SweepOutcome, SweepRequest, merge_outcomes, multirun
+from rompy_hydra.compose.sweeper import SweepOutcome, SweepRequest, multirun
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, SweepInvalid
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.points import Point
@@ -52,14 +52,14 @@ def run(
     listed: list[list[str]] = []
 
     def report(point: Point, decision: Decision) -> None:
-        listed.append([decision.action, point.label, decision.why])
+        if not check_only:
+            listed.append([decision.action, point.label, decision.why])
 
     request = SweepRequest(
         composer,
-        watcher() if not (dry_run or check_only) else PlainWatcher(),
+        LiveWatcher() if sys.stdout.isatty() and not (dry_run or check_only) else PlainWatcher(),
         run_point=functools.partial(app.stock_point, trusted=composer.trusted),
-        dry_run=dry_run,
-        check_only=check_only,
+        dry_run=dry_run or check_only,
         report=report,
         report_problems=_report_problems,
         confirm=_confirmed,
@@ -72,14 +72,21 @@ def run(
     except KeyboardInterrupt:
         if not request.batches:
             raise
-        outcome = merge_outcomes(request.batches)
+        outcome = request.batches[-1]
     if outcome.summary is not None and outcome.config is not None:
         say(summary_lines(outcome.summary, outcome.config))
         if outcome.summary.interrupted:
             return INTERRUPTED_EXIT_CODE
         return 1 if outcome.summary.failed or outcome.summary.problem else 0
     if outcome.preflight is not None and outcome.config is not None:
-        say([*table(listed), preflight_line(outcome.preflight, outcome.config)])
+        preflight, place = outcome.preflight, outcome.config.path
+        counts = {
+            "to run": preflight.count(RUN, RETRY, AGAIN),
+            "done and unchanged": preflight.count(SKIP),
+            **_not_retried(preflight.left),
+            "run by another driver": preflight.count(ELSEWHERE),
+        }
+        say([*table(listed), f"{counted(preflight.size, 'point')} in {place}: {_listed(counts)}"])
         return 0
     return _report_jobs(outcome)
 
@@ -124,17 +131,6 @@ def _report_problems(preflight: Preflight) -> None:
     if len(found) > _SHOWN_PROBLEMS:
         lines.append(f"  ... and {len(found) - _SHOWN_PROBLEMS} more")
     sys.stderr.write("\n".join(lines) + "\n")
-
-
-def preflight_line(preflight: Preflight, config: SweepConfig) -> str:
-    """How many points there are, and what would happen to them."""
-    counts = {
-        "to run": preflight.count(RUN, RETRY, AGAIN),
-        "done and unchanged": preflight.count(SKIP),
-        **_not_retried(preflight.left),
-        "run by another driver": preflight.count(ELSEWHERE),
-    }
-    return f"{counted(preflight.size, 'point')} in {config.path}: {_listed(counts)}"
 
 
 def _not_retried(states: Mapping[str, int]) -> dict[str, int]:

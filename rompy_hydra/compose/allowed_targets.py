@@ -7,6 +7,7 @@ environment. A file cannot allow anything by itself.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -92,7 +93,12 @@ def _load(name: str, prefixes: tuple[str, ...]) -> Any:
     try:
         found = import_object(name)
     except ImportError as error:
-        raise ConfigError(f"cannot be imported: {error}. {_closest_class(name)}") from error
+        hint = ""
+        with contextlib.suppress(Exception):  # only a hint: the error of the import is reported anyway
+            module, _, last = name.rpartition(".")
+            classes = inspect.getmembers(import_object(module), inspect.isclass)
+            hint = closest(last, [each for each, _ in classes if not each.startswith("_")])
+        raise ConfigError(f"cannot be imported: {error}. {hint}") from error
     except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}"
         raise ConfigError(f"cannot be imported: {what}. Fix or reinstall its package") from error
@@ -137,14 +143,3 @@ def import_object(name: str) -> Any:
                     raise
                 raise ImportError(f"{path.rpartition('.')[0]} has no '{part}'") from error
     return found
-
-
-def _closest_class(name: str) -> str:
-    """A hint with the closest class in the module that a target names."""
-    module, _, last = name.rpartition(".")
-    try:
-        home = import_object(module)
-    except Exception:  # noqa: BLE001 - only a hint: the error of the import is reported anyway
-        return ""
-    names = [n for n in dir(home) if not n.startswith("_") and inspect.isclass(getattr(home, n, None))]
-    return closest(last, names)

@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from rompy_hydra.compose.build import Built, build_run
 from rompy_hydra.compose.composer import Composed, Composer, parser
+from rompy_hydra.compose.hydra_errors import readable_errors
 from rompy_hydra.compose.override_parser import in_hydra_grammar, parse
-from rompy_hydra.compose.yaml_text import yaml_text
 from rompy_hydra.core.execute import preflight
-from rompy_hydra.core.scope import Watch, ignore
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
 from rompy_hydra.redaction import redacted, redacted_override
 from rompy_hydra.run.handle import drive
@@ -52,7 +52,7 @@ def delegate(composer: Composer, arguments: argparse.Namespace) -> int:
                 f"{key} has several values, and {flag} shows one configuration. Give it one: {key}=VALUE "
                 f"(a list is {key}=[1,2]). What a sweep would run is listed by -m --dry-run"
             )
-    with composer.readable_errors(overrides):
+    with readable_errors(composer, overrides):
         if arguments.help:
             hydra.app_help(config_name=name, args_parser=parser(), args=arguments)
         elif arguments.hydra_help:
@@ -97,11 +97,6 @@ def _check(built: Built) -> None:
         raise ConfigError(str(error)) from error
 
 
-def carry_out(built: Built, watch: Watch = ignore) -> RunRecord | None:
-    """Run a prepared plan with its pipeline: the record, or the error of the stage that failed."""
-    return drive(built.pipeline.steps(built.plan, watch=watch))
-
-
 def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> RunRecord | None:
     """One job of one of Hydra's own launchers; ModelFailed if the run failed."""
     hydra = HydraConfig.get()
@@ -117,6 +112,30 @@ def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> RunRecord | 
     built.plan.spec.run_id = directory.name
     _check(built)
     try:
-        return carry_out(built)
+        return drive(built.pipeline.steps(built.plan))
     except Exception as error:
         raise ModelFailed(f"{directory}: {error}") from error
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Quotes strings that OmegaConf, unlike YAML 1.1, reads as numbers, such as '1e5'."""
+
+
+def _represent_str(dumper: Any, text: str) -> Any:
+    style = None
+    with contextlib.suppress(ValueError):
+        float(text)
+        style = "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_str)
+
+
+def yaml_text(value: Any) -> str:
+    """Plain data as YAML, with keys in their original order.
+
+    >>> yaml_text({"b": "1e5", "a": [1.0, None, "on"]})
+    "b: '1e5'\\na:\\n- 1.0\\n- null\\n- 'on'\\n"
+    """
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000))

@@ -10,7 +10,6 @@ import argparse
 import functools
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +33,6 @@ from rompy_hydra.compose.hydra_node import check_hydra_node
 from rompy_hydra.compose.override_parser import first_line, label_of, parse
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.sweep.label import DEFAULT_LABEL
-
-CONFIG_NAME = "config"
-TASK_NAME = "rompy_hydra"
 
 
 def config_dir() -> Path:
@@ -83,10 +79,10 @@ class Composer:
     def __init__(self, arguments: argparse.Namespace) -> None:
         version.setbase("1.3")
         register_resolvers()
-        self.config_name = arguments.config_name or CONFIG_NAME
+        self.config_name = arguments.config_name or "config"
         # What the user, and no file, allows to be called.
         self.trusted = user_prefixes(parse([line for line in arguments.overrides if TARGETS in line]))
-        hydra = _CheckedHydra.create_main_hydra2(TASK_NAME, _search_path(arguments))
+        hydra = _CheckedHydra.create_main_hydra2("rompy_hydra", _search_path(arguments))
         assert isinstance(hydra, _CheckedHydra)
         hydra.trusted = self.trusted
         self.hydra = hydra
@@ -96,19 +92,19 @@ class Composer:
 
     def compose(self, overrides: Sequence[str]) -> Composed:
         """The configuration of one run; ConfigError says what is wrong with an override."""
-        with self.readable_errors(overrides):
-            config = self.hydra.compose_config(
-                config_name=self.config_name,
-                overrides=list(overrides),
-                run_mode=RunMode.RUN,
-                with_log_configuration=False,
-            )
+        with readable_errors(self, overrides):
+            config = self.compose_config(overrides)
         HydraConfig.instance().set_config(config)
         return Composed(config, tuple(_typed()))
 
-    def readable_errors(self, overrides: Sequence[str]) -> AbstractContextManager[None]:
-        """A context in which Hydra's errors become this package's, with the closest valid name."""
-        return readable_errors(self.hydra, self.config_name, overrides)
+    def compose_config(self, overrides: Sequence[str]) -> DictConfig:
+        """What Hydra composes, with its own errors."""
+        return self.hydra.compose_config(
+            config_name=self.config_name,
+            overrides=list(overrides),
+            run_mode=RunMode.RUN,
+            with_log_configuration=False,
+        )
 
 
 class _CheckedHydra(Hydra):

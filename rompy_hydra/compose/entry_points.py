@@ -51,8 +51,8 @@ class EntryPointSource(ConfigSource):
         if not self.is_config(config_path):
             raise ConfigLoadError(f"Config not found : {config_path}")
         node = OmegaConf.create(node_of(GROUPS[group], name))
-        header: dict[str, str | None] = {"package": None}
-        return ConfigResult(self.provider, f"{SCHEME}://{config_path}", config=node, header=header)
+        path = f"{SCHEME}://{config_path}"
+        return ConfigResult(self.provider, path, config=node, header={"package": None})
 
 
 def node_of(category: str, name: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml.error import MarkedYAMLError
@@ -19,28 +18,29 @@ from rompy_hydra.compose.override_parser import first_line, parse, whole_text
 from rompy_hydra.errors import ConfigError, closest
 
 if TYPE_CHECKING:
-    from hydra._internal.hydra import Hydra
+    from rompy_hydra.compose.composer import Composer
 
 
 @contextlib.contextmanager
-def readable_errors(hydra: Hydra, config_name: str, overrides: Sequence[str]) -> Iterator[None]:
+def readable_errors(composer: Composer, overrides: Sequence[str]) -> Iterator[None]:
     """A context in which Hydra's composition errors are raised as ConfigError with a readable message."""
     parse(overrides)
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_explain(error, hydra, config_name, overrides)) from error
+        raise ConfigError(_explain(error, composer, overrides)) from error
     except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
         raise ConfigError(f"{where}is not valid YAML: {error.problem}") from error
 
 
-def _explain(error: BaseException, hydra: Hydra, config_name: str, overrides: Sequence[str]) -> str:
+def _explain(error: BaseException, composer: Composer, overrides: Sequence[str]) -> str:
     text = whole_text(error)
+    get_options = composer.hydra.config_loader.get_group_options
     if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
-        options = hydra.config_loader.get_group_options(group) if group else []
+        options = get_options(group) if group else []
         if options:
             return f"{group}={option}: there is no such option. {closest(option, options)}"
         return (
@@ -54,33 +54,22 @@ def _explain(error: BaseException, hydra: Hydra, config_name: str, overrides: Se
         key = (found[1] or found[2]).split("=")[0]
     if key:
         others = [line for line in overrides if line.split("=")[0].lstrip("+~") != key]
-        return _unknown_key(key, advice, hydra, config_name, others)
+        return _unknown_key(key, advice, composer, others)
     if "Config group override must be" in text:
-        return _invalid_option(hydra, overrides) or first_line(error)
+        for override in parse(overrides):
+            options, value = get_options(override.key_or_group), override.value()
+            if options and not override.is_sweep_override() and not isinstance(value, str | list):
+                hint = closest(str(value), options)
+                return f"{override.input_line}: the option of a group must be a name. {hint}"
+        return first_line(error)
     return first_line(error) if len(text) > 400 else text
 
 
-def _invalid_option(hydra: Hydra, overrides: Sequence[str]) -> str:
-    """The message about an override that sets a group to something other than a name."""
-    for override in parse(overrides):
-        options = hydra.config_loader.get_group_options(override.key_or_group)
-        value = override.value()
-        if options and not override.is_sweep_override() and not isinstance(value, str | list):
-            hint = closest(str(value), options)
-            return f"{override.input_line}: the option of a group must be a name. {hint}"
-    return ""
-
-
-def _unknown_key(key: str, advice: str, hydra: Hydra, config_name: str, others: Sequence[str]) -> str:
+def _unknown_key(key: str, advice: str, composer: Composer, others: Sequence[str]) -> str:
     """The message about an unknown key, with the closest name that its parent has."""
     parent, _, last = key.rpartition(".")
     try:
-        config = hydra.compose_config(
-            config_name=config_name,
-            overrides=[choice for line in others for choice in _group_choice(line)],
-            run_mode=RunMode.RUN,
-            with_log_configuration=False,
-        )
+        config = composer.compose_config([choice for line in others for choice in _group_choice(line)])
         HydraConfig.instance().set_config(config)
         while parent and not isinstance(OmegaConf.select(config, parent), DictConfig):
             parent, _, last = parent.rpartition(".")

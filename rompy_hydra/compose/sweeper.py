@@ -15,6 +15,7 @@ from rompy_hydra.compose import grid_parser
 from rompy_hydra.compose.build import build
 from rompy_hydra.compose.composer import Composed, Composer
 from rompy_hydra.compose.grid_parser import text_of
+from rompy_hydra.compose.hydra_errors import readable_errors
 from rompy_hydra.compose.override_parser import parse
 from rompy_hydra.compose.point_composer import PointComposer
 from rompy_hydra.compose.validate import problems
@@ -32,12 +33,7 @@ from rompy_hydra.sweep.preflight import RUN, Decision, Preflight, inspect_points
 from rompy_hydra.sweep.results_table import ResultsTable
 from rompy_hydra.sweep.spool import Spool
 from rompy_hydra.sweep.summary import Summary
-from rompy_hydra.sweep.sweep_file import (
-    check_directory,
-    make_directory,
-    read_constants,
-    write_sweep_file,
-)
+from rompy_hydra.sweep.sweep_file import check_directory, make_directory, read_constants, write_sweep_file
 from rompy_hydra.workspace.record import now
 
 
@@ -60,23 +56,23 @@ class SweepRequest:
     watcher: Watcher
     # One job of one of Hydra's own launchers.
     run_point: Callable[[DictConfig], Any]
-    check_only: bool = False
+    # Whether points are validated only, and not run.
     dry_run: bool = False
-    # Called with every point that a dry run lists.
+    # Called with every point that is validated only.
     report: Callable[[Point, Decision], None] = lambda _point, _decision: None
     # Called with the problems of the points before SweepInvalid is raised.
     report_problems: Callable[[Preflight], None] = lambda _preflight: None
     confirm: Callable[[int], bool] = lambda _points: False
     # When the command was given, as records write times; '' if that does not matter.
     since: str = ""
-    # The outcome of each batch that another sweeper has given to this package's launcher.
+    # The outcome up to each batch that another sweeper has given to this package's launcher.
     batches: list[SweepOutcome] = field(default_factory=list)
 
     def accept(self, config: DictConfig) -> None:
         """ConfigError if the chosen sweeper would write or run what is only to be validated."""
         chosen = config.hydra.sweeper.get("_target_")
         own = "hydra_plugins.rompy_hydra.RompySweeper"
-        if chosen != own and (self.check_only or self.dry_run or config.sweep.get("dry_run") is True):
+        if chosen != own and (self.dry_run or config.sweep.get("dry_run") is True):
             raise ConfigError(
                 f"{chosen} cannot validate its points without running them: leave out hydra/sweeper=..., "
                 "or validate each point with `rompy-hydra check`"
@@ -95,34 +91,39 @@ def multirun(request: SweepRequest, overrides: Sequence[str]) -> SweepOutcome:
     """A sweep with the sweeper and the launcher that the configuration chooses."""
     composer = request.composer
     composer.hydra.accept = request.accept
-    with composer.readable_errors(overrides):
+    with readable_errors(composer, overrides):
         returned = composer.hydra.multirun(
             composer.config_name, request, list(overrides), with_log_configuration=False
         )
     if isinstance(returned, SweepOutcome):
         return returned
     if request.batches:
-        return merge_outcomes(request.batches)
+        return request.batches[-1]
     return SweepOutcome(jobs=[job for batch in returned or [] for job in batch])
 
 
-def settings(config: DictConfig) -> SweepConfig:
-    """The checked `sweep` node of a composed configuration."""
-    HydraConfig.instance().set_config(config)
-    plain = Composed(config, ()).resolved("sweep")
+def _prepare(plugin: Any) -> tuple[SweepRequest, SweepConfig]:
+    """The request that a sweeper or launcher works for, and the checked `sweep` node."""
+    request = plugin.task_function
+    if not isinstance(request, SweepRequest):
+        raise ConfigError(
+            "the rompy_hydra sweeper and launcher work in the rompy_hydra program only; choose "
+            "hydra/launcher=basic hydra/sweeper=basic in this one"
+        )
+    HydraConfig.instance().set_config(plugin.config)
+    plain = Composed(plugin.config, ()).resolved("sweep")
     if found := problems({"sweep": plain}, []):
         raise InvalidConfig(found)
-    built = build(plain)
-    assert isinstance(built, SweepConfig)
-    return built
+    config = build(plain)
+    assert isinstance(config, SweepConfig)
+    return request, config.model_copy(update={"dry_run": config.dry_run or request.dry_run})
 
 
 def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     """The work of this package's sweeper: make the grid, and pass it to the launcher."""
-    request = _request(sweeper.task_function)
+    request, config = _prepare(sweeper)
     own, of_runs = _split(arguments)
     params: Any = OmegaConf.to_container(sweeper.config.hydra.sweeper.params, resolve=True) or {}
-    config = settings(sweeper.config)
     grid = grid_parser.grid(of_runs, params, config, sweeper.hydra_context.config_loader)
     if grid.size == 0:
         raise ConfigError("the sweep has no points")
@@ -140,7 +141,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     # Hydra's own launchers run every point that they are given.
     config = config.model_copy(update={"retry": "all"})
     outcome = drive(request, config, grid, shared, None, arguments, runs=False)
-    if request.check_only or request.dry_run or config.dry_run:
+    if config.dry_run:
         return outcome
     # Each job is composed alone, and would name the sweep after its own model, and itself with all
     # of its overrides.
@@ -158,13 +159,15 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
     """The work of this package's launcher for another sweeper: one batch of points."""
-    request = _request(launcher.task_function)
-    config = settings(launcher.config)
+    request, config = _prepare(launcher)
     split = [_split(line) for line in job_overrides]
     grid = grid_parser.batch([of_run for _, of_run in split])
     shared = [*launcher.config.hydra.overrides.hydra, *split[0][0]]
     config = _named(config, grid, launcher.config)
     outcome = drive(request, config, grid, shared, launcher.workers, [])
+    before = request.batches[-1].summary if request.batches else None
+    if outcome.summary is not None and before is not None:
+        outcome = replace(outcome, summary=outcome.summary.after(before))
     request.batches.append(outcome)
     if outcome.summary is not None and outcome.summary.interrupted:
         raise KeyboardInterrupt  # no more batches
@@ -198,7 +201,7 @@ def drive(
     def report(point: Point, decision: Decision) -> None:
         if decision.row is not None:
             table.add(decision.row)
-        if request.dry_run or config.dry_run:
+        if config.dry_run:
             request.report(point, decision)
 
     try:
@@ -209,7 +212,7 @@ def drive(
         if not preflight.size:
             raise ConfigError("the sweep has no points: sweep.filter leaves out every one")
         outcome = SweepOutcome(config, preflight)
-        if not runs or request.check_only or request.dry_run or config.dry_run:
+        if not runs or config.dry_run:
             return outcome
         make_directory(config.path)
         facts: dict[str, Json] = {
@@ -231,16 +234,6 @@ def drive(
         spool.close()
 
 
-def merge_outcomes(batches: Sequence[SweepOutcome]) -> SweepOutcome:
-    """The outcome of a sweep whose points came in batches."""
-    last = batches[-1]
-    summary = last.summary
-    for earlier in reversed(batches[:-1]):
-        if summary is not None and earlier.summary is not None:
-            summary = summary.after(earlier.summary)
-    return replace(last, summary=summary)
-
-
 def _with_naming(grid: Grid, known: Mapping[str, str] | None) -> Grid:
     """A grid that names points as in the sweep's first command, or else by what varies in this one."""
     return replace(grid, naming=Naming(grid.constants if known is None else known))
@@ -253,15 +246,6 @@ def _named(config: SweepConfig, grid: Grid, composed: DictConfig) -> SweepConfig
         if given["name"] == "${sweep_name:}" and grid.varies(group):
             return config.model_copy(update={"name": f"{group}s"})
     return config
-
-
-def _request(task_function: Any) -> SweepRequest:
-    if not isinstance(task_function, SweepRequest):
-        raise ConfigError(
-            "the rompy_hydra sweeper and launcher work in the rompy_hydra program only; choose "
-            "hydra/launcher=basic hydra/sweeper=basic in this one"
-        )
-    return task_function
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

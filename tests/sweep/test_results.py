@@ -126,7 +126,7 @@ def test_failures_are_grouped_by_kind_with_one_example_each(sweeps):
     assert out.count("failed     4 like ") == 1
     assert "sh " in out
     assert "run.sh" in out
-    assert "next       run the same command again" in out
+    assert "next       rerun the command" in out
 
 
 def test_swept_numbers_of_an_environment_are_columns(sweeps):
