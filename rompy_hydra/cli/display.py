@@ -42,7 +42,7 @@ class PlainWatcher:
 
     def finished(self, row: Row) -> None:
         self._counts[row.state] += 1
-        say([f"{finished_line(row)}  [{self._counts.total()}/{self._total}]"])
+        say([f"{_finished_line(row)}  [{self._counts.total()}/{self._total}]"])
 
     def stopping(self) -> None:
         say([_STOPPING])
@@ -82,7 +82,7 @@ class LiveWatcher(PlainWatcher):
         self._running.pop(row.label, None)
         self._counts[row.state] += 1
         if row.state != COMPLETED:
-            self._console.print(finished_line(row), highlight=False, markup=False)
+            self._console.print(_finished_line(row), highlight=False, markup=False)
 
     def stopping(self) -> None:
         self._stopping = True
@@ -115,8 +115,7 @@ class LiveWatcher(PlainWatcher):
         return grid
 
 
-def finished_line(row: Row) -> str:
-    """A finished run on one line."""
+def _finished_line(row: Row) -> str:
     seconds = f"{row.seconds:.1f} s" if row.seconds is not None else ""
     line = f"{row.state:<10} {row.label}  {seconds}".rstrip()
     if row.state != COMPLETED and row.error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ def build_run(composed: Composed, trusted: Sequence[str] = ()) -> Built:
     return Builder(composed.plain(), trusted).build_run(origin)
 
 
+@dataclass
 class Builder:
     """Builds a run from plain configuration; unchanged parts are shared through `cache`.
 
@@ -77,26 +78,21 @@ class Builder:
     part that is valid in one of them is valid in all.
     """
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        trusted: Sequence[str] = (),
-        cache: dict[Any, Any] | None = None,
-        changed: Set[str] = frozenset(),
-        alike: tuple[str, ...] | None = None,
-    ) -> None:
-        self._config = config
-        self._allowed = allowed_prefixes(config, trusted)
-        self._cache = {} if cache is None else cache
-        self._changed = changed
-        self._alike = alike
+    config: Mapping[str, Any]
+    trusted: Sequence[str] = ()
+    cache: dict[Any, Any] = field(default_factory=dict)
+    changed: Set[str] = frozenset()
+    alike: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        self._allowed = allowed_prefixes(self.config, self.trusted)
 
     def build_run(self, origin: Origin) -> Built:
         """The run; InvalidConfig lists everything that is wrong with the configuration."""
         try:
             return self._build_run(origin)
         except (ValidationError, TypeError, ValueError) as error:
-            found = problems(self._config, self._allowed)
+            found = problems(self.config, self._allowed)
             if not found and isinstance(error, ValidationError):  # of the run itself, such as its name
                 found = [
                     Problem(
@@ -111,7 +107,7 @@ class Builder:
             raise ConfigError(f"cannot build the run: {error}") from error
 
     def _build_run(self, origin: Origin) -> Built:
-        config = self._config
+        config = self.config
         period = self._part("period", self._build)
         model = self._part("model", self._build)
         backend = self._part("run_backend", lambda node: self._resolve(resolve_backend, node))
@@ -143,27 +139,27 @@ class Builder:
         return Built(plan, pipeline, config)
 
     def _part(self, key: str, make: Callable[[Any], Any]) -> Any:
-        if key not in self._config:
+        if key not in self.config:
             raise InvalidConfig([Problem(key, None, f"is missing: choose an option with {key}=OPTION")])
-        if key in self._cache and key not in self._changed:
-            return self._cache[key]
+        if key in self.cache and key not in self.changed:
+            return self.cache[key]
         self._check(key)
-        part = make(self._config[key])
-        if key not in self._changed:
-            self._cache[key] = part
+        part = make(self.config[key])
+        if key not in self.changed:
+            self.cache[key] = part
         return part
 
     def _check(self, key: str) -> None:
         """InvalidConfig if something is wrong with a part that building it would not report."""
-        kind, node = (key, self._alike), self._config[key]
-        if self._alike is not None and kind in self._cache:
+        kind, node = (key, self.alike), self.config[key]
+        if self.alike is not None and kind in self.cache:
             return
         # Building a pydantic model without nested targets finds all that is wrong with it.
         if isinstance(node, Mapping) and "_target_" in node and count_targets(node) == 1:
             target = load_target(node["_target_"], self._allowed)
             is_model = isinstance(target, type) and issubclass(target, BaseModel | BaseRunBackend)
             if is_model and not has_missing(node):
-                self._cache[kind] = True
+                self.cache[kind] = True
                 return
         if found := problems({key: node}, self._allowed):
             raise InvalidConfig(found)

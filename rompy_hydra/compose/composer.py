@@ -183,6 +183,5 @@ def _typed() -> list[str]:
 
 
 def _base_name() -> str:
-    """The experiment's name, or else the model's."""
     choices = HydraConfig.get().runtime.choices
     return str(choices.get("experiment") or choices["model"]).replace("/", "_")

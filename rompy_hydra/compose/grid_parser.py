@@ -11,16 +11,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hydra.core.override_parser.types import (
-    ChoiceSweep,
-    IntervalSweep,
-    Override,
-    Quote,
-    QuotedString,
-    RangeSweep,
-)
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 
-from rompy_hydra.compose.override_parser import json_value, parse, path_of
+from rompy_hydra.compose.override_parser import json_value, parse, path_of, text_of
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.cases import read_cases
@@ -38,8 +31,6 @@ _SET_BY_THE_SWEEP = {
     "run_id": "a sweep names its runs by their overrides; leave it out, or name the sweep: sweep.name=NAME",
     "output_dir": "the runs of a sweep are stored in its directory; set sweep.directory=DIR instead",
 }
-# Texts that Hydra's grammar reads as themselves.
-_WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_-]*", re.IGNORECASE)
 
 
 def grid(
@@ -181,23 +172,3 @@ def _from_cell(key: str, text: str) -> Assignment:
         if not parsed.is_sweep_override():
             return assignment(key, json_value(parsed.value()))
     return assignment(key, text)
-
-
-def text_of(value: Json) -> str:
-    """A value as it can be typed, the same text for the same value."""
-    if isinstance(value, str) and _WORD.fullmatch(value):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(Override._get_value_element_as_str(_quoted(value)))
-
-
-def _quoted(value: Json) -> Any:
-    """A value as the grammar's parser would have it, every text in quotes."""
-    if isinstance(value, str):
-        return QuotedString(value, Quote.single)
-    if isinstance(value, list):
-        return [_quoted(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _quoted(each) for name, each in value.items()}
-    return value

@@ -66,7 +66,6 @@ def _explain(error: BaseException, composer: Composer, overrides: Sequence[str])
 
 
 def _unknown_key(key: str, advice: str, composer: Composer, others: Sequence[str]) -> str:
-    """The message about an unknown key, with the closest name that its parent has."""
     parent, _, last = key.rpartition(".")
     try:
         config = composer.compose_config([choice for line in others for choice in _group_choice(line)])

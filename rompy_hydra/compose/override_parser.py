@@ -17,6 +17,8 @@ from rompy_hydra.sweep.label import label
 
 _FILTER = re.compile(r"(sweep\.filter=)\s*(?!['\"]|null$)(.+)", re.DOTALL)
 _LIST = re.compile(r"\s*processor=\[\s*([\w.:-]+(?:\s*,\s*[\w.:-]+)*)\s*\]\s*")
+# Texts that Hydra's grammar reads as themselves.
+_WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_-]*", re.IGNORECASE)
 
 
 def label_of(overrides: Sequence[str], without: Collection[str] = ()) -> str:
@@ -41,6 +43,26 @@ def json_value(value: Any) -> Json:
         return [json_value(item) for item in value]
     found: Json = value
     return found
+
+
+def text_of(value: Json) -> str:
+    """A value as it can be typed, the same text for the same value."""
+    if isinstance(value, str) and _WORD.fullmatch(value):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(Override._get_value_element_as_str(_quoted(value)))
+
+
+def _quoted(value: Json) -> Any:
+    """A value as the grammar's parser would have it, every text in quotes."""
+    if isinstance(value, str):
+        return QuotedString(value, Quote.single)
+    if isinstance(value, list):
+        return [_quoted(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _quoted(each) for name, each in value.items()}
+    return value
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -87,7 +109,7 @@ def in_hydra_grammar(overrides: Sequence[str]) -> list[str]:
     found: list[str] = []
     for line in overrides:
         if match := _FILTER.fullmatch(line):
-            found.append(match[1] + QuotedString(match[2], Quote.single).with_quotes())
+            found.append(match[1] + text_of(match[2]))
         elif match := _LIST.fullmatch(line):
             names = [name.strip() for name in match[1].split(",")]
             # `dist:name` selects one of two plugins, but a key has no colon.

@@ -14,9 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from rompy_hydra.compose import grid_parser
 from rompy_hydra.compose.build import build
 from rompy_hydra.compose.composer import Composed, Composer
-from rompy_hydra.compose.grid_parser import text_of
 from rompy_hydra.compose.hydra_errors import readable_errors
-from rompy_hydra.compose.override_parser import parse
+from rompy_hydra.compose.override_parser import parse, text_of
 from rompy_hydra.compose.point_composer import PointComposer
 from rompy_hydra.compose.validate import problems
 from rompy_hydra.errors import ConfigError, InvalidConfig, SweepInvalid

@@ -117,7 +117,6 @@ def _keys(location: Sequence[int | str], node: Any) -> Iterator[int | str]:
 
 
 def _names_at(model: type[BaseModel], keys: Sequence[int | str], node: Any) -> list[str]:
-    """The field names of the model at a path."""
     members = [model]
     for key in keys:
         node = node[key]
