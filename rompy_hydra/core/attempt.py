@@ -213,5 +213,5 @@ def _in_plain_words(stage: str, error: BaseException) -> BaseException:
     where = f": {error.filename}" if error.filename else ""
     return _ERRORS[stage](
         f"the stage {stage} failed with '{error.strerror or error}'{where}. Free space or fix the "
-        "permissions, then run the same command again"
+        "permissions, then rerun the command"
     )

@@ -47,7 +47,7 @@ class RunPlan:
     overwrite: bool = False
     # Run and postprocess again even if they are done and unchanged.
     rerun: bool = False
-    # The run backend is no part of the run's identity: each call of the Python API may take another one.
+    # The run backend is not part of the identity: each call of the Python API may choose another one.
     any_backend: bool = False
 
     @property

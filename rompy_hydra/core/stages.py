@@ -167,7 +167,7 @@ def _write(workspace: Workspace, item: Input) -> None:
     except OSError as error:
         raise GenerateError(
             f"cannot write the input {path}: {error.strerror}. Free space or fix the permissions, "
-            "then run the same command again"
+            "then rerun the command"
         ) from error
 
 

@@ -43,7 +43,7 @@ class BackendConfig(BaseModel):
     # The validator is built on first use: most programs use few classes of this kind.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    # Fields that change how one waits or what one sees, and not what comes out.
+    # Fields that do not change the result, such as a time limit.
     transient: ClassVar[frozenset[str]] = frozenset({"timeout"})
     # Those of them that nobody compares runs by: they are no part of a run's name.
     unnamed: ClassVar[frozenset[str]] = frozenset({"timeout"})
