@@ -44,7 +44,7 @@ with_class = pytest.mark.parametrize(
 def test_an_option_composes_and_instantiates(path: Path) -> None:
     overrides = [_selects(path), *REQUIRED.get(_selects(path), [])]
     with app.opened(app.parser().parse_args(overrides)) as composer:
-        assert build_run(composer.compose(overrides)).task.stages
+        assert build_run(composer.compose(overrides)).plan.stages
 
 
 @with_class
