@@ -9,7 +9,6 @@ plain, Hydra's own code does it on a copy of the composition.
 from __future__ import annotations
 
 import functools
-import pickle
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -70,7 +69,7 @@ class PointComposer:
         """The resolved configuration of a point as plain data, without Hydra's part."""
         return self._plain(point)[2]
 
-    def compose(self, point: Point) -> bytes:
+    def compose(self, point: Point) -> object:
         """A point's configuration, for `build`; ConfigError tells what is wrong with its overrides."""
         number, shared, plain, changed, alike = self._plain(point)
         if number is None or plain.keys() != shared.plain.keys():
@@ -78,13 +77,11 @@ class PointComposer:
         else:
             nodes = {key: plain[key] for key in {*changed, "run_id", "output_dir"}}
         overrides = tuple(point.overrides)
-        return pickle.dumps(
-            tuple(_Composed(overrides, point.parameters, number, nodes, alike, shared.origin))
-        )
+        return _Composed(overrides, point.parameters, number, nodes, alike, shared.origin)
 
-    def build(self, composed: bytes) -> Built:
+    def build(self, point: object) -> Built:
         """A composed point's run, checked and built; InvalidConfig tells what is wrong with it."""
-        point = _Composed(*pickle.loads(composed))
+        assert isinstance(point, _Composed)
         base = _Base() if point.base is None else self._bases[point.base]
         changed = point.nodes.keys() - {"run_id", "output_dir"}
         plain = {**base.plain, **point.nodes}

@@ -205,7 +205,7 @@ def drive(
     grid = replace(grid, naming=_naming(grid, known))
     points = PointComposer(request.composer, config, shared)
 
-    def ready(composed: bytes) -> Ready:
+    def ready(composed: object) -> Ready:
         built = points.build(composed)
         return Ready(built.plan, built.pipeline)
 

@@ -45,6 +45,7 @@ class Attempt:
         # The stages to do, in order, each with the reason.
         self.stale = dict(status.stale)
         self.fresh = status.record is None
+        self.made = status.seen.directory == 0
         self.record = status.record or RunRecord(status.plan.spec.run_id)
         self.record.claim = status.seen.number
         # A model that a dead driver started: its outcome, or the handle of its job.

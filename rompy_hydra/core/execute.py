@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 from loguru import logger
 
@@ -65,13 +66,13 @@ def steps(
 def acquire(status: RunStatus) -> Iterator[RunStatus]:
     """Own the next attempt; its status, which no other driver changes in this context. Else Busy."""
     plan, number = status.plan, status.seen.number + 1
-    if status.holder is None:
-        plan.workspace.create()
+    is_new = status.holder is None and plan.workspace.create()
     if status.holder is not None or not lease.claim(plan.workspace, number, status.seen.directory):
         raise _busy(status if status.holder else inspect(plan))
     used = False
     try:
-        status = inspect(plan)
+        # Nothing can be in a directory that this process has just created.
+        status = replace(status, seen=Snapshot(0, number)) if is_new else inspect(plan)
         used = bool(status.stale)
         yield status
     finally:
