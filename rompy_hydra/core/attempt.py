@@ -114,8 +114,8 @@ class Attempt:
         except BaseException as error:
             if stage == "run":
                 # Also if an interrupt came between the start of a model and the wait for it.
-                grace = self.plan.backend.kill_grace if self.plan.backend else 0.0
-                process.end_tree(None, self.workspace.root, grace=grace)
+                assert self.plan.backend is not None
+                process.end_tree(None, self.workspace.root, grace=self.plan.backend.kill_grace)
             failure = _in_plain_words(stage, error)
             self._fail(stage, failure, self._seconds(stage, clock))
             vars(failure)["run_record"], vars(failure)["run_stage"] = self.record, stage
