@@ -37,6 +37,7 @@ check: $(VENV)/.dev
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
+	$(PY) docs/prose.py
 	$(VENV)/bin/codespell rompy_hydra hydra_plugins conf tests docs benchmarks README.md CONTRIBUTING.md CHANGELOG.md
 	$(PY) docs/generate.py --check
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet --site-dir $(VENV)/site

@@ -1,9 +1,9 @@
-"""Start-up beside 50 installed plugin distributions, and beside none, side by side.
+"""Start-up with 50 installed plugin distributions compared with none.
 
     python benchmarks/plugins.py [ROUNDS]
 
-Prints medians of interleaved rounds, and what a round differs from its neighbour by itself. Each
-distribution brings four plugins, whose modules end the program if they are imported.
+Prints medians of interleaved rounds, and how much rounds differ anyway. Each distribution provides four
+plugins, whose modules exit the program if they are imported.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ class Measured:
 def workplace(root: Path, contestant: Contestant, command: str) -> Path:
     """A fresh directory, prepared for a contestant.
 
-    All are deleted together at the end: a file system may take longer to make files after others were
-    deleted, and would make whoever comes second pay for that.
+    All are deleted together at the end: a file system may create files more slowly after others were
+    deleted, which would slow down the next contestant.
     """
     directory = Path(tempfile.mkdtemp(dir=root))
     contestant.prepare(directory, command)
@@ -72,7 +72,7 @@ def compared(root: Path, command: str, rounds: int, runs: dict[str, int]) -> dic
             count = runs[contestant.name]
             found = measured(contestant, workplace(root, contestant, command), count, command)
             times.setdefault(contestant.name, []).append(found.seconds / count)
-            print(f"  {contestant.name:<14} {found.seconds / count * 1000:8.1f} ms a run", flush=True)
+            print(f"  {contestant.name:<14} {found.seconds / count * 1000:8.1f} ms per run", flush=True)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -93,8 +93,8 @@ def scaling(root: Path, rounds: int, large: int) -> list[tuple[str, float, str]]
     small, much = statistics.median(small_cost), statistics.median(large_cost)
     return [
         ("one run, start to end", statistics.median(start), "s"),
-        ("a run more, in a sweep of 100", small * 1000, "ms"),
-        (f"a run more, in a sweep of {large}", much * 1000, "ms"),
+        ("an additional run, in a sweep of 100", small * 1000, "ms"),
+        (f"an additional run, in a sweep of {large}", much * 1000, "ms"),
         ("the second over the first", much / small, ""),
         (f"the driver's peak memory at {large} runs", max(memory) / 1e6, "MB"),
         ("finding 1,000 completed runs complete", statistics.median(again), "s"),
@@ -122,11 +122,11 @@ def page(trivial: dict[str, float], second: dict[str, float], scale: list[tuple[
         "# Benchmarks",
         "",
         f"Measured on {date.today().isoformat()} with `make bench`: {machine()}. Each program in its own",
-        "virtual environment, two runs at once where it can, medians of interleaved rounds. A run makes",
+        "virtual environment, two runs in parallel where it can, medians of interleaved rounds. A run makes",
         "its directory, writes an input file and starts the model; this engine also checks the result and",
         "keeps a record. The time is that of the whole command, its start included, divided by the runs.",
         "",
-        "| program | trivial model, ms a run | times this engine | one-second model, s a run "
+        "| program | trivial model, ms per run | times this engine | one-second model, s per run "
         "| share of xargs' throughput |",
         "|---|---|---|---|---|",
     ]
@@ -146,8 +146,8 @@ def page(trivial: dict[str, float], second: dict[str, float], scale: list[tuple[
         "|---|---|",
         *(f"| {what} | {value:.3g} {unit} |" for what, value, unit in scale),
         "",
-        "`benchmarks/startup.py` measures the start of one run beside a bare Hydra program, and",
-        "`benchmarks/docker.py` a run in a container beside `docker run`.",
+        "`benchmarks/startup.py` compares the start of one run with a bare Hydra program, and",
+        "`benchmarks/docker.py` a run in a container with `docker run`.",
     ]
     return "\n".join(lines) + "\n"
 

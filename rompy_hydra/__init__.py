@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rompy_hydra.lazy import lazy
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from rompy_hydra.model_run import ModelRun

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from loguru import logger
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel
 
 from rompy_hydra.adapters.resolve import load_by_name, resolve_backend, resolve_processors
 from rompy_hydra.adapters.rompy import as_rompy
@@ -37,47 +37,41 @@ def resolve_pipeline(pipeline: object, settings: Mapping[str, object]) -> BasePi
         return instance
     if not callable(getattr(instance, "execute", None)):
         raise PluginError(f"{instance!r} is not a pipeline backend: it has no execute()")
-    return ForeignPipeline.bound(instance, arguments, name_of("pipeline", type(instance), name))
+    chosen = name_of("pipeline", type(instance), name)
+    return ForeignPipeline(instance=instance, arguments=arguments, chosen_name=chosen)
 
 
 class ForeignPipeline(BasePipeline):
     """A pipeline backend with `execute(model_run, **settings)`, and the settings it is called with."""
 
     name: ClassVar[str] = "foreign"
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    _instance: Any = PrivateAttr()
-    _arguments: dict[str, Any] = PrivateAttr()
-    _name: str = PrivateAttr()
-
-    @classmethod
-    def bound(cls, instance: Any, arguments: dict[str, Any], name: str) -> ForeignPipeline:
-        pipeline = cls()
-        pipeline._instance, pipeline._arguments, pipeline._name = instance, arguments, name
-        return pipeline
+    instance: Any
+    arguments: dict[str, Any]
+    chosen_name: str
 
     @property
     def plugin_name(self) -> str:
-        return self._name
+        return self.chosen_name
 
     def stages_of(self) -> tuple[str, ...]:
-        stages = getattr(self._instance, "stages", None)
+        stages = getattr(self.instance, "stages", None)
         return tuple(stages) if stages else super().stages_of()
 
     def choices(self, plan: RunPlan) -> dict[str, object]:
         """As far as `execute` takes them."""
-        execute, chosen = self._instance.execute, super().choices(plan)
+        execute, chosen = self.instance.execute, super().choices(plan)
         if takes_anything(execute) or takes(execute, "backend_config"):
             return chosen
         left_out = [name for name in ("run_backend", "processor") if not takes(execute, name)]
         if left_out:
-            logger.warning("the pipeline {} chooses its own {}", self._name, " and ".join(left_out))
+            logger.warning("the pipeline {} chooses its own {}", self.chosen_name, " and ".join(left_out))
         return {name: value for name, value in chosen.items() if takes(execute, name)}
 
     def execute(self, model_run: RunSpec, **settings: object) -> Results:
         """Call it; PluginError if whether it succeeded cannot be determined."""
-        arguments = {**self._arguments, **settings}
-        execute = self._instance.execute
+        arguments = {**self.arguments, **settings}
+        execute = self.instance.execute
         if takes(execute, "backend_config"):
             arguments = _with_rompy_configs(arguments)
         returned = execute(model_run, **check_arguments(execute, arguments))
@@ -87,19 +81,19 @@ class ForeignPipeline(BasePipeline):
         results = as_results(returned)
         if "success" not in results:
             raise PluginError(
-                f"the pipeline {self._name} returned {describe(returned)}, so whether it succeeded "
+                f"the pipeline {self.chosen_name} returned {describe(returned)}, so whether it succeeded "
                 "cannot be determined; it must return a dict with 'success' (True or False), 'run_id' and "
                 "'stages_completed'"
             )
         results = {"run_id": run.run_id, "stages_completed": [], **results}
         stage, doubt = _doubt(results, run) if results["success"] else (None, None)
         if doubt:
-            message = f"the pipeline {self._name} reported success, but {doubt}"
+            message = f"the pipeline {self.chosen_name} reported success, but {doubt}"
             return {**results, "success": False, "stage": stage, "message": message, "error": message}
         if results["success"]:
             return results
         why = results.get("message") or results.get("error")
-        message = str(why or f"the pipeline {self._name} reported a failure and no reason")
+        message = str(why or f"the pipeline {self.chosen_name} reported a failure and no reason")
         return {"stage": "pipeline", "message": message, "error": message, **results}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rompy_hydra.adapters.postprocessor import ForeignPostprocessor
+from rompy_hydra.adapters.postprocessor import bind_postprocessor
 from rompy_hydra.adapters.run_backend import ForeignRunBackend
 from rompy_hydra.core import scope
 from rompy_hydra.errors import ConfigError
@@ -55,7 +55,7 @@ def resolve_processor(processor: object, settings: Mapping[str, object]) -> Base
     if isinstance(processor, BasePostprocessor) and not settings:
         return processor
     name, processor = load_by_name("postprocess", processor, "processor")
-    return ForeignPostprocessor.bound(processor, settings, name)
+    return bind_postprocessor(processor, settings, name)
 
 
 def load_by_name(category: str, chosen: object, argument: str) -> tuple[str, object]:

@@ -9,7 +9,6 @@ plain, Hydra's own code does it on a copy of the composition.
 from __future__ import annotations
 
 import functools
-import pickle
 from collections import OrderedDict
 from collections.abc import Sequence, Set
 from typing import Any, NoReturn
@@ -48,18 +47,18 @@ class PointComposer:
         """The resolved configuration of a point as plain data, without Hydra's part."""
         return self._plain(point)[2]
 
-    def compose(self, point: Point) -> bytes:
+    def compose(self, point: Point) -> object:
         """A point's configuration, for `build`; ConfigError says what is wrong with its overrides."""
         number, shared, plain, changed, alike = self._plain(point)
         if number is None or plain.keys() != shared.plain.keys():
             number, nodes = None, plain
         else:
             nodes = {key: plain[key] for key in {*changed, "run_id", "output_dir"}}
-        return pickle.dumps((tuple(point.overrides), point.parameters, number, nodes, alike, shared.origin))
+        return tuple(point.overrides), point.parameters, number, nodes, alike, shared.origin
 
-    def build(self, composed: bytes) -> Built:
+    def build(self, composed: Any) -> Built:
         """A composed point's run, checked and built; InvalidConfig lists what is wrong with it."""
-        overrides, parameters, number, nodes, alike, config_dir = pickle.loads(composed)
+        overrides, parameters, number, nodes, alike, config_dir = composed
         plain, parts = ({}, {}) if number is None else self._bases[number]
         changed = nodes.keys() - {"run_id", "output_dir"}
         builder = Builder({**plain, **nodes}, self._composer.trusted, parts, changed, alike)

@@ -45,6 +45,7 @@ class Attempt:
         # The stages to do, in order, each with the reason.
         self.stale = dict(status.stale)
         self.fresh = status.record is None
+        self.made = status.seen.directory == 0
         self.record = status.record or RunRecord(status.plan.spec.run_id)
         self.record.claim = status.seen.number
         # A model that a dead driver started: its outcome, or the handle of its job.
@@ -113,8 +114,8 @@ class Attempt:
         except BaseException as error:
             if stage == "run":
                 # Also if an interrupt came between the start of a model and the wait for it.
-                grace = self.plan.backend.kill_grace if self.plan.backend else 0.0
-                process.end_tree(None, self.workspace.root, grace=grace)
+                assert self.plan.backend is not None
+                process.end_tree(None, self.workspace.root, grace=self.plan.backend.kill_grace)
             failure = _in_plain_words(stage, error)
             self._fail(stage, failure, self._seconds(stage, clock))
             vars(failure)["run_record"], vars(failure)["run_stage"] = self.record, stage
@@ -213,5 +214,5 @@ def _in_plain_words(stage: str, error: BaseException) -> BaseException:
     where = f": {error.filename}" if error.filename else ""
     return _ERRORS[stage](
         f"the stage {stage} failed with '{error.strerror or error}'{where}. Free space or fix the "
-        "permissions, then run the same command again"
+        "permissions, then rerun the command"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 from loguru import logger
 
@@ -11,7 +12,7 @@ from rompy_hydra.core import scope
 from rompy_hydra.core.attempt import Attempt
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.recovery import recover
-from rompy_hydra.core.scope import Watch
+from rompy_hydra.core.scope import Watch, ignore
 from rompy_hydra.core.stages import STAGES
 from rompy_hydra.core.status import RunStatus, inspect
 from rompy_hydra.errors import Busy, GenerateError, RompyHydraError
@@ -23,16 +24,12 @@ from rompy_hydra.workspace.record import RunRecord
 
 
 def execute(
-    plan: RunPlan,
-    *,
-    stop: StopSignal | None = None,
-    watch: Watch = scope.ignore,
-    seen: Snapshot | None = None,
+    plan: RunPlan, *, stop: StopSignal | None = None, watch: Watch = ignore, seen: Snapshot | None = None
 ) -> RunRecord:
-    """Do what is missing of a run, and return its record.
+    """Do what a run still lacks, and return its record.
 
     `stop` from another thread interrupts it; `watch` is called at each change of state; `seen` is
-    what was there when somebody decided to do this: whoever came since is another driver.
+    what existed when this was decided: Busy if another driver has come since.
 
     Raises Busy if another living driver has the run, ConfigError if the directory holds another
     configuration, and the error of the first stage that fails, after it was recorded: see
@@ -42,11 +39,7 @@ def execute(
 
 
 def steps(
-    plan: RunPlan,
-    *,
-    stop: StopSignal | None = None,
-    watch: Watch = scope.ignore,
-    seen: Snapshot | None = None,
+    plan: RunPlan, *, stop: StopSignal | None = None, watch: Watch = ignore, seen: Snapshot | None = None
 ) -> Waiting[RunRecord]:
     """`execute` as a generator, which yields the handle of each submitted job that it waits for."""
     with _os_errors(plan):
@@ -56,8 +49,8 @@ def steps(
         if status.record is not None and status.up_to_date:
             return status.record
         if status.must_replace:
-            status = _set_aside(status)
-        with _acquired(status) as status, logger.contextualize(run_id=plan.spec.run_id):
+            status = set_aside(status)
+        with acquire(status) as status, logger.contextualize(run_id=plan.spec.run_id):
             if status.record is not None and not status.stale:
                 return status.record
             attempt = Attempt(status, stop, watch)
@@ -70,19 +63,16 @@ def steps(
 
 
 @contextlib.contextmanager
-def _acquired(status: RunStatus) -> Iterator[RunStatus]:
-    """Own the run's next attempt: its status, which nobody else changes in this context.
-
-    Raises Busy if another driver owns it, or is faster.
-    """
+def acquire(status: RunStatus) -> Iterator[RunStatus]:
+    """Own the next attempt; its status, which no other driver changes in this context. Else Busy."""
     plan, number = status.plan, status.seen.number + 1
-    if status.holder is None:
-        plan.workspace.create()
+    is_new = status.holder is None and plan.workspace.create()
     if status.holder is not None or not lease.claim(plan.workspace, number, status.seen.directory):
         raise _busy(status if status.holder else inspect(plan))
     used = False
     try:
-        status = inspect(plan)
+        # Nothing can be in a directory that this process has just created.
+        status = replace(status, seen=Snapshot(0, number)) if is_new else inspect(plan)
         used = bool(status.stale)
         yield status
     finally:
@@ -98,9 +88,9 @@ def _busy(status: RunStatus) -> Busy:
     )
 
 
-def _set_aside(status: RunStatus) -> RunStatus:
+def set_aside(status: RunStatus) -> RunStatus:
     """Move the directory away, on demand or because its outputs are those of other inputs."""
-    with _acquired(status):
+    with acquire(status):
         logger.info("moved the earlier run aside: {}", status.plan.workspace.set_aside())
     return inspect(status.plan)
 

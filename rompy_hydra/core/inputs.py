@@ -6,26 +6,19 @@ import hashlib
 import os
 from dataclasses import replace
 
-from rompy_hydra.core.spec import RunSpec
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.hashing import hash_file
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.models.inputs import Input, RunFacts
-from rompy_hydra.workspace import METRICS
+from rompy_hydra.workspace import METRICS, Workspace
 
 
-def facts_of(spec: RunSpec) -> RunFacts:
-    """What a template knows about the run."""
-    return RunFacts(spec.run_id, spec.period, spec.workspace.root)
-
-
-def rendered_inputs(spec: RunSpec, model: BaseConfig) -> tuple[Input, ...]:
+def rendered_inputs(model: BaseConfig, run: RunFacts, workspace: Workspace) -> tuple[Input, ...]:
     """The input files of a run, rendered in memory and checked; GenerateError if one cannot be made."""
-    workspace = spec.workspace
     # One spelling of a path, so that it is found again among the files of the directory.
     inputs = tuple(
         item if item.path == (path := os.path.normpath(item.path)) else replace(item, path=path)
-        for item in model.inputs(facts_of(spec))
+        for item in model.inputs(run)
     )
     seen: set[str] = set()
     for item in inputs:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from rompy_hydra.core import scope
 from rompy_hydra.core.plan import RunPlan
-from rompy_hydra.core.scope import Watch
+from rompy_hydra.core.scope import Watch, ignore
 from rompy_hydra.core.spec import RunSpec
 from rompy_hydra.errors import PipelineFailed, RompyHydraError
 from rompy_hydra.jsonable import Json, plain
@@ -64,7 +64,7 @@ class BasePipeline(Configured, BaseModel, ABC):
         plan: RunPlan,
         *,
         stop: StopSignal | None = None,
-        watch: Watch = scope.ignore,
+        watch: Watch = ignore,
         seen: Snapshot | None = None,
     ) -> Waiting[RunRecord | None]:
         """Carry out a composed plan, see `core.execute.steps`; the record, if there is one.

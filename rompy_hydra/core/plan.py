@@ -12,7 +12,7 @@ from rompy_hydra.core.spec import RunSpec
 from rompy_hydra.hashing import hash_list, hash_text
 from rompy_hydra.jsonable import Json, canonical_json
 from rompy_hydra.models.base import BaseConfig
-from rompy_hydra.models.inputs import Input
+from rompy_hydra.models.inputs import Input, RunFacts
 from rompy_hydra.postprocess.base import BasePostprocessor
 from rompy_hydra.redaction import may_hide, redacted_mapping, without_secrets
 from rompy_hydra.run.base import BaseRunBackend
@@ -47,17 +47,22 @@ class RunPlan:
     overwrite: bool = False
     # Run and postprocess again even if they are done and unchanged.
     rerun: bool = False
-    # The run backend is no part of the run's identity: each call of the Python API may take another one.
+    # The run backend is not part of the identity: each call of the Python API may choose another one.
     any_backend: bool = False
 
-    @property
+    @functools.cached_property
     def workspace(self) -> Workspace:
         return self.spec.workspace
+
+    @property
+    def facts(self) -> RunFacts:
+        """What a template knows about the run."""
+        return RunFacts(self.spec.run_id, self.spec.period, self.workspace.root)
 
     @functools.cached_property
     def inputs(self) -> tuple[Input, ...]:
         """Every file that generating will write, rendered in memory; GenerateError if it cannot be."""
-        return rendered_inputs(self.spec, self.model)
+        return rendered_inputs(self.model, self.facts, self.workspace)
 
     @functools.cached_property
     def hashes(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from rompy_hydra.core.attempt import Attempt
 from rompy_hydra.core.status import may_reattach
 from rompy_hydra.errors import PluginError, RunLost
 from rompy_hydra.plugins import registry
-from rompy_hydra.run.base import BaseRunBackend, Handle, Outcome
+from rompy_hydra.run.base import KILL_GRACE, BaseRunBackend, Handle, Outcome
 from rompy_hydra.workspace import record as rec
 
 
@@ -69,7 +69,7 @@ def _stop(attempt: Attempt) -> None:
     backend, workspace = attempt.plan.backend, attempt.workspace
     earlier = _backend_named(attempt.record.run_backend.get("name"))
     stopper = backend or (earlier() if earlier else None)
-    if process.end_tree(None, workspace.root, grace=stopper.kill_grace if stopper else 0.0):
+    if process.end_tree(None, workspace.root, grace=stopper.kill_grace if stopper else KILL_GRACE):
         logger.warning("stopped what an earlier driver left running")
     if _is_lost(attempt.record):
         if backend is not None:

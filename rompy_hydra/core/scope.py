@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.process import StopSignal
@@ -57,24 +58,23 @@ def current() -> Scope | None:
     return _scope.get()
 
 
-@contextlib.contextmanager
-def entered(plan: RunPlan, stop: StopSignal | None, watch: Watch) -> Iterator[None]:
+def entered(plan: RunPlan, stop: StopSignal | None, watch: Watch) -> AbstractContextManager[None]:
     """A context in which the methods of the plan's run are steps of the plan."""
-    token = _scope.set(Scope(plan, stop, watch))
-    try:
-        yield
-    finally:
-        _scope.reset(token)
+    return _set(_scope, Scope(plan, stop, watch))
+
+
+def executing(workspace: Workspace) -> AbstractContextManager[None]:
+    """A context in which a stage of the run in this directory is executed."""
+    return _set(_executing, workspace.root)
 
 
 @contextlib.contextmanager
-def executing(workspace: Workspace) -> Iterator[None]:
-    """A context in which a stage of the run in this directory is carried out."""
-    token = _executing.set(workspace.root)
+def _set(variable: ContextVar[Any], value: object) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _executing.reset(token)
+        variable.reset(token)
 
 
 def is_executing(workspace: Workspace) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from loguru import logger
 
 from rompy_hydra.core.attempt import Attempt
-from rompy_hydra.core.inputs import facts_of
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed, PostprocessError
 from rompy_hydra.jsonable import plain
 from rompy_hydra.models.inputs import Input
@@ -28,7 +27,7 @@ from rompy_hydra.workspace.record import file_fact
 def generate(attempt: Attempt) -> None:
     """Write the input files, make the directories, and leave `run.sh`."""
     plan, record, workspace = attempt.plan, attempt.record, attempt.workspace
-    if attempt.fresh:
+    if attempt.fresh and not attempt.made:
         record.found = list(workspace.names())
     attempt.begin("generate", rec.GENERATING)
     # Inputs of before that the plan no longer has, as after a template was renamed.
@@ -42,7 +41,7 @@ def generate(attempt: Attempt) -> None:
     by_the_model: list[str] = []
     if plan.model.renders_itself:
         before = _stamps(workspace)
-        plan.model.render_into(facts_of(plan.spec))
+        plan.model.render_into(plan.facts)
         by_the_model = [name for name, stamp in _stamps(workspace).items() if before.get(name) != stamp]
     # A plugin that knows nothing of this package may start the script as well.
     backend = plan.backend or LocalRunBackend()
@@ -167,7 +166,7 @@ def _write(workspace: Workspace, item: Input) -> None:
     except OSError as error:
         raise GenerateError(
             f"cannot write the input {path}: {error.strerror}. Free space or fix the permissions, "
-            "then run the same command again"
+            "then rerun the command"
         ) from error
 
 

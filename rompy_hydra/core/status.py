@@ -29,7 +29,7 @@ _WAY_OUT = "Choose another run_id or output_dir, or set overwrite=true, which mo
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What is there of a run, and which of the plan's stages have to be done."""
+    """The state of a run, and which of the plan's stages have to be done."""
 
     plan: RunPlan
     # The directory and its newest lease as they were when the rest was read.
@@ -37,7 +37,7 @@ class RunStatus:
     record: RunRecord | None
     # The stages to do, in order, each with the reason.
     stale: Mapping[str, str]
-    # Whether what is there has to be moved aside first.
+    # Whether the present directory has to be moved aside first.
     must_replace: bool
 
     @functools.cached_property
@@ -158,7 +158,7 @@ def _is_outdated(plan: RunPlan, record: RunRecord | None, stale: Mapping[str, st
 
 
 def _own_record(plan: RunPlan) -> RunRecord | None:
-    """The record in the run directory; ConfigError if what is there is not this run's."""
+    """The record in the run directory; ConfigError if the directory is not this run's."""
     try:
         record = RunRecord.load(plan.workspace)
         if record is None and not plan.overwrite and (conflict := _conflict(plan)):

@@ -11,12 +11,11 @@ from pydantic import field_validator
 
 from rompy_hydra.adapters.model import resolve_model
 from rompy_hydra.adapters.resolve import resolve_backend, resolve_processors
-from rompy_hydra.core import scope
 from rompy_hydra.core.attempt import record_of, stage_of
 from rompy_hydra.core.execute import steps
 from rompy_hydra.core.pipeline import BasePipeline
 from rompy_hydra.core.plan import RunPlan
-from rompy_hydra.core.scope import Watch
+from rompy_hydra.core.scope import Watch, ignore
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.model_run import ModelRun, own_run
 from rompy_hydra.postprocess.base import Results, merge_results
@@ -122,7 +121,7 @@ class LocalPipelineBackend(BasePipeline):
         plan: RunPlan,
         *,
         stop: StopSignal | None = None,
-        watch: Watch = scope.ignore,
+        watch: Watch = ignore,
         seen: Snapshot | None = None,
     ) -> Waiting[RunRecord | None]:
         if plan.stages != self.stages:

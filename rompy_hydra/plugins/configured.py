@@ -15,8 +15,8 @@ from rompy_hydra.redaction import redacted_mapping, without_secrets
 class Configured:
     """A run backend, postprocessor or pipeline backend with its settings.
 
-    A subclass says in `plugin_settings` what they are, and in `transient` which of them change
-    how one waits or what one sees, and not what comes out.
+    A subclass says in `plugin_settings` what they are, and in `transient` which of them do not change
+    the result.
     """
 
     category: ClassVar[str]

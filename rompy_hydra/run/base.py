@@ -30,11 +30,14 @@ __all__ = [
     "RunLike",
     "Update",
     "check_model_run",
+    "error_with_log",
     "failure",
 ]
 
-# The name by which plugins know it.
+# The name that plugins for version 0.1.0 import.
 failure = error_with_log
+# Seconds that a model gets to stop where its configuration does not say.
+KILL_GRACE = 5.0
 
 
 class BackendConfig(BaseModel):
@@ -43,7 +46,7 @@ class BackendConfig(BaseModel):
     # The validator is built on first use: most programs use few classes of this kind.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    # Fields that change how one waits or what one sees, and not what comes out.
+    # Fields that do not change the result, such as a time limit.
     transient: ClassVar[frozenset[str]] = frozenset({"timeout"})
     # Those of them that nobody compares runs by: they are no part of a run's name.
     unnamed: ClassVar[frozenset[str]] = frozenset({"timeout"})
@@ -106,7 +109,8 @@ class BaseRunBackend(Configured, ABC):
         `facts` are what was reported of it. A blocking backend waits for a job that still runs. Here:
         the exit code that `run.sh` left.
         """
-        return self.left_outcome(job)
+        earlier = getattr(self, "adopt", None)  # as a backend for version 0.1.0 has it
+        return earlier(job) if callable(earlier) else self.left_outcome(job)
 
     def left_outcome(self, job: Job) -> Outcome | None:
         """The outcome that an earlier start of `run.sh` left; None if it has not ended."""
@@ -123,8 +127,8 @@ class BaseRunBackend(Configured, ABC):
 
     @property
     def kill_grace(self) -> float:
-        """Seconds between SIGTERM and SIGKILL where a model is stopped."""
-        return float(getattr(self.config, "kill_grace", 5.0))
+        """Seconds between SIGTERM and SIGKILL when a model is stopped."""
+        return float(getattr(self.config, "kill_grace", KILL_GRACE))
 
     @property
     def plugin_settings(self) -> Mapping[str, Json]:

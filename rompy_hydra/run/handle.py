@@ -78,7 +78,7 @@ def timed_out(job: Job) -> RompyHydraError:
     return error_with_log(
         ModelTimedOut,
         job.workspace,
-        f"the model did not end within {job.timeout:g} s (run_backend.timeout) and was stopped",
+        f"the model exceeded its time limit of {job.timeout:g} s (run_backend.timeout) and was stopped",
     )
 
 

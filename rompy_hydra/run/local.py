@@ -67,7 +67,7 @@ class LocalRunBackend(BaseRunBackend):
                 )
         work = self.working_dir()
         if work is not None and not os.path.isdir(work):
-            raise ConfigError(f"run_backend.working_dir: {work} is no directory on this machine")
+            raise ConfigError(f"run_backend.working_dir: {work} is not a directory on this machine")
 
     def execute(self, job: Job) -> Outcome:
         # Secrets are not in the script: they come with the process.

@@ -1,4 +1,4 @@
-"""Whether the programs of commands are there, told before anything is started."""
+"""Whether the programs of commands are installed, checked before anything starts."""
 
 from __future__ import annotations
 

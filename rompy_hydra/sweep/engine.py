@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import pickle
 import threading
 import time
 from collections import deque
@@ -227,7 +228,7 @@ class Engine:
         for stored in self._spool.points(RUN, RETRY, AGAIN):
             with self._failing(stored):
                 seen = Snapshot(stored.directory, stored.number)
-                yield _Run(stored.index, stored.label, self._plan.build(stored.payload), seen)
+                yield _Run(stored.index, stored.label, self._plan.build(pickle.loads(stored.payload)), seen)
         with self._change:
             self._all_taken = True
         while True:
@@ -239,7 +240,7 @@ class Engine:
 
     def _taken_over(self, stored: StoredPoint) -> _Run | None:
         """A run of another driver that died; None if that one still works on it, or has ended it."""
-        ready = self._plan.build(stored.payload)
+        ready = self._plan.build(pickle.loads(stored.payload))
         # What another driver saw fail is not tried again at once.
         decision = decide(inspect(ready.plan), "lost")
         if decision.action == ELSEWHERE:

@@ -23,12 +23,12 @@ class Ready:
 class SweepPlan:
     """A whole sweep: its settings, its points, and how a point becomes a run.
 
-    `compose` gives a point's configuration as bytes, which are kept on disk until the run starts;
-    `build` makes the run of them.
+    `compose` gives a point's configuration, which is kept on disk as a pickle until the run starts;
+    `build` makes the run of it.
     """
 
     config: SweepConfig
     grid: Grid
-    compose: Callable[[Point], bytes]
-    build: Callable[[bytes], Ready]
+    compose: Callable[[Point], object]
+    build: Callable[[object], Ready]
     workers: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -109,7 +110,7 @@ def inspect_points(
             preflight.fail(point.label, error)
             continue
         preflight.add(decision)
-        keep = b"" if decision.action in (SKIP, LEAVE) else composed
+        keep = b"" if decision.action in (SKIP, LEAVE) else pickle.dumps(composed)
         if not spool.add_point(point.label, decision.action, *decision.seen, point.overrides, keep):
             preflight.add_problem(point.label, _same_label(point))
         report(point, decision)

@@ -13,6 +13,7 @@ import yaml
 from rompy_hydra import LocalConfig, ModelRun, RunRecord, TemplateModel
 from rompy_hydra.compose import app
 from rompy_hydra.compose.build import build_run
+from rompy_hydra.compose.composer import parser
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 sys.path.insert(0, str(PAGE.parent))
@@ -123,7 +124,7 @@ def test_the_examples_pass_hydra_too(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("\n".join(block.lines) + "\n")
     for name in TEMPLATES:
-        arguments = app.parser().parse_args(["--config-dir", str(tmp_path / "conf"), f"model={name}"])
+        arguments = parser().parse_args(["--config-dir", str(tmp_path / "conf"), f"model={name}"])
         with app.opened(arguments) as composer:
             built = build_run(composer.compose(arguments.overrides))
-        assert isinstance(built.task.model_run.config, TemplateModel)
+        assert isinstance(built.plan.spec.config, TemplateModel)

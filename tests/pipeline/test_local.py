@@ -90,7 +90,7 @@ def test_a_timeout_is_an_answer_and_not_an_exception(model):
     run = model("while :; do sleep 0.01; done")
     results = run.pipeline(run_kwargs={"timeout": 0.3})
     assert (results["success"], results["stage"], results["run_success"]) == (False, "run", False)
-    assert "did not end within 0.3 s" in results["error"]
+    assert "exceeded its time limit of 0.3 s" in results["error"]
     assert RunRecord.load(run.workspace).state == "timed_out"
 
 

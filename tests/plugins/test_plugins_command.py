@@ -18,7 +18,7 @@ def test_the_table_shows_the_distribution_and_state_of_every_plugin_even_if_some
     assert answer.returncode == 0, answer.stderr
     found = rows(answer.stdout)
     state = {key: " ".join(rest.split()) for key, rest in found.items()}
-    assert state["run_backend", "local", "rompy-hydra 0.1.0"] == "rompy-hydra 0.1.0 ok"
+    assert state["run_backend", "local", "rompy-hydra 0.2.0"] == "rompy-hydra 0.2.0 ok"
     assert state["run_backend", "local", "thief 1.0"].endswith(
         "shadowed: by that of rompy-hydra; choose thief:local"
     )

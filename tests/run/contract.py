@@ -186,7 +186,7 @@ class RunBackendContract:
         run = model(
             "(while :; do echo more; sleep 0.01; done) & while :; do echo tick >> ticks; sleep 0.01; done"
         )
-        with pytest.raises(TimeoutError, match=r"did not end within 1 s \(run_backend.timeout\)"):
+        with pytest.raises(TimeoutError, match=r"exceeded its time limit of 1 s \(run_backend.timeout\)"):
             run.run(place.config(timeout=1))
         record = RunRecord.load(run.workspace)
         assert (record.state, record.stages["run"].state) == ("timed_out", "timed_out")

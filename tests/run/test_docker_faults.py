@@ -99,7 +99,7 @@ def test_a_run_can_be_retried_with_a_higher_limit(in_container: Any) -> None:
 
 def test_a_timeout_stops_the_model_with_all_its_children(in_container: Any) -> None:
     run = in_container("setsid sh -c 'while :; do echo child >> child; sleep 0.02; done' & sleep 600")
-    with pytest.raises(ModelTimedOut, match=r"did not end within 0.5 s \(run_backend.timeout\)"):
+    with pytest.raises(ModelTimedOut, match=r"exceeded its time limit of 0.5 s \(run_backend.timeout\)"):
         run.execute(timeout=0.5)
     size = (run.workspace.path / "child").stat().st_size
     assert living(f"{run.workspace.path}/run.sh") == []

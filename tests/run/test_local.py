@@ -72,7 +72,7 @@ def test_a_working_directory_is_where_the_commands_run(model, tmp_path, monkeypa
 def test_a_working_directory_that_is_missing_is_told_before_anything_is_done(model, tmp_path):
     message = refusal(model("true"), working_dir=str(tmp_path / "missing"))
     assert "run_backend.working_dir:" in message
-    assert "is no directory on this machine" in message
+    assert "is not a directory on this machine" in message
 
 
 def test_a_working_directory_that_went_away_is_a_failure(model, tmp_path):

@@ -142,12 +142,12 @@ def test_a_sweep_holds_5000_submitted_runs_with_fewer_than_ten_threads(tmp_path)
     backend = HeldBackend(count)
     axis = [(Assignment("x", number, f"x={number}"),) for number in range(count)]
 
-    def build(label: bytes) -> Ready:
-        run = queued_run(tmp_path / "sweep", "true", run_id=label.decode())
+    def build(label: object) -> Ready:
+        run = queued_run(tmp_path / "sweep", "true", run_id=str(label))
         return Ready(plan_of(run, backend=backend), LocalPipelineBackend(stages=("generate", "run")))
 
     config = SweepConfig(name="sweep", directory=tmp_path)
-    plan = SweepPlan(config, Grid((axis,)), lambda point: point.label.encode(), build, workers=2)
+    plan = SweepPlan(config, Grid((axis,)), lambda point: point.label, build, workers=2)
     before = threading.active_count()
     spool = Spool()
     preflight = inspect_points(plan, spool)
