@@ -74,7 +74,7 @@ def test_the_runs_of_a_sweep_are_found_under_their_long_names(place):
     sweep = place / "sweeps" / "depths"
     names = {path.name for path in sweep.iterdir() if path.is_dir()}
     out = rompy_hydra(place, *SWEEP, code=1)
-    assert "3 points: 1 failed, 2 done before" in out
+    assert "3 points: 1 failed, 2 already done" in out
     assert {path.name for path in sweep.iterdir() if path.is_dir()} == names
     points = json.loads((sweep / "sweep.json").read_text())["points"]
     assert set(points) == names
@@ -82,7 +82,7 @@ def test_the_runs_of_a_sweep_are_found_under_their_long_names(place):
 
 def test_a_value_more_gets_a_name_of_the_same_form(place):
     longer = [word.replace("1,2,13", "1,2,3") for word in SWEEP]
-    assert "3 points: 1 completed, 2 done before" in rompy_hydra(place, *longer)
+    assert "3 points: 1 completed, 2 already done" in rompy_hydra(place, *longer)
     names = sorted(path.name for path in (place / "sweeps" / "depths").iterdir() if path.is_dir())
     assert len(names) == 4
     assert all(name.startswith("model=template,commands=") for name in names)

@@ -33,7 +33,7 @@ class PlainWatcher:
     def begin(self, plan: SweepPlan, preflight: Preflight) -> None:
         self._total = preflight.size - preflight.count(SKIP, LEAVE)
         self._skipped = preflight.count(SKIP)
-        before = f", {self._skipped} done before" if self._skipped else ""
+        before = f", {self._skipped} already done" if self._skipped else ""
         points = counted(preflight.size, "point")
         say([f"sweep      {plan.config.path}: {points}{before}, {plan.workers} in parallel"])
 
@@ -103,7 +103,7 @@ class LiveWatcher(PlainWatcher):
         failed = sum(count for state, count in self._counts.items() if is_failure(state))
         head = [f"{done}/{self._total} finished", f"{failed} failed"]
         head += [f"{interrupted} interrupted"] if interrupted else []
-        head += [f"{self._skipped} done before"] if self._skipped else []
+        head += [f"{self._skipped} already done"] if self._skipped else []
         head.append(f"{clock(elapsed)} elapsed")
         # Once it is stopping, most of the points that are left never start.
         if done and not (interrupted or self._stopping):

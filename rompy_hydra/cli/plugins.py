@@ -98,7 +98,7 @@ def _overview(found: Sequence[PluginInfo]) -> list[str]:
     rows = [["group", "name", "distribution", "state"]]
     rows += [[each.group, each.name, f"{each.distribution} {each.version}", _state(each)] for each in found]
     for tree in registry.configuration_trees():
-        state = OK if tree.directory else f"{BROKEN}: there is no directory {tree.target}"
+        state = OK if tree.directory else f"{BROKEN}: the directory {tree.target} does not exist"
         distribution = f"{tree.distribution} {tree.version}"
         rows.append(["configs", tree.name, distribution, state])
     return [*table(rows), "", "rompy-hydra plugins GROUP NAME shows the settings of a plugin."]

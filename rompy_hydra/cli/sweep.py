@@ -145,7 +145,7 @@ def summary_lines(summary: Summary, config: SweepConfig) -> list[str]:
     """The end of a sweep: counts, the slowest, failures by their kind, and where the table is."""
     counts = {
         **dict(sorted(summary.counts.items())),
-        "done before": summary.skipped,
+        "already done": summary.skipped,
         **_not_retried(summary.left),
         "not started": summary.not_started,
     }

@@ -80,7 +80,7 @@ def _parsed(line: str) -> Override:
     except HydraException as error:
         raise ConfigError(
             f"'{line}' is not a valid override: write key=value, +key=value to add, ~key to remove; quote "
-            f"values with blanks or commas as in key='\"a, b\"' ({first_line(error)})"
+            f"values with spaces or commas as in key='\"a, b\"' ({first_line(error)})"
         ) from error
     return found
 

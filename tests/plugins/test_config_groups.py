@@ -87,7 +87,7 @@ def test_a_missing_directory_of_configurations_is_reported_as_broken(tmp_path):
     program = Program(install(tmp_path, Package("no-tree", {}, points)), tmp_path)
     plugins, checked = program.several(["plugins"], ["check"])
     assert checked.returncode == 0, checked.stderr
-    assert "broken: there is no directory there_is.no_such_tree" in plugins.stdout
+    assert "broken: the directory there_is.no_such_tree does not exist" in plugins.stdout
 
 
 def test_plugins_can_be_swept_and_rerunning_the_sweep_skips_completed_runs(program):
@@ -99,7 +99,7 @@ def test_plugins_can_be_swept_and_rerunning_the_sweep_skips_completed_runs(progr
         "local", "with_config", "with_settings",
     ]  # fmt: skip
     assert {record["state"] for record in records} == {"completed"}
-    assert "3 done before" in program(*sweep).stdout
+    assert "3 already done" in program(*sweep).stdout
 
 
 def test_a_pipeline_plugin_executes_a_composed_run_and_its_record_has_the_configuration(program):

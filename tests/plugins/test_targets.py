@@ -1,4 +1,4 @@
-"""What a configuration may name as `_target_`: a stranger's file cannot call arbitrary code."""
+"""What a configuration may name as `_target_`: an untrusted file cannot call arbitrary code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Bomb:
 
 
 def attacks(touch):
-    """Models of a stranger, each of which runs a command unless it is rejected."""
+    """Models of an untrusted file, each of which runs a command unless it is rejected."""
     call = {"_target_": "os.system", "command": touch}
     beach = "rompy_hydra.models.Beach"
     created = f"${{oc.create:{{_target_: os.system, command: '{touch}'}}}}"
@@ -70,7 +70,7 @@ def attacks(touch):
     }  # fmt: skip
 
 
-def test_a_strangers_model_cannot_call_anything_else(program, tmp_path):
+def test_an_untrusted_model_cannot_call_anything_else(program, tmp_path):
     touch = f"touch {tmp_path}/called"
     stranger = tmp_path / "stranger"
     (stranger / "model").mkdir(parents=True)
@@ -103,7 +103,7 @@ def test_a_strangers_model_cannot_call_anything_else(program, tmp_path):
 GLOBAL = "# @package _global_\n"
 
 
-def test_a_strangers_experiment_cannot_call_anything_else(program, tmp_path):
+def test_an_untrusted_experiment_cannot_call_anything_else(program, tmp_path):
     touch = f"touch {tmp_path}/called"
     call = {"_target_": "os.system", "command": touch}
     hydra = {"_target_": "hydra_plugins.rompy_hydra.RompySweeper", "max_batch_size": call}

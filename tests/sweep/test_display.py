@@ -9,7 +9,7 @@ from tests.conftest import wait_until
 X = "model.parameters.x"
 
 
-def test_a_log_gets_one_line_a_finished_run_and_a_summary(sweeps):
+def test_a_log_gets_one_line_for_each_finished_run_and_a_summary(sweeps):
     sweeps.fail(2)
     lines = sweeps.sweep(f"{X}=1,2,3", "hydra.launcher.workers=1", code=1).splitlines()
     assert lines[0] == "sweep      sweeps/probe: 3 points, 1 in parallel"
@@ -40,7 +40,7 @@ def test_failures_are_grouped_by_their_kind_with_one_example_each(sweeps):
     assert "run_backend.timeout" in out.split("failed     ")[1]
 
 
-def test_failures_with_one_exit_code_and_different_causes_are_told_apart(sweeps):
+def test_failures_with_one_exit_code_and_different_causes_are_separate_groups(sweeps):
     template = sweeps.directory.parent / "template" / "probe.sh"
     template.write_text(
         "test {{ model.x }} -gt 2 && { echo 'no wind file /data/{{ model.x }}.nc'; exit 1; }\n"
@@ -52,7 +52,7 @@ def test_failures_with_one_exit_code_and_different_causes_are_told_apart(sweeps)
     assert out.count("CFL violated") == out.count("no wind file") == 1
 
 
-def test_how_far_runs_came_until_their_time_was_up_makes_no_groups(sweeps):
+def test_timed_out_runs_are_one_group_however_far_they_came(sweeps):
     template = sweeps.directory.parent / "template" / "probe.sh"
     template.write_text("echo 'field {{ \"abc\"[model.x] }}'\nsleep 60\n")
     out = sweeps.sweep(f"{X}=0,1,2", "run_backend.timeout=0.5", code=1)
@@ -65,13 +65,13 @@ def test_a_terminal_shows_what_runs_what_failed_and_what_is_left(sweeps):
     sweeps.hold()
     terminal = sweeps.on_terminal(*sweeps.command(f"{X}=range(0,5)", "hydra.launcher.workers=2"))
     terminal.shows("running         0:00:01  x=2")
-    assert "0/4 finished, 0 failed, 1 done before, 0:0" in terminal.screen
+    assert "0/4 finished, 0 failed, 1 already done, 0:0" in terminal.screen
     sweeps.release()
     assert terminal.wait() == 1
     screen = terminal.screen
     assert "sweeps/probe: 5 points" in screen
     assert "failed     x=1" in screen
-    assert "5 points: 3 completed, 1 failed, 1 done before" in screen
+    assert "5 points: 3 completed, 1 failed, 1 already done" in screen
 
 
 def test_the_time_that_is_left_is_estimated_from_the_finished_runs(sweeps):
@@ -85,7 +85,7 @@ def test_the_time_that_is_left_is_estimated_from_the_finished_runs(sweeps):
     assert terminal.wait() == 0
 
 
-def test_an_interrupt_on_a_terminal_is_answered_at_once(sweeps):
+def test_an_interrupt_on_a_terminal_is_acknowledged_immediately(sweeps):
     sweeps.hold()
     terminal = sweeps.on_terminal(*sweeps.command(f"{X}=range(0,4)", "hydra.launcher.workers=2"))
     sweeps.wait_for_models(2)
@@ -106,7 +106,7 @@ def test_a_terminal_has_its_cursor_again_after_an_interrupt_key_that_was_held_do
     assert "2 interrupted, 2 not started" in terminal.screen
 
 
-def test_once_it_is_stopping_nothing_is_called_failed_and_no_time_is_foretold(sweeps):
+def test_a_stopping_sweep_reports_no_failures_and_estimates_no_time(sweeps):
     template = sweeps.directory.parent / "template" / "probe.sh"
     wait = "trap '' TERM; while [ -e '{{ model.outside }}/hold' ]; do sleep 0.02; done"
     template.write_text("if [ {{ model.x }} -gt 1 ]; then " + wait + "; fi\necho 1 > result.txt\n")

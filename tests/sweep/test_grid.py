@@ -45,7 +45,7 @@ def test_shuffled_values_keep_their_order_through_the_whole_sweep():
     assert len(set(grid)) == 50
 
 
-def test_ten_million_points_are_counted_and_not_made():
+def test_ten_million_points_are_counted_without_being_created():
     grid = grid_parser.grid(
         ["a=range(0,10000000)", "b=range(0.0,1.0,0.00001)"], {}, SweepConfig(name="test"), None
     )
@@ -65,7 +65,7 @@ def test_a_range_without_a_step_is_refused(override):
         labels(override)
 
 
-def test_of_two_values_of_a_key_the_last_counts():
+def test_the_last_of_two_values_of_a_key_wins():
     assert labels("a=1", "a=2") == ["a=2"]
 
 
@@ -96,7 +96,7 @@ def test_an_added_key_is_zipped_by_its_name():
     assert labels("+a=1,2", "b=x,y", zip=(("a", "b"),)) == ["a=1,b=x", "a=2,b=y"]
 
 
-def test_ragged_lists_are_not_zipped():
+def test_lists_of_different_lengths_are_not_zipped():
     with pytest.raises(ConfigError, match="the lists differ in length: a has 2, b has 3"):
         labels("a=1,2", "b=1,2,3", zip=(("a", "b"),))
 
@@ -140,14 +140,14 @@ def test_a_design_does_not_depend_on_the_order_of_its_keys(design):
     assert labels(*keys, design=design, samples=4) == labels(*reversed(keys), design=design, samples=4)
 
 
-def test_a_huge_design_is_counted_and_not_made():
+def test_a_huge_design_is_counted_without_being_created():
     arguments = ["a=interval(0,1)"]
     settings = SweepConfig(name="test", design="sobol", samples=2**40)
     assert grid_parser.grid(arguments, {}, settings, None).size == 2**40
 
 
 @pytest.mark.parametrize("key", ["run_id", "output_dir", "sweep.name", "hydra.launcher.workers"])
-def test_what_is_the_sweeps_own_is_no_parameter_of_an_experiment(key):
+def test_settings_of_the_sweep_cannot_be_swept_over(key):
     with pytest.raises(ConfigError, match=f"hydra.sweeper.params: '{key}'"):
         labels("a=1,2", params={key: "x,y"})
 
@@ -179,7 +179,7 @@ def test_a_design_goes_with_a_grid():
         (["a=interval(0,1)"], {"design": "sobol", "samples": 6}, "take 4 or 8"),
     ],
 )
-def test_a_design_that_makes_no_sense_is_refused(arguments, settings, message):
+def test_an_invalid_design_is_refused(arguments, settings, message):
     pytest.importorskip("scipy")
     with pytest.raises(ConfigError, match=message):
         labels(*arguments, **settings)

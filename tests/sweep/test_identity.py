@@ -20,7 +20,7 @@ def test_a_value_more_and_another_order_rename_nothing_and_repeat_nothing(sweeps
 
     out = sweeps.run("-m", f"{TEXT}=b,c,a", "processor=noop", f"{X}=2,1", "model=probe")
 
-    assert "6 points: 2 completed, 4 done before" in out
+    assert "6 points: 2 completed, 4 already done" in out
     assert set(before) < set(labels(sweeps))
     assert {label: sweeps.snapshot(sweeps.path / label) for label in before} == kept
     assert sweeps.started() == ["1"] * 3 + ["2"] * 3
@@ -28,16 +28,16 @@ def test_a_value_more_and_another_order_rename_nothing_and_repeat_nothing(sweeps
 
 def test_a_value_that_is_given_singly_makes_the_same_run_as_one_that_is_swept(sweeps):
     sweeps.sweep(f"{X}=1,2")
-    assert "1 point: 1 done before" in sweeps.sweep(f"{X}=2")
+    assert "1 point: 1 already done" in sweeps.sweep(f"{X}=2")
     assert "1 point: 1 completed" in sweeps.sweep(f"{X}=3")
-    assert "3 points: 3 done before" in sweeps.sweep(f"{X}=3,1,2")
+    assert "3 points: 3 already done" in sweeps.sweep(f"{X}=3,1,2")
     assert sweeps.started() == ["1", "2", "3"]
 
 
 def test_a_file_of_cases_makes_the_same_runs_as_a_grid(sweeps):
     sweeps.sweep(f"{X}=1,2")
     (sweeps.directory / "cases.csv").write_text(f"{X}\n2\n3\n1\n")
-    assert "3 points: 1 completed, 2 done before" in sweeps.sweep("sweep.cases=cases.csv")
+    assert "3 points: 1 completed, 2 already done" in sweeps.sweep("sweep.cases=cases.csv")
 
 
 def test_a_sweep_over_models_has_a_name_that_a_value_more_does_not_change(sweeps):

@@ -29,7 +29,7 @@ def test_hydras_own_plugins_run_a_sweep(sweeps, chosen):
 
 
 @pytest.mark.parametrize("chosen", [(BASIC_LAUNCHER,), (BASIC_SWEEPER,), (BASIC_LAUNCHER, BASIC_SWEEPER)])
-def test_hydras_own_plugins_go_on_after_a_failure_and_tell_it(sweeps, chosen):
+def test_hydras_own_plugins_continue_after_a_failure_and_report_it(sweeps, chosen):
     sweeps.fail(2)
     out = sweeps.sweep(f"{X}=1,2,3", *chosen, code=1)
     assert by_x(sweeps) == {1: "completed", 2: "failed", 3: "completed"}
@@ -37,17 +37,17 @@ def test_hydras_own_plugins_go_on_after_a_failure_and_tell_it(sweeps, chosen):
     assert "Fatal: no water at 2" in "".join(path.read_text() for path in sweeps.path.glob("*/run.log"))
 
 
-@pytest.mark.parametrize("look", [("--dry-run",), ("sweep.dry_run=true",)])
-def test_looking_runs_nothing_whatever_launcher_is_chosen(sweeps, look):
+@pytest.mark.parametrize("flags", [("--dry-run",), ("sweep.dry_run=true",)])
+def test_a_dry_run_runs_nothing_whatever_the_launcher(sweeps, flags):
     before = sweeps.snapshot()
-    assert "2 points in sweeps/probe: 2 to run" in sweeps.sweep(f"{X}=1,2", BASIC_LAUNCHER, *look)
-    out = sweeps.sweep(f"{X}=1,2", BASIC_SWEEPER, BASIC_LAUNCHER, *look, code=2)
+    assert "2 points in sweeps/probe: 2 to run" in sweeps.sweep(f"{X}=1,2", BASIC_LAUNCHER, *flags)
+    out = sweeps.sweep(f"{X}=1,2", BASIC_SWEEPER, BASIC_LAUNCHER, *flags, code=2)
     assert "cannot validate its points without running them" in out
     assert sweeps.snapshot() == before
     assert sweeps.started() == []
 
 
-def test_points_are_looked_at_before_another_launcher_runs_the_first(sweeps):
+def test_points_are_validated_before_another_launcher_runs_the_first(sweeps):
     before = sweeps.snapshot()
     for command in (("-m",), ("check", "-m")):
         out = sweeps.run(*command, "model.friction=0.05,1.9", BASIC_LAUNCHER, code=2)
@@ -58,24 +58,24 @@ def test_points_are_looked_at_before_another_launcher_runs_the_first(sweeps):
 def test_the_launcher_makes_the_same_runs_for_hydras_sweeper_as_for_its_own(sweeps):
     command = (f"{X}=1,2", "+model.parameters.depth=3", "~model.success")
     assert "2 points: 2 completed" in sweeps.sweep(*command)
-    assert "2 points: 2 done before" in sweeps.sweep(*command, BASIC_SWEEPER)
+    assert "2 points: 2 already done" in sweeps.sweep(*command, BASIC_SWEEPER)
 
 
 @pytest.mark.parametrize("launcher", [BASIC_LAUNCHER, "hydra/launcher=joblib"])
-def test_a_sweep_that_another_launcher_began_is_gone_on_with(sweeps, launcher):
+def test_a_sweep_that_another_launcher_began_can_be_continued(sweeps, launcher):
     sweeps.fail(2)
     command = (f"{X}=1,2", "model.parameters.text='a, b',c", "~model.success")
     sweeps.sweep(*command, launcher, code=1)
     before = sweeps.started()
     sweeps.mend(2)
-    assert "4 points: 2 completed, 2 done before" in sweeps.sweep(*command)
+    assert "4 points: 2 completed, 2 already done" in sweeps.sweep(*command)
     assert sorted(sweeps.started()) == sorted([*before, "2", "2"])
 
 
-def test_another_launcher_calls_a_sweep_over_models_as_this_one_does(sweeps):
+def test_another_launcher_gives_a_sweep_over_models_the_same_name(sweeps):
     command = ("-m", "model=beach,probe", "processor=noop")
     sweeps.run(*command, BASIC_LAUNCHER)
-    assert "sweeps/models: 2 points, 2 done before" in sweeps.run(*command)
+    assert "sweeps/models: 2 points, 2 already done" in sweeps.run(*command)
 
 
 def test_batches_of_hydras_sweeper_have_one_summary(sweeps):

@@ -99,7 +99,7 @@ def test_the_next_command_recreates_lost_tables(sweeps):
     before = table.read_bytes()
     table.unlink()
     index.unlink()
-    assert "2 points: 2 done before" in sweeps.sweep(f"{X}=1,2")
+    assert "2 points: 2 already done" in sweeps.sweep(f"{X}=1,2")
     assert table.read_bytes() == before
     assert len(json.loads(index.read_text())["points"]) == 2
 
@@ -133,7 +133,7 @@ def test_swept_numbers_of_an_environment_are_columns(sweeps):
     key = "run_backend.env_vars.OMP_NUM_THREADS"
     sweeps.sweep(f"{X}=1", f"+{key}=1,2")
     assert sorted(row[key] for row in sweeps.table()) == ["1", "2"]
-    assert "2 done before" in sweeps.sweep(f"{X}=1", f"+{key}=1,2")
+    assert "2 already done" in sweeps.sweep(f"{X}=1", f"+{key}=1,2")
     assert sorted(row[key] for row in sweeps.table()) == ["1", "2"]
 
 
@@ -144,7 +144,7 @@ def test_nan_and_infinity_are_text_in_the_record_and_equal_in_every_table(sweeps
     assert sorted(column) == sorted(["NaN", "Infinity", "-Infinity"] * 2)
     for record in sweeps.path.glob("*/run.json"):
         json.loads(record.read_bytes(), parse_constant=pytest.fail)
-    assert "6 done before" in sweeps.sweep(*command)
+    assert "6 already done" in sweeps.sweep(*command)
     assert [row["model.parameters.depth"] for row in sweeps.table()] == column
 
 
@@ -158,7 +158,7 @@ def test_a_full_temporary_directory_does_not_stop_a_sweep(sweeps, small_disk, mo
     sweeps.sweep(f"{X}=range(0,60)")
     assert [row["state"] for row in sweeps.table()] == ["completed"] * 60
     assert [row[X] for row in sweeps.table()] == [str(x) for x in range(60)]
-    assert "60 done before" in sweeps.sweep(f"{X}=range(0,60)")
+    assert "60 already done" in sweeps.sweep(f"{X}=range(0,60)")
 
 
 @pytest.mark.parametrize("output", ["> /dev/full", "| true"])

@@ -18,14 +18,14 @@ def test_the_same_command_again_runs_nothing_and_touches_no_run(sweeps):
     first = sweeps.sweep(f"{X}=1,2,3")
     assert "3 points: 3 completed" in first
     before = {x: sweeps.snapshot(directory) for x, directory in sweeps.runs().items()}
-    assert "3 points: 3 done before" in sweeps.sweep(f"{X}=1,2,3")
+    assert "3 points: 3 already done" in sweeps.sweep(f"{X}=1,2,3")
     assert {x: sweeps.snapshot(directory) for x, directory in sweeps.runs().items()} == before
     assert sweeps.started() == ["1", "2", "3"]
 
 
 def test_cosmetic_changes_run_nothing_again(sweeps):
     sweeps.sweep(f"{X}=1,2")
-    assert "2 done before" in sweeps.sweep(f"{X}=1,2", "log_level=DEBUG", "hydra.launcher.workers=1")
+    assert "2 already done" in sweeps.sweep(f"{X}=1,2", "log_level=DEBUG", "hydra.launcher.workers=1")
 
 
 def test_a_failed_run_is_tried_again_as_a_new_attempt_and_its_old_log_is_kept(sweeps):
@@ -34,7 +34,7 @@ def test_a_failed_run_is_tried_again_as_a_new_attempt_and_its_old_log_is_kept(sw
     assert "2 completed, 1 failed" in out
     assert "Fatal: no water at 2" in out
     sweeps.mend(2)
-    assert "1 completed, 2 done before" in sweeps.sweep(f"{X}=1,2,3")
+    assert "1 completed, 2 already done" in sweeps.sweep(f"{X}=1,2,3")
     directory = sweeps.runs()["2"]
     assert "Fatal: no water at 2" in (directory / "attempts" / "1" / "run.log").read_text()
     assert sweeps.record(2)["attempt"] == 2
@@ -76,11 +76,11 @@ def leave_one_failed_and_one_lost(sweeps):
 @pytest.mark.parametrize(
     ("retry", "summary", "again"),
     [
-        ("failed", "3 completed, 1 done before", ["2", "3", "4"]),
-        ("lost", "2 completed, 1 done before, 1 failed earlier and not retried", ["3", "4"]),
+        ("failed", "3 completed, 1 already done", ["2", "3", "4"]),
+        ("lost", "2 completed, 1 already done, 1 failed earlier and not retried", ["3", "4"]),
         (
             "none",
-            "1 completed, 1 done before, 1 failed earlier and not retried, 1 lost earlier and not retried",
+            "1 completed, 1 already done, 1 failed earlier and not retried, 1 lost earlier and not retried",
             ["4"],
         ),
         ("all", "4 completed", ["1", "2", "3", "4"]),
@@ -113,7 +113,7 @@ def model_without_driver(sweeps):
 
 @pytest.mark.usefixtures("model_without_driver")
 def test_nothing_is_done_again_where_only_generating_is_asked_for(sweeps):
-    assert "1 done before" in sweeps.sweep(f"{X}=1", "pipeline.stages=[generate]")
+    assert "1 already done" in sweeps.sweep(f"{X}=1", "pipeline.stages=[generate]")
     assert sweeps.started() == ["1"]
 
 
@@ -126,7 +126,7 @@ def test_a_model_whose_start_was_not_written_down_is_not_run_again(sweeps):
     assert record["backend_facts"]["adopted"]
     assert [fact["path"] for fact in record["inputs"]] == ["probe.sh"]
     assert record["stages"]["generate"]["state"] == "completed"
-    assert "1 done before" in sweeps.sweep(f"{X}=1")
+    assert "1 already done" in sweeps.sweep(f"{X}=1")
 
 
 def test_the_table_has_the_whole_time_of_a_model_that_outlived_its_driver(sweeps):
@@ -192,7 +192,7 @@ def test_a_file_whose_name_is_no_text_is_an_output_as_any_other(sweeps):
     template.write_text(template.read_text() + "touch \"$(printf 'r\\351sultat.txt')\"\n")
     assert "2 points: 2 completed" in sweeps.sweep(f"{X}=1,2")
     assert (sweeps.runs()["1"] / os.fsdecode(b"r\xe9sultat.txt")).exists()
-    assert "2 points: 2 done before" in sweeps.sweep(f"{X}=1,2")
+    assert "2 points: 2 already done" in sweeps.sweep(f"{X}=1,2")
 
 
 def test_a_sweep_below_a_directory_whose_name_is_no_text(sweeps):
@@ -203,7 +203,7 @@ def test_a_sweep_below_a_directory_whose_name_is_no_text(sweeps):
     out = sweeps.sweep(f"{X}=1,2", code=1)
     assert "2 points: 1 completed, 1 failed" in out
     sweeps.mend(2)
-    assert "2 points: 1 completed, 1 done before" in sweeps.sweep(f"{X}=1,2")
+    assert "2 points: 1 completed, 1 already done" in sweeps.sweep(f"{X}=1,2")
     assert [row["state"] for row in sweeps.table()] == ["completed"] * 2
 
 
@@ -222,7 +222,7 @@ def test_a_lost_output_is_made_again(sweeps):
     sweeps.sweep(f"{X}=1,2")
     (sweeps.runs()["2"] / "result.txt").unlink()
     assert "result.txt is missing or was changed" in sweeps.sweep(f"{X}=1,2", "--dry-run")
-    assert "1 completed, 1 done before" in sweeps.sweep(f"{X}=1,2")
+    assert "1 completed, 1 already done" in sweeps.sweep(f"{X}=1,2")
     assert sweeps.started() == ["1", "2", "2"]
 
 
@@ -236,7 +236,7 @@ def test_a_damaged_record_is_told_and_nothing_is_lost(sweeps):
     assert "overwrite=true" in out
     assert sweeps.snapshot() == before
     # The way out that the message names.
-    assert "1 completed, 2 done before" in sweeps.sweep(f"{X}=1,2,3", "overwrite=true")
+    assert "1 completed, 2 already done" in sweeps.sweep(f"{X}=1,2,3", "overwrite=true")
     (aside,) = sweeps.path.glob("*.old-1")
     assert (aside / "run.json").read_text() == "{ not json"
     assert (aside / "result.txt").exists()
@@ -277,7 +277,7 @@ def test_stages_that_are_left_out_are_done_by_a_later_command(sweeps):
     out = sweeps.sweep(f"{X}=1,2", "pipeline.stages=[generate]")
     assert "2 points: 2 pending" in out
     assert sweeps.started() == []
-    assert "2 points: 2 done before" in sweeps.sweep(f"{X}=1,2", "pipeline.stages=[generate]")
+    assert "2 points: 2 already done" in sweeps.sweep(f"{X}=1,2", "pipeline.stages=[generate]")
     assert "2 points: 2 completed" in sweeps.sweep(f"{X}=1,2")
 
 
