@@ -39,7 +39,7 @@ _CHANGING = [
     (re.compile(r"\b\d{4}-\d\d-\d\dT\S+"), "TIME"),
     (re.compile(r"\b\d+(\.\d+)? (s|ms)\b"), "# s"),
     (re.compile(r"\b\d+(\.\d+)? (B|kB|MB)\b"), "# B"),
-    (re.compile(r"\b\d+ at once"), "# at once"),
+    (re.compile(r"\b\d+ in parallel"), "# in parallel"),
     (re.compile(r"\s*\[\d+/\d+\]$"), ""),
     (re.compile(r"^slowest .*"), "slowest"),
     (re.compile(r"\b[0-9a-f]{40,64}\b"), "HASH"),

@@ -23,8 +23,8 @@ def main(argv: Sequence[str], is_process: bool = False, check_only: bool = False
     """
     arguments = parser().parse_intermixed_args(list(argv))
     with app.opened(arguments) as composer:
-        if not check_only and app.is_hydras_own(arguments):
-            return app.delegate(composer, arguments)
+        if not check_only and app.delegate(composer, arguments):
+            return 0
         gc.freeze()
         gc.enable()  # mistakes in many points make many errors
         if arguments.multirun:

@@ -30,20 +30,17 @@ def opened(arguments: argparse.Namespace) -> contextlib.closing[Composer]:
     return contextlib.closing(Composer(arguments))
 
 
-def is_hydras_own(arguments: argparse.Namespace) -> bool:
-    """Whether the command line asks for something that Hydra does by itself."""
+def delegate(composer: Composer, arguments: argparse.Namespace) -> bool:
+    """`--cfg`, `--info`, `--help`, `--hydra-help` and completion, as Hydra does them; else False."""
     flags = (arguments.help, arguments.hydra_help, arguments.shell_completion)
-    return any(flags) or arguments.cfg is not None or arguments.info is not None
-
-
-def delegate(composer: Composer, arguments: argparse.Namespace) -> int:
-    """`--cfg`, `--info`, `--help`, `--hydra-help` and completion, as Hydra does them."""
+    if not any(flags) and arguments.cfg is None and arguments.info is None:
+        return False
     hydra, name, overrides = composer.hydra, composer.config_name, arguments.overrides
     if arguments.resolve and arguments.cfg is None and not arguments.help:
         raise ConfigError("--resolve goes with --cfg or --help")
     if arguments.shell_completion:
         hydra.shell_completion(config_name=name, overrides=overrides)
-        return 0
+        return True
     if arguments.cfg is not None or arguments.info is not None:
         flag = "--cfg" if arguments.cfg is not None else "--info"
         # Hydra would advise --multirun, which may have been given and does not help here.
@@ -67,7 +64,7 @@ def delegate(composer: Composer, arguments: argparse.Namespace) -> int:
             )
         else:
             hydra.show_info(arguments.info, config_name=name, overrides=overrides)
-    return 0
+    return True
 
 
 def prepared(composer: Composer, overrides: Sequence[str]) -> Built:

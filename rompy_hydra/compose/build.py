@@ -16,7 +16,7 @@ from rompy_hydra.adapters.resolve import resolve_backend, resolve_processor
 from rompy_hydra.compose.allowed_targets import allowed_prefixes, load_target
 from rompy_hydra.compose.composer import Composed, config_dir
 from rompy_hydra.compose.override_parser import json_value, parse
-from rompy_hydra.compose.validate import SPECIAL, count_targets, has_missing, problems
+from rompy_hydra.compose.validate import SPECIAL, is_target, problems, walk
 from rompy_hydra.core.plan import Origin, RunPlan
 from rompy_hydra.errors import ConfigError, InvalidConfig, Problem, RompyHydraError, closest
 from rompy_hydra.model_run import ModelRun
@@ -155,10 +155,10 @@ class Builder:
         if self.alike is not None and kind in self.cache:
             return
         # Building a pydantic model without nested targets finds all that is wrong with it.
-        if isinstance(node, Mapping) and "_target_" in node and count_targets(node) == 1:
+        inside = [each for _, each in walk(node)]
+        if is_target(node) and sum(map(is_target, inside)) == 1 and "???" not in inside:
             target = load_target(node["_target_"], self._allowed)
-            is_model = isinstance(target, type) and issubclass(target, BaseModel | BaseRunBackend)
-            if is_model and not has_missing(node):
+            if isinstance(target, type) and issubclass(target, BaseModel | BaseRunBackend):
                 self.cache[kind] = True
                 return
         if found := problems({key: node}, self._allowed):
@@ -169,7 +169,7 @@ class Builder:
 
     def _resolve(self, resolve: Callable[[Any, dict[str, Any]], Any], node: Any) -> Any:
         """A plugin of any shape: its class and its settings, some of which may go to its method only."""
-        if not isinstance(node, Mapping) or "_target_" not in node or _HYDRA_ONLY & node.keys():
+        if not is_target(node) or _HYDRA_ONLY & node.keys():
             return resolve(self._build(node), {})
         fields = {key: self._build(value) for key, value in node.items() if key != "_target_"}
         return resolve(load_target(node["_target_"], self._allowed), fields)
@@ -177,7 +177,7 @@ class Builder:
 
 def _several(node: Any) -> list[Any]:
     """Nodes of postprocessors from one node, a list of nodes, or named nodes, in their order."""
-    if isinstance(node, Mapping) and "_target_" not in node:
+    if isinstance(node, Mapping) and not is_target(node):
         node = list(node.values())
     return [each for each in (node if isinstance(node, list) else [node]) if each]
 

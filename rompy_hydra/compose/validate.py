@@ -23,10 +23,14 @@ SPECIAL = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
 
 def problems(config: Mapping[str, Any], allowed: Sequence[str]) -> list[Problem]:
     """All problems of a resolved configuration; empty if its objects can be built."""
-    found = list(_missing(config))
+    found = [
+        Problem(path, NO_VALUE, f"is required: give it with {path}=VALUE")
+        for path, value in walk(config)
+        if value == "???"
+    ]
     missing = {problem.path for problem in found}
     for path, node in walk(config):
-        if not _is_target(node):
+        if not is_target(node):
             continue
         group = path.split(".")[0].split("[")[0]
         try:
@@ -39,14 +43,9 @@ def problems(config: Mapping[str, Any], allowed: Sequence[str]) -> list[Problem]
     return found
 
 
-def has_missing(node: object) -> bool:
-    """Whether a value in a node is still `???`."""
-    return next(_missing(node), None) is not None
-
-
-def count_targets(node: object) -> int:
-    """The number of objects in a node, itself included."""
-    return sum(_is_target(each) for _, each in walk(node))
+def is_target(node: object) -> bool:
+    """Whether a node describes an object."""
+    return isinstance(node, Mapping) and "_target_" in node
 
 
 def walk(
@@ -62,20 +61,10 @@ def walk(
             yield from walk(item(node, number), f"{path}[{number}]", item)
 
 
-def _missing(config: object) -> Iterator[Problem]:
-    for path, value in walk(config):
-        if value == "???":
-            yield Problem(path, NO_VALUE, f"is required: give it with {path}=VALUE")
-
-
-def _is_target(node: object) -> bool:
-    return isinstance(node, Mapping) and "_target_" in node
-
-
 def _invalid(model: type[BaseModel], node: Mapping[str, Any], path: str) -> Iterator[Problem]:
     fields = {key: value for key, value in node.items() if key not in SPECIAL}
     # A nested target becomes an object first, and is validated by itself.
-    nested = {key for key, value in fields.items() if count_targets(value)}
+    nested = {key for key, value in fields.items() if any(is_target(each) for _, each in walk(value))}
     try:
         model.model_validate({key: value for key, value in fields.items() if key not in nested})
     except ValidationError as error:

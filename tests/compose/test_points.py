@@ -1,4 +1,4 @@
-"""The short way of composing a point gives what Hydra's own composition gives."""
+"""The fast path of composing a point gives what Hydra's own composition gives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rompy_hydra.errors import ConfigError
 from rompy_hydra.sweep.config import SweepConfig
 
 SWEEP = SweepConfig(name="test")
-# What a sweep gives by itself.
+# What a sweep sets itself.
 GIVEN = {"run_id", "output_dir", "sweep"}
 
 MINE = {
@@ -72,7 +72,7 @@ def composer(tmp_path_factory):
 
 
 def typed(value: object) -> str:
-    """A value in Hydra's grammar, written independently of the package's own way."""
+    """A value in Hydra's grammar, written independently of the package's own code."""
     if isinstance(value, str):
         # Backslashes count only before a quote.
         return '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value) + '"'
@@ -155,7 +155,7 @@ commands = st.lists(assigned | assigned | groups | deletions, min_size=1, max_si
 
 
 def composed(make):
-    """What a way of composing gives, or that it refuses."""
+    """What composing returns, or that it refuses."""
     try:
         return {key: node for key, node in make().items() if key not in GIVEN}
     except ConfigError:
@@ -217,7 +217,7 @@ common = {
 }
 
 
-# Of two new keys the first one given stays the first, also if only the second one is in all points.
+# The first of two new keys stays first, even if only the second one is in all points.
 NEW_KEYS = [("+model.b", ["+model.b=1", "+model.b=2"]), ("++model.a", ["++model.a=3"])]
 
 
