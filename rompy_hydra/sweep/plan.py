@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rompy_hydra.core.pipeline import BasePipeline
 from rompy_hydra.core.plan import RunPlan
-from rompy_hydra.sweep.config import SweepConfig
-from rompy_hydra.sweep.points import Grid, Point
+
+if TYPE_CHECKING:  # single runs use `Ready` only
+    from rompy_hydra.sweep.config import SweepConfig
+    from rompy_hydra.sweep.points import Grid, Point
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def test_a_sweep_over_what_is_no_part_of_a_label_is_refused_with_the_way_out(swe
     ("override", "message"),
     [
         ("run_id=mine", "a sweep names its runs by their overrides"),
-        ("output_dir=there", "say sweep.directory=DIR instead"),
+        ("output_dir=there", "set sweep.directory=DIR instead"),
         ("sweep.seed=1,2", "a setting of the sweep has one value"),
         ("sweep.nmae=x", "nmae"),
         ("sweep.name=a/b", "must be the name of one directory"),
