@@ -15,7 +15,7 @@ from rompy_hydra.postprocess.netcdf import conventions as cv
 from rompy_hydra.postprocess.netcdf import variables
 from rompy_hydra.postprocess.netcdf.dataset import open_groups
 from rompy_hydra.postprocess.netcdf.field import has_values
-from rompy_hydra.postprocess.netcdf.reading import Location, Statistic, load_field, locate
+from rompy_hydra.postprocess.netcdf.reading import Statistic, load_field, locate
 from rompy_hydra.postprocess.outputs import NETCDF_SUFFIXES, find_outputs, shorten, suffix
 from rompy_hydra.postprocess.plot.figure import Style, render_png
 from rompy_hydra.postprocess.plot.map_axes import project
@@ -26,7 +26,6 @@ from rompy_hydra.workspace.globs import Glob
 if TYPE_CHECKING:
     import xarray as xr
 
-_WORDS = {"max": "maximum", "min": "minimum", "mean": "mean", "last": "last", "first": "first"}
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # What a mappable variable has.
 _DIMENSIONS = "two dimensions of a grid, or one of a mesh that the file describes, besides time"
@@ -75,10 +74,9 @@ class MapPostprocessor(BasePostprocessor):
         Raises PostprocessError if there is nothing to map, if the variable or the colormap does not
         exist, or if a file cannot be read.
         """
-        workspace = outputs_of(model_run)
-        return self.with_settings(settings)._map(model_run.run_id, workspace)
+        return self.with_settings(settings)._map(outputs_of(model_run), model_run.run_id)
 
-    def _map(self, run_id: str, workspace: Workspace) -> Results:
+    def _map(self, workspace: Workspace, run_id: str) -> Results:
         if not workspace.path.is_dir():
             message = f"Output directory not found: {workspace.path}"
             return {"success": False, "message": message, "run_id": run_id}
@@ -94,10 +92,12 @@ class MapPostprocessor(BasePostprocessor):
         for file in files:
             with open_groups(workspace.path / file) as groups:
                 for dataset in groups.values():
-                    mappable += mappable_variables(dataset)
-                    variable = self._select_variable(dataset, file)
-                    if variable is not None:
-                        return self._draw(run_id, workspace, file, dataset, variable)
+                    names = mappable_variables(dataset)
+                    if self.variable in dataset.variables and self.variable not in names:
+                        raise PostprocessError(self._not_mappable(dataset, file, names))
+                    if names and self.variable in {None, *names}:
+                        return self._draw(run_id, workspace, file, dataset, self.variable or names[0])
+                    mappable += names
         if not mappable:
             raise PostprocessError(
                 f"nothing to map in {workspace.path} ({shorten(files)}): no variable has {_DIMENSIONS}"
@@ -121,18 +121,12 @@ class MapPostprocessor(BasePostprocessor):
                 f"Did you mean {' or '.join(near or ['viridis', 'RdBu_r'])}?"
             )
 
-    def _select_variable(self, dataset: xr.Dataset, file: str) -> str | None:
-        names = mappable_variables(dataset)
-        if self.variable is None or self.variable in names:
-            return self.variable or next(iter(names), None)
-        if self.variable in dataset.variables:
-            sizes = dataset.variables[self.variable].sizes.items()
-            raise PostprocessError(
-                f"cannot map the variable '{self.variable}' of {file} "
-                f"({', '.join(f'{d}: {n}' for d, n in sizes)}): it does not have {_DIMENSIONS}. "
-                f"Mappable variables: {shorten(names)}"
-            )
-        return None
+    def _not_mappable(self, dataset: xr.Dataset, file: str, names: list[str]) -> str:
+        sizes = ", ".join(f"{dim}: {n}" for dim, n in dataset.variables[self.variable].sizes.items())
+        return (
+            f"cannot map the variable '{self.variable}' of {file} ({sizes}): it does not have "
+            f"{_DIMENSIONS}. Mappable variables: {shorten(names)}"
+        )
 
     def _draw(
         self, run_id: str, workspace: Workspace, file: str, dataset: xr.Dataset, variable: str
@@ -158,12 +152,11 @@ class MapPostprocessor(BasePostprocessor):
         return {"success": True, "message": message, **facts, "plots": [str(target)]}
 
     def _style(self, run_id: str, file: str, variable: str, long_name: str, unit: str, steps: int) -> Style:
-        word = _WORDS[self.statistic]
-        if not steps:
-            before, after = "", ""
-        elif self.statistic in {"first", "last"}:
-            before, after = "", f", {word} of {steps} time steps"
-        else:
+        before, after = "", ""
+        if steps and self.statistic in {"first", "last"}:
+            after = f", {self.statistic} of {steps} time steps"
+        elif steps:
+            word = {"max": "maximum", "min": "minimum"}.get(self.statistic, self.statistic)
             before, after = f"{word} ", f" over {steps} time steps"
         return Style(
             title=run_id,
@@ -175,11 +168,7 @@ class MapPostprocessor(BasePostprocessor):
 
 def mappable_variables(dataset: xr.Dataset) -> list[str]:
     """The variables that can be drawn on a map, the most informative first."""
-    locations: dict[str, Location] = {}
-    for name in map(str, dataset.variables):
-        location = locate(dataset, name)
-        if location is not None:
-            locations[name] = location
+    locations = {name: found for name in map(str, dataset.variables) if (found := locate(dataset, name))}
 
     def order(name: str) -> tuple[int, bool, bool, bool]:
         constant = cv.time_dimension(dataset, dataset.variables[name]) is None
@@ -191,8 +180,7 @@ def mappable_variables(dataset: xr.Dataset) -> list[str]:
 
 def map_file_name(variable: str, statistic: Statistic) -> str:
     """The file name of a map."""
-    part = "" if statistic == "max" else f"-{statistic}"
-    return f"map-{variable.replace('/', '-')}{part}.png"
+    return f"map-{variable.replace('/', '-')}{'' if statistic == 'max' else f'-{statistic}'}.png"
 
 
 def superscripts(units: str) -> str:

@@ -24,12 +24,13 @@ def find_outputs(workspace: Workspace, globs: Sequence[str] = ()) -> list[str]:
     record = RunRecord.load(workspace)
     known = {fact.path for fact in record.inputs} | set(record.found) if record else set()
     names = [name for name in workspace.names() if name not in known]
-    matches = [name for name in names if not globs or any(_matches(name, glob) for glob in globs)]
-    if globs and not matches:
-        raise PostprocessError(
-            f"no output in {workspace.path} matches {', '.join(globs)}. Outputs: {shorten(names)}"
-        )
-    return matches
+    if not globs:
+        return names
+    if matches := [name for name in names if any(_matches(name, glob) for glob in globs)]:
+        return matches
+    raise PostprocessError(
+        f"no output in {workspace.path} matches {', '.join(globs)}. Outputs: {shorten(names)}"
+    )
 
 
 def shorten(names: Iterable[str], limit: int = 12) -> str:

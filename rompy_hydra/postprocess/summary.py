@@ -51,10 +51,9 @@ class SummaryPostprocessor(BasePostprocessor):
 
         Raises PostprocessError if an output cannot be read, or if a requested one does not exist.
         """
-        workspace = outputs_of(model_run)
-        return self.with_settings(settings)._summarise(model_run.run_id, workspace)
+        return self.with_settings(settings)._summarise(outputs_of(model_run), model_run.run_id)
 
-    def _summarise(self, run_id: str, workspace: Workspace) -> Results:
+    def _summarise(self, workspace: Workspace, run_id: str) -> Results:
         if not workspace.path.is_dir():
             message = f"Output directory not found: {workspace.path}"
             return {"success": False, "message": message, "run_id": run_id}
@@ -98,11 +97,10 @@ class SummaryPostprocessor(BasePostprocessor):
 
 def metric_prefixes(files: Sequence[str]) -> dict[str, str]:
     """A unique name of each file: its stem, else its path without suffix, else its path."""
-    paths = {file: PurePosixPath(file) for file in files}
-    stems = Counter(path.stem for path in paths.values())
-    bare = {file: str(path.with_suffix("")) for file, path in paths.items()}
-    counts = Counter(bare.values())
+    stem = {file: PurePosixPath(file).stem for file in files}
+    bare = {file: str(PurePosixPath(file).with_suffix("")) for file in files}
+    stems, bares = Counter(stem.values()), Counter(bare.values())
     return {
-        file: path.stem if stems[path.stem] == 1 else bare[file] if counts[bare[file]] == 1 else file
-        for file, path in paths.items()
+        file: stem[file] if stems[stem[file]] == 1 else bare[file] if bares[bare[file]] == 1 else file
+        for file in files
     }

@@ -16,16 +16,9 @@ _CONNECTIVITY = {"volumes", "tri", "triangles", "element", "elements", "nv", "fa
 _AXES = {
     "lon": re.compile(r"x?lon(g|gitude)?(_\w+)?|nav_lon"),
     "lat": re.compile(r"x?lat(itude)?(_\w+)?|nav_lat"),
-    "x": re.compile(r"(x|xc|xp|global_?x|easting)|(x|node|face)_(x|rho)"),
-    "y": re.compile(r"(y|yc|yp|global_?y|northing)|(y|node|face)_(y|rho)"),
+    "x": re.compile(r"(x|xc|xp|global_?x|easting|projection_x_coordinate)|(x|node|face)_(x|rho)"),
+    "y": re.compile(r"(y|yc|yp|global_?y|northing|projection_y_coordinate)|(y|node|face)_(y|rho)"),
     "time": re.compile("time|times|ocean_time"),
-}
-_STANDARD_AXES = {
-    "longitude": "lon",
-    "latitude": "lat",
-    "projection_x_coordinate": "x",
-    "projection_y_coordinate": "y",
-    "time": "time",
 }
 # ANUGA does not write units.
 _ANUGA_UNITS = dict.fromkeys(["x", "y", "stage", "elevation", "height"], "m")
@@ -72,13 +65,17 @@ def axis(name: str, attrs: Mapping[str, object]) -> str:
         return "time"
     if found := re.fullmatch(r"degrees?_?([en])(ast|orth)?", unit):
         return "lon" if found[1] == "e" else "lat"
-    if standard := _STANDARD_AXES.get(str(attrs.get("standard_name", ""))):
+    if standard := _axis_by_name(str(attrs.get("standard_name", ""))):
         return standard
     if (letter := str(attrs.get("axis", "")).lower()) in {"x", "y", "t"}:
         return "time" if letter == "t" else letter
-    kind = next((kind for kind, names in _AXES.items() if names.fullmatch(canonical_name(name))), "")
+    kind = _axis_by_name(canonical_name(name))
     is_angle = not unit or unit.startswith(("deg", "rad"))
     return kind if is_angle or kind not in {"lon", "lat"} else ""
+
+
+def _axis_by_name(name: str) -> str:
+    return next((kind for kind, names in _AXES.items() if names.fullmatch(name)), "")
 
 
 def is_auxiliary(dataset: xr.Dataset, name: str) -> bool:
@@ -97,10 +94,8 @@ def is_auxiliary(dataset: xr.Dataset, name: str) -> bool:
 def time_dimension(dataset: xr.Dataset, variable: xr.Variable) -> str | None:
     """The time dimension of a variable, if it has one."""
     for dim in map(str, variable.dims):
-        coordinate = dataset.variables.get(dim)
-        if "time" in dim.lower() or dim.lower() in {"t", "nt"}:
-            return dim
-        if coordinate is not None and axis(dim, coordinate.attrs) == "time":
+        attrs = dataset.variables[dim].attrs if dim in dataset.variables else {}
+        if "time" in dim.lower() or dim.lower() in {"t", "nt"} or axis(dim, attrs) == "time":
             return dim
     return None
 

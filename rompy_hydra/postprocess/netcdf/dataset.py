@@ -34,7 +34,7 @@ def open_groups(path: Path) -> Iterator[dict[str, xr.Dataset]]:
     later, or if the libraries are not installed.
     """
     try:
-        import netCDF4
+        import netCDF4  # noqa: F401
         import xarray as xr
     except ImportError as error:
         raise PostprocessError(
@@ -43,20 +43,16 @@ def open_groups(path: Path) -> Iterator[dict[str, xr.Dataset]]:
     groups: dict[str, xr.Dataset] = {}
     try:
         with _LOCK, _read_errors(path):
-            with netCDF4.Dataset(path) as file:
-                names = list(_group_names(file))
-            for name in names:
-                # No decoding of times and of packed numbers.
-                groups[name] = xr.open_dataset(
-                    path,
-                    group=name or None,
-                    engine="netcdf4",
-                    cache=False,
-                    decode_times=False,
-                    decode_timedelta=False,
-                    mask_and_scale=False,
-                )
-        yield groups
+            # No decoding of times and of packed numbers.
+            groups = xr.open_groups(
+                path,
+                engine="netcdf4",
+                cache=False,
+                decode_times=False,
+                decode_timedelta=False,
+                mask_and_scale=False,
+            )
+        yield {name.strip("/"): groups[name] for name in sorted(groups)}
     finally:
         with _LOCK:
             for dataset in groups.values():
@@ -72,12 +68,6 @@ def _read_errors(path: object) -> Iterator[None]:
             f"cannot read {path} as netCDF: {error}. The file may be incomplete or in another format: fix "
             "it, or select other outputs in the settings of the processor"
         ) from error
-
-
-def _group_names(group: object, prefix: str = "") -> Iterator[str]:
-    yield prefix
-    for name, subgroup in sorted(getattr(group, "groups", {}).items()):
-        yield from _group_names(subgroup, f"{prefix}/{name}" if prefix else name)
 
 
 def is_numeric(variable: xr.Variable) -> bool:
@@ -121,12 +111,9 @@ def decode(raw: NDArray[np.generic], attrs: Mapping[str, object]) -> Floats:
     if "_FillValue" not in attrs and raw.dtype.itemsize > 1:
         fills += _numbers(netCDF4.default_fillvals.get(raw.dtype.str[1:]))
     missing = ~np.isfinite(raw) if kind == "f" else np.zeros(raw.shape, dtype=bool)
-    for fill in fills:
-        if kind == "f":
-            with np.errstate(over="ignore"):
-                missing |= raw == raw.dtype.type(fill)
-        else:
-            missing |= raw == fill
+    with np.errstate(over="ignore"):
+        for fill in fills:
+            missing |= raw == (raw.dtype.type(fill) if kind == "f" else fill)
     if kind == "i" and str(attrs.get("_Unsigned", "")).lower() == "true":
         raw = raw.view(raw.dtype.str.replace("i", "u"))
     values = raw.astype(np.float64)

@@ -31,11 +31,9 @@ def netcdf_statistics(
         for group, dataset in groups.items():
             prefix = f"{group.replace('/', '.')}." if group else ""
             for name in [str(name) for name, each in dataset.variables.items() if is_numeric(each)]:
-                if selected:
-                    wanted = f"{prefix}{name}" in selected
-                else:
-                    wanted = not cv.is_auxiliary(dataset, name)
-                    wanted &= dry_depth is None or not cv.is_at_centroids(dataset, name)
+                wanted = f"{prefix}{name}" in selected
+                if not selected and not cv.is_auxiliary(dataset, name):
+                    wanted = dry_depth is None or not cv.is_at_centroids(dataset, name)
                 yield f"{prefix}{name}", _statistics(dataset, name, dry_depth) if wanted else None
 
 
@@ -45,14 +43,12 @@ def _statistics(dataset: xr.Dataset, name: str, dry_depth: float | None) -> Runn
     found = RunningStatistics()
     for values in _read_blocks(dataset, name, dry_depth):
         valid = values[np.isfinite(values)]
-        if not valid.size:
-            found.add_values(values.size, [])
-            continue
         with np.errstate(over="ignore"):
-            mean = float(valid.mean())
+            mean = valid.sum() / max(valid.size, 1)
         if not np.isfinite(mean):
-            mean = float((valid / valid.size).sum())
-        found.add(values.size, valid.size, float(valid.min()), mean, float(valid.max()))
+            mean = (valid / valid.size).sum()
+        low, high = valid.min(initial=np.inf), valid.max(initial=-np.inf)
+        found.add(values.size, valid.size, float(low), float(mean), float(high))
     return found
 
 
