@@ -11,14 +11,8 @@ from pydantic import FiniteFloat, model_validator
 
 from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
-from rompy_hydra.postprocess.netcdf import conventions as cv
-from rompy_hydra.postprocess.netcdf import variables
-from rompy_hydra.postprocess.netcdf.dataset import open_groups
-from rompy_hydra.postprocess.netcdf.field import has_values
-from rompy_hydra.postprocess.netcdf.reading import Statistic, load_field, locate
-from rompy_hydra.postprocess.outputs import NETCDF_SUFFIXES, find_outputs, shorten, suffix
-from rompy_hydra.postprocess.plot.figure import Style, render_png
-from rompy_hydra.postprocess.plot.map_axes import project
+from rompy_hydra.postprocess.netcdf import Statistic
+from rompy_hydra.postprocess.outputs import NETCDF_SUFFIXES, find_outputs, requirement, shorten, suffix
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.atomic import write_atomic
 from rompy_hydra.workspace.globs import Glob
@@ -88,6 +82,9 @@ class MapPostprocessor(BasePostprocessor):
                 f"nothing to map in {workspace.path}: a map requires a netCDF output, but the outputs are "
                 f"{shorten(names)}. For tables, use processor=summary"
             )
+        with requirement(f"reading {workspace.path / files[0]} requires xarray and netCDF4"):
+            from rompy_hydra.postprocess.netcdf.dataset import open_groups
+            from rompy_hydra.postprocess.netcdf.reading import mappable_variables
         mappable: list[str] = []
         for file in files:
             with open_groups(workspace.path / file) as groups:
@@ -108,12 +105,8 @@ class MapPostprocessor(BasePostprocessor):
         )
 
     def _check_colormap(self) -> None:
-        try:
+        with requirement("a map requires matplotlib"):
             from matplotlib import colormaps
-        except ImportError as error:
-            raise PostprocessError(
-                f"a map requires matplotlib ({error}): pip install 'rompy-hydra[analysis]'"
-            ) from error
         if self.colormap is not None and self.colormap not in colormaps:
             near = difflib.get_close_matches(self.colormap, colormaps, n=3, cutoff=0.5)
             raise PostprocessError(
@@ -131,6 +124,12 @@ class MapPostprocessor(BasePostprocessor):
     def _draw(
         self, run_id: str, workspace: Workspace, file: str, dataset: xr.Dataset, variable: str
     ) -> Results:
+        from rompy_hydra.postprocess.netcdf import conventions as cv
+        from rompy_hydra.postprocess.netcdf.field import has_values
+        from rompy_hydra.postprocess.netcdf.reading import load_field, locate
+        from rompy_hydra.postprocess.plot.figure import Style, render_png
+        from rompy_hydra.postprocess.plot.map_axes import project
+
         stored = variable if self.dry_depth is None else cv.centroid_name(dataset, variable)
         location = locate(dataset, stored)
         assert location is not None, stored
@@ -143,39 +142,24 @@ class MapPostprocessor(BasePostprocessor):
         unit = self.units if self.units is not None else cv.units(dataset, variable)
         facts = {"run_id": run_id, "variable": variable, "statistic": self.statistic, "units": unit}
         long_name = str(dataset.variables[variable].attrs.get("long_name") or variable.replace("_", " "))
-        style = self._style(run_id, file, variable, long_name, unit, field.steps)
+        before, after = "", ""
+        if field.steps and self.statistic in {"first", "last"}:
+            after = f", {self.statistic} of {field.steps} time steps"
+        elif field.steps:
+            word = {"max": "maximum", "min": "minimum"}.get(self.statistic, self.statistic)
+            before, after = f"{word} ", f" over {field.steps} time steps"
+        style = Style(
+            title=run_id,
+            subtitle=f"{file}: {before}{variable}{after}",
+            colour_label=f"{before}{long_name}" + (f" ({superscripts(unit)})" if unit else ""),
+            **self.model_dump(include={"vmin", "vmax", "colormap", "width", "dpi"}),
+        )
         projected = project(dataset, location, field, (workspace.path / file).parent)
         metadata = {"Title": f"{variable} of {run_id}", "Software": "rompy_hydra", "Source": file, **facts}
         target = workspace.path / map_file_name(variable, self.statistic)
         write_atomic(target, render_png(projected, style, metadata))
         message = f"{target.name}: {style.subtitle}"
         return {"success": True, "message": message, **facts, "plots": [str(target)]}
-
-    def _style(self, run_id: str, file: str, variable: str, long_name: str, unit: str, steps: int) -> Style:
-        before, after = "", ""
-        if steps and self.statistic in {"first", "last"}:
-            after = f", {self.statistic} of {steps} time steps"
-        elif steps:
-            word = {"max": "maximum", "min": "minimum"}.get(self.statistic, self.statistic)
-            before, after = f"{word} ", f" over {steps} time steps"
-        return Style(
-            title=run_id,
-            subtitle=f"{file}: {before}{variable}{after}",
-            colour_label=f"{before}{long_name}" + (f" ({superscripts(unit)})" if unit else ""),
-            **self.model_dump(include={"vmin", "vmax", "colormap", "width", "dpi"}),
-        )
-
-
-def mappable_variables(dataset: xr.Dataset) -> list[str]:
-    """The variables that can be drawn on a map, the most informative first."""
-    locations = {name: found for name in map(str, dataset.variables) if (found := locate(dataset, name))}
-
-    def order(name: str) -> tuple[int, bool, bool, bool]:
-        constant = cv.time_dimension(dataset, dataset.variables[name]) is None
-        at_centroids = cv.is_at_centroids(dataset, name)
-        return variables.map_rank(dataset, name), at_centroids, locations[name].x is None, constant
-
-    return sorted(locations, key=order)
 
 
 def map_file_name(variable: str, statistic: Statistic) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
@@ -31,6 +32,15 @@ def find_outputs(workspace: Workspace, globs: Sequence[str] = ()) -> list[str]:
     raise PostprocessError(
         f"no output in {workspace.path} matches {', '.join(globs)}. Outputs: {shorten(names)}"
     )
+
+
+@contextlib.contextmanager
+def requirement(what: str) -> Iterator[None]:
+    """Import optional libraries; PostprocessError says what to install if they are missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise PostprocessError(f"{what} ({error}): pip install 'rompy-hydra[analysis]'") from error
 
 
 def shorten(names: Iterable[str], limit: int = 12) -> str:

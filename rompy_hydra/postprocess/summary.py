@@ -12,7 +12,14 @@ from pydantic import FiniteFloat
 
 from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
-from rompy_hydra.postprocess.outputs import NETCDF_SUFFIXES, TABLE_SUFFIXES, find_outputs, shorten, suffix
+from rompy_hydra.postprocess.outputs import (
+    NETCDF_SUFFIXES,
+    TABLE_SUFFIXES,
+    find_outputs,
+    requirement,
+    shorten,
+    suffix,
+)
 from rompy_hydra.postprocess.statistics import RunningStatistics, table_statistics
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.globs import Glob
@@ -90,8 +97,8 @@ class SummaryPostprocessor(BasePostprocessor):
                 yield name, statistics if not self.variables or name in self.variables else None
             return
         # The default run has no netCDF outputs, and starts faster without this import.
-        from rompy_hydra.postprocess.netcdf.statistics import netcdf_statistics
-
+        with requirement(f"reading {path} requires xarray and netCDF4"):
+            from rompy_hydra.postprocess.netcdf.statistics import netcdf_statistics
         yield from netcdf_statistics(path, self.variables, self.dry_depth)
 
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import xarray as xr
+import xarray as xr
 
 _CONNECTIVITY = {"volumes", "tri", "triangles", "element", "elements", "nv", "face_nodes"}
 _AXES = {

@@ -8,16 +8,14 @@ import math
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import netCDF4
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
 
 from rompy_hydra.errors import PostprocessError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import xarray as xr
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+from rompy_hydra.postprocess.netcdf.field import Floats
 
 # Values read at once, 8 bytes each; one chunk of a compressed file may be larger.
 BLOCK_VALUES = 4_000_000
@@ -31,15 +29,8 @@ def open_groups(path: Path) -> Iterator[dict[str, xr.Dataset]]:
     """Open a netCDF file and return its groups by path, the root group as `""`. Reads only the header.
 
     Values are as stored; `read` decodes them. Raises PostprocessError if the file cannot be read, now or
-    later, or if the libraries are not installed.
+    later.
     """
-    try:
-        import netCDF4  # noqa: F401
-        import xarray as xr
-    except ImportError as error:
-        raise PostprocessError(
-            f"reading {path} requires xarray and netCDF4 ({error}): pip install 'rompy-hydra[analysis]'"
-        ) from error
     groups: dict[str, xr.Dataset] = {}
     try:
         with _LOCK, _read_errors(path):
@@ -94,8 +85,6 @@ def read(variable: xr.Variable, index: tuple[slice | int, ...] = ()) -> Floats:
     Values are missing if they are not finite, equal `_FillValue` or `missing_value`, or were never
     written. Packed numbers are unpacked.
     """
-    import numpy as np
-
     with _LOCK, _read_errors(variable.encoding.get("source", "the output")):
         raw = np.asarray(variable[index].values)
     return decode(raw, variable.attrs)
@@ -103,8 +92,6 @@ def read(variable: xr.Variable, index: tuple[slice | int, ...] = ()) -> Floats:
 
 def decode(raw: NDArray[np.generic], attrs: Mapping[str, object]) -> Floats:
     """Stored numbers as float64, with NaN for missing values."""
-    import netCDF4
-    import numpy as np
 
     kind = raw.dtype.kind
     fills = [fill for key in ("_FillValue", "missing_value") for fill in _numbers(attrs.get(key))]
@@ -126,8 +113,6 @@ def decode(raw: NDArray[np.generic], attrs: Mapping[str, object]) -> Floats:
 
 
 def _numbers(attribute: object) -> list[float]:
-    import numpy as np
-
     if attribute is None:
         return []
     try:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    from rompy_hydra.postprocess.netcdf.dataset import Floats
-
-    Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,6 @@ class Field:
 
 def has_values(field: Field) -> bool:
     """Whether any cell or triangle has a value."""
-    import numpy as np
-
     values = field.values
     if field.triangles is not None and not field.on_triangles:
         values = values[field.triangles]
@@ -50,8 +45,6 @@ def triangulate(faces: Floats | Ints, begin: float, known: NDArray[np.bool_]) ->
     `faces` has the shape (faces, corners), numbers nodes from `begin`, and is NaN for unused corners.
     Triangles with a node that is not `known` are left out.
     """
-    import numpy as np
-
     corners = np.where(np.isfinite(faces), faces - begin, -1).astype(np.int64)
     corners[(corners < 0) | (corners >= len(known))] = -1
     parts, face_indices = [], []
@@ -66,8 +59,6 @@ def triangulate(faces: Floats | Ints, begin: float, known: NDArray[np.bool_]) ->
 
 def mean_at_nodes(values: Floats, triangles: Ints, nodes: int) -> Floats:
     """The mean value of the triangles around each node."""
-    import numpy as np
-
     corners = triangles.ravel()
     total = np.bincount(corners, np.repeat(values, 3), minlength=nodes)
     count = np.bincount(corners, minlength=nodes)
@@ -78,8 +69,6 @@ def mean_at_nodes(values: Floats, triangles: Ints, nodes: int) -> Floats:
 
 def grid_as_mesh(field: Field) -> Field:
     """A grid with missing coordinates as a mesh of the cells whose four corners are known."""
-    import numpy as np
-
     rows, columns = field.values.shape
     number = np.arange(rows * columns).reshape(rows, columns)
     x, y = np.meshgrid(field.x, field.y) if field.x.ndim == 1 else (field.x, field.y)
@@ -94,8 +83,6 @@ def grid_as_mesh(field: Field) -> Field:
 
 def boundary_edges(triangles: Ints) -> Ints:
     """The edges that belong to only one triangle, as two nodes each."""
-    import numpy as np
-
     edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]))
     unique, count = np.unique(edges, axis=0, return_counts=True)
     boundary: Ints = unique[count == 1]
@@ -115,8 +102,6 @@ def thin(field: Field, limit: int) -> Field:
 
 def cell_edges(centres: Floats) -> Floats:
     """The edges of cells from their centres, along each dimension."""
-    import numpy as np
-
     for axis in range(centres.ndim):
         along = np.moveaxis(centres, axis, 0)
         middle = 0.5 * (along[1:] + along[:-1])

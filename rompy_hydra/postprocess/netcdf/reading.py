@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+import xarray as xr
+
+from rompy_hydra.postprocess.netcdf import Statistic, variables
 from rompy_hydra.postprocess.netcdf import conventions as cv
-from rompy_hydra.postprocess.netcdf import variables
 from rompy_hydra.postprocess.netcdf.dataset import blocks, is_numeric, read
-from rompy_hydra.postprocess.netcdf.field import Field, grid_as_mesh, mean_at_nodes, triangulate
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from rompy_hydra.postprocess.netcdf.dataset import Floats
-
-Statistic = Literal["max", "min", "mean", "last", "first"]
+from rompy_hydra.postprocess.netcdf.field import Field, Floats, grid_as_mesh, mean_at_nodes, triangulate
 
 
 @dataclass(frozen=True)
@@ -62,6 +57,18 @@ def locate(dataset: xr.Dataset, name: str) -> Location | None:
     return None
 
 
+def mappable_variables(dataset: xr.Dataset) -> list[str]:
+    """The variables that can be drawn on a map, the most informative first."""
+    locations = {name: found for name in map(str, dataset.variables) if (found := locate(dataset, name))}
+
+    def order(name: str) -> tuple[int, bool, bool, bool]:
+        constant = cv.time_dimension(dataset, dataset.variables[name]) is None
+        at_centroids = cv.is_at_centroids(dataset, name)
+        return variables.map_rank(dataset, name), at_centroids, locations[name].x is None, constant
+
+    return sorted(locations, key=order)
+
+
 def load_field(
     dataset: xr.Dataset, name: str, location: Location, statistic: Statistic, dry_depth: float | None
 ) -> Field:
@@ -70,8 +77,6 @@ def load_field(
     If the file contains the water level and the bed level, values at depths below `dry_depth` (m) are
     left out of the reduction.
     """
-    import numpy as np
-
     values = reduce_over_time(dataset, name, location.dims, statistic, dry_depth)
     time = cv.time_dimension(dataset, dataset.variables[name])
     steps = dataset.variables[name].sizes[time] if time else 0
@@ -87,8 +92,6 @@ def load_field(
 
 
 def _load_mesh(dataset: xr.Dataset, location: Location, values: Floats, steps: int) -> Field:
-    import numpy as np
-
     assert location.x and location.y and location.nodes and location.faces
     x, y = (read_static(dataset.variables[each], [location.nodes]) for each in (location.x, location.y))
     known = np.isfinite(x) & np.isfinite(y)
@@ -112,8 +115,6 @@ def reduce_over_time(
     dataset: xr.Dataset, name: str, dims: Sequence[str], statistic: Statistic, dry_depth: float | None
 ) -> Floats:
     """A variable reduced over time, with the dimensions `dims`, read in blocks."""
-    import numpy as np
-
     variable = dataset.variables[name]
     time = cv.time_dimension(dataset, variable)
     steps = variable.sizes[time] if time else 1
@@ -146,8 +147,6 @@ def wet_blocks(
     Each block comes with its slices, by dimension. `step` selects one time step. Nothing is dry if
     `dry_depth` is None, or if the file does not contain the water level and the bed level.
     """
-    import numpy as np
-
     variable = dataset.variables[name]
     time = cv.time_dimension(dataset, variable)
     level, bed = variables.water_level(dataset, name), variables.bed(dataset, dims)
@@ -186,8 +185,6 @@ def _read_block(
 
 def _bed_sign(dataset: xr.Dataset, bed: str, dims: Sequence[str]) -> float:
     """1 if a bed variable is an elevation, -1 if it is a depth; by its values if metadata is missing."""
-    import numpy as np
-
     is_depth = variables.is_depth(dataset, bed)
     if is_depth is None:
         values = read_static(dataset.variables[bed], dims)

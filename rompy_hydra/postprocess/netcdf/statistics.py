@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
 
 from rompy_hydra.postprocess.netcdf import conventions as cv
 from rompy_hydra.postprocess.netcdf import variables
 from rompy_hydra.postprocess.netcdf.dataset import blocks, is_numeric, open_groups, read
+from rompy_hydra.postprocess.netcdf.field import Floats
 from rompy_hydra.postprocess.netcdf.reading import wet_blocks
 from rompy_hydra.postprocess.statistics import RunningStatistics
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from rompy_hydra.postprocess.netcdf.dataset import Floats
 
 
 def netcdf_statistics(
@@ -38,8 +36,6 @@ def netcdf_statistics(
 
 
 def _statistics(dataset: xr.Dataset, name: str, dry_depth: float | None) -> RunningStatistics:
-    import numpy as np
-
     found = RunningStatistics()
     for values in _read_blocks(dataset, name, dry_depth):
         valid = values[np.isfinite(values)]

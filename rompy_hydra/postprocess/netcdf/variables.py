@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterator, Sequence
-from typing import TYPE_CHECKING
+
+import xarray as xr
 
 from rompy_hydra.postprocess.netcdf.conventions import canonical_name, spatial_dims, time_dimension
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 _LEVELS = ["stage", "zs", "zsmax", "s1", "eta", "zeta", "zeta_max", "water_level", "waterlevel", "wlv"]
 _LEVELS += ["ssh", "zos", "sea_surface_height", "elev", "maxele", "elevation"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from matplotlib.colors import Normalize, TwoSlopeNorm
 
-if TYPE_CHECKING:
-    from matplotlib.colors import Normalize
-
-    from rompy_hydra.postprocess.netcdf.dataset import Floats
+from rompy_hydra.postprocess.netcdf.field import Floats
 
 _DIVERGING, _SEQUENTIAL = "RdBu_r", "viridis"
 
@@ -19,8 +17,6 @@ def colour_limits(values: Floats, vmin: float | None, vmax: float | None) -> tup
     more. If both signs occur, the range is symmetric about 0; otherwise it includes 0 if the values come
     close to it.
     """
-    import numpy as np
-
     finite = values[np.isfinite(values)]
     lowest, low, high, highest = (float(v) for v in np.percentile(finite, [0, 2, 98, 100]))
     spread = high - low
@@ -43,8 +39,6 @@ def colour_limits(values: Floats, vmin: float | None, vmax: float | None) -> tup
 
 def colour_scale(low: float, high: float, colormap: str | None) -> tuple[str, Normalize]:
     """The colormap and its normalization: diverging about 0 if both signs occur."""
-    from matplotlib.colors import Normalize, TwoSlopeNorm
-
     if _has_both_signs(low, high) and colormap is None:
         return _DIVERGING, TwoSlopeNorm(0.0, low, high)
     return colormap or _SEQUENTIAL, Normalize(low, high)

@@ -8,17 +8,23 @@ import textwrap
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.tri import Triangulation
 
 from rompy_hydra.postprocess.netcdf.field import Field, boundary_edges, cell_edges, mean_at_nodes, thin
 from rompy_hydra.postprocess.plot.colours import colour_limits, colour_scale
 from rompy_hydra.postprocess.plot.map_axes import ProjectedField
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
 
 _LAND = "#d9d6cf"
 _COAST = "#3d3a36"
@@ -46,10 +52,6 @@ class Style:
 
 def render_png(projected: ProjectedField, style: Style, metadata: Mapping[str, str]) -> bytes:
     """The map as PNG; equal arguments give equal bytes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     with _LOCK:
         figure = Figure(figsize=(style.width, 1.2 * style.width), dpi=style.dpi)
         FigureCanvasAgg(figure)
@@ -66,8 +68,6 @@ def render_png(projected: ProjectedField, style: Style, metadata: Mapping[str, s
 
 
 def _draw(figure: Figure, projected: ProjectedField, style: Style) -> None:
-    import numpy as np
-
     axes, field = figure.add_subplot(), thin(projected.field, _MAX_CELLS)
     axes.set_facecolor(_LAND)
     low, high = colour_limits(projected.field.values, style.vmin, style.vmax)
@@ -94,9 +94,6 @@ def _draw(figure: Figure, projected: ProjectedField, style: Style) -> None:
 
 
 def _draw_mesh(axes: Axes, field: Field, colours: str, norm: Normalize) -> ScalarMappable:
-    import numpy as np
-    from matplotlib.tri import Triangulation
-
     assert field.triangles is not None
     triangles, nodes = field.triangles, field.values
     if field.on_triangles:
@@ -113,10 +110,6 @@ def _draw_mesh(axes: Axes, field: Field, colours: str, norm: Normalize) -> Scala
 
 def _draw_coast(axes: Axes, field: Field) -> None:
     """The zero contour of the bed, or else the boundary of a mesh, which ends at the coast."""
-    import numpy as np
-    from matplotlib.collections import LineCollection
-    from matplotlib.tri import Triangulation
-
     bed = np.full(len(field.x), np.nan) if field.bed is None else field.bed
     known = np.isfinite(bed)
     crosses = bool(known.any()) and bed[known].min() < 0.0 < bed[known].max()
@@ -134,8 +127,6 @@ def _draw_coast(axes: Axes, field: Field) -> None:
 
 
 def _set_ticks(axes: Axes, degrees: bool) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
     (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
     aspect = 1.0
     if degrees:
@@ -183,8 +174,6 @@ def _add_labels(axes: Axes, projected: ProjectedField, style: Style) -> None:
 
 
 def _add_markers(axes: Axes, markers: Sequence[tuple[str, float, float]]) -> None:
-    from matplotlib.patheffects import withStroke
-
     west, east = axes.get_xlim()
     for name, x, y in markers:
         axes.plot([x], [y], "o", color="white", markersize=6, markeredgecolor=_INK, clip_on=True)
@@ -205,7 +194,5 @@ def _add_markers(axes: Axes, markers: Sequence[tuple[str, float, float]]) -> Non
 
 def _printable(text: str) -> str:
     """The text with a question mark for characters missing in the font, which cause warnings."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
     known = get_font(findfont(FontProperties())).get_charmap()
     return "".join(char if ord(char) in known or char == "\n" else "?" for char in text)

@@ -8,17 +8,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
 
 from rompy_hydra.postprocess.netcdf import conventions as cv
 from rompy_hydra.postprocess.netcdf.field import Field
 from rompy_hydra.postprocess.netcdf.reading import Location
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from rompy_hydra.postprocess.netcdf.dataset import Floats
-
+_GRID_KEYS = ["origin_longitude_degrees_east", "origin_latitude_degrees_north"]
+_GRID_KEYS += ["metres_per_degree_longitude", "metres_per_degree_latitude"]
 _METRE = {"m", "meter", "metre", "meters", "metres"}
 _KM_FROM = 20_000.0  # m; wider maps have axes in km
 _MAX_MARKERS = 30  # more would cover the map
@@ -48,8 +47,10 @@ def project(dataset: xr.Dataset, location: Location, field: Field, directory: Pa
         return ProjectedField(field, location.dims[1], location.dims[0])
     x, y = dataset.variables[location.x], dataset.variables[location.y]
     if (cv.axis(location.x, x.attrs), cv.axis(location.y, y.attrs)) == ("lon", "lat"):
+        if field.x.ndim == 1:  # without the jump from 180 to -180
+            field = replace(field, x=np.unwrap(field.x, period=360.0))
         markers = _read_places(directory, "longitude_degrees_east", "latitude_degrees_north")
-        return ProjectedField(replace(field, x=_unwrap(field.x)), "longitude", "latitude", True, markers)
+        return ProjectedField(field, "longitude", "latitude", True, markers)
     units = [cv.units(dataset, location.x), cv.units(dataset, location.y)]
     if cv.is_anuga(dataset):
         east, north = (float(dataset.attrs.get(key, 0.0)) for key in ("xllcorner", "yllcorner"))
@@ -76,26 +77,15 @@ def _project_metres(field: Field, directory: Path) -> ProjectedField:
     return ProjectedField(replace(field, x=x, y=y), *labels, grid is not None, markers)
 
 
-def _unwrap(longitudes: Floats) -> Floats:
-    """Longitudes of a grid without the jump from 180 to -180."""
-    import numpy as np
-
-    return np.unwrap(longitudes, period=360.0) if longitudes.ndim == 1 else longitudes
-
-
 def _read_grid(directory: Path) -> tuple[float, float, float, float] | None:
     """Longitude and latitude of the origin, and metres per degree of each, from `grid.json`."""
     try:
         data = json.loads((directory / "grid.json").read_text(encoding="utf-8"))
-        grid = (
-            float(data["origin_longitude_degrees_east"]),
-            float(data["origin_latitude_degrees_north"]),
-            float(data["metres_per_degree_longitude"]),
-            float(data["metres_per_degree_latitude"]),
-        )
+        west, south, per_x, per_y = (float(data[key]) for key in _GRID_KEYS)
     except (OSError, ValueError, KeyError, TypeError):
         return None  # an unrelated file of this name
-    return grid if all(map(math.isfinite, grid)) and min(grid[2:]) > 0.0 else None
+    valid = all(map(math.isfinite, (west, south, per_x, per_y))) and min(per_x, per_y) > 0.0
+    return (west, south, per_x, per_y) if valid else None
 
 
 def _read_places(directory: Path, x: str, y: str) -> list[tuple[str, float, float]]:
