@@ -36,8 +36,7 @@ class SalishTsunami(BaseConfig):
     commands: tuple[CommandField, ...] = (["python3", "tsunami.py"],)
     env: Env = {"OMP_NUM_THREADS": "1"}
     success: SuccessChecks = SuccessChecks(
-        must_exist=("salish_tsunami.sww", "gauges.csv"),
-        log_must_contain=("salish_tsunami completed",),
+        must_exist=("salish_tsunami.sww", "gauges.csv"), log_must_contain=("salish_tsunami completed",)
     )
     image: str | None = None
 

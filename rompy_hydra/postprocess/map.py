@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field as Setting
@@ -19,6 +20,8 @@ from rompy_hydra.workspace.globs import Glob
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from rompy_hydra.postprocess.netcdf.reading import Location
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # What a mappable variable has.
@@ -89,12 +92,12 @@ class MapPostprocessor(BasePostprocessor):
         for file in files:
             with open_groups(workspace.path / file) as groups:
                 for dataset in groups.values():
-                    names = mappable_variables(dataset)
-                    if self.variable in dataset.variables and self.variable not in names:
-                        raise PostprocessError(self._not_mappable(dataset, file, names))
-                    if names and self.variable in {None, *names}:
-                        return self._draw(run_id, workspace, file, dataset, self.variable or names[0])
-                    mappable += names
+                    locations = mappable_variables(dataset)
+                    if self.variable in locations or (self.variable is None and locations):
+                        return self._draw(run_id, workspace, file, dataset, locations)
+                    if self.variable in dataset.variables:
+                        raise PostprocessError(self._not_mappable(dataset, file, locations))
+                    mappable += locations
         if not mappable:
             raise PostprocessError(
                 f"nothing to map in {workspace.path} ({shorten(files)}): no variable has {_DIMENSIONS}"
@@ -114,7 +117,7 @@ class MapPostprocessor(BasePostprocessor):
                 f"Did you mean {' or '.join(near or ['viridis', 'RdBu_r'])}?"
             )
 
-    def _not_mappable(self, dataset: xr.Dataset, file: str, names: list[str]) -> str:
+    def _not_mappable(self, dataset: xr.Dataset, file: str, names: Iterable[str]) -> str:
         sizes = ", ".join(f"{dim}: {n}" for dim, n in dataset.variables[self.variable].sizes.items())
         return (
             f"cannot map the variable '{self.variable}' of {file} ({sizes}): it does not have "
@@ -122,18 +125,17 @@ class MapPostprocessor(BasePostprocessor):
         )
 
     def _draw(
-        self, run_id: str, workspace: Workspace, file: str, dataset: xr.Dataset, variable: str
+        self, run_id: str, workspace: Workspace, file: str, dataset: xr.Dataset, found: dict[str, Location]
     ) -> Results:
         from rompy_hydra.postprocess.netcdf import conventions as cv
         from rompy_hydra.postprocess.netcdf.field import has_values
-        from rompy_hydra.postprocess.netcdf.reading import load_field, locate
+        from rompy_hydra.postprocess.netcdf.reading import load_field
         from rompy_hydra.postprocess.plot.figure import Style, render_png
         from rompy_hydra.postprocess.plot.map_axes import project
 
+        variable = self.variable or next(iter(found))
         stored = variable if self.dry_depth is None else cv.centroid_name(dataset, variable)
-        location = locate(dataset, stored)
-        assert location is not None, stored
-        field = load_field(dataset, stored, location, self.statistic, self.dry_depth)
+        field = load_field(dataset, stored, found[stored], self.statistic, self.dry_depth)
         if not has_values(field):
             raise PostprocessError(
                 f"the variable '{variable}' of {file} in {workspace.path} has no values to draw: all are "
@@ -142,19 +144,21 @@ class MapPostprocessor(BasePostprocessor):
         unit = self.units if self.units is not None else cv.units(dataset, variable)
         facts = {"run_id": run_id, "variable": variable, "statistic": self.statistic, "units": unit}
         long_name = str(dataset.variables[variable].attrs.get("long_name") or variable.replace("_", " "))
+        time = cv.time_dimension(dataset, dataset.variables[stored])
+        steps = dataset.sizes[time] if time else 0
         before, after = "", ""
-        if field.steps and self.statistic in {"first", "last"}:
-            after = f", {self.statistic} of {field.steps} time steps"
-        elif field.steps:
+        if steps and self.statistic in {"first", "last"}:
+            after = f", {self.statistic} of {steps} time steps"
+        elif steps:
             word = {"max": "maximum", "min": "minimum"}.get(self.statistic, self.statistic)
-            before, after = f"{word} ", f" over {field.steps} time steps"
+            before, after = f"{word} ", f" over {steps} time steps"
         style = Style(
             title=run_id,
             subtitle=f"{file}: {before}{variable}{after}",
             colour_label=f"{before}{long_name}" + (f" ({superscripts(unit)})" if unit else ""),
             **self.model_dump(include={"vmin", "vmax", "colormap", "width", "dpi"}),
         )
-        projected = project(dataset, location, field, (workspace.path / file).parent)
+        projected = project(dataset, found[stored], field, (workspace.path / file).parent)
         metadata = {"Title": f"{variable} of {run_id}", "Software": "rompy_hydra", "Source": file, **facts}
         target = workspace.path / map_file_name(variable, self.statistic)
         write_atomic(target, render_png(projected, style, metadata))

@@ -164,7 +164,7 @@ def test_a_variable_is_reduced_over_time_for_any_order_of_dimensions(
     }
     field = field_of(model_run, "waves.nc", "hs", statistic)
     np.testing.assert_allclose(field.values, expected[statistic], atol=6e-4)
-    assert (field.x.shape, field.y.shape, field.steps) == ((50,), (30,), 4)
+    assert (field.x.shape, field.y.shape) == ((50,), (30,))
 
 
 def test_missing_values_are_ignored_in_a_reduction(model_run: ModelRun) -> None:
@@ -351,7 +351,7 @@ def test_the_water_level_ranks_before_the_wave_height_and_other_variables(
         put(dataset, name, ("time", "y", "x"), np.arange(24.0).reshape(2, 3, 4))
     dataset.close()
     with open_groups(model_run.workspace.path / "out.nc") as groups:
-        assert mappable_variables(groups[""])[0] == expected
+        assert next(iter(mappable_variables(groups[""]))) == expected
 
 
 def test_the_first_mappable_file_is_drawn_unless_a_glob_selects_another(model_run: ModelRun) -> None:

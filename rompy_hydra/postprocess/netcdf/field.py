@@ -19,7 +19,7 @@ class Field:
     On a grid, `values` has the shape (rows, columns), and `x` and `y` have the same shape or one dimension
     each. On a mesh, `triangles` has the shape (triangles, 3) and numbers nodes from 0, and `values` are at
     the nodes, or on the triangles if `on_triangles`. `bed` is on the grid or at the nodes, and 0 at the
-    coast. `steps` is the number of time steps that were reduced, 0 without a time dimension.
+    coast.
     """
 
     x: Floats
@@ -28,15 +28,12 @@ class Field:
     bed: Floats | None = None
     triangles: Ints | None = None
     on_triangles: bool = False
-    steps: int = 0
 
 
 def has_values(field: Field) -> bool:
     """Whether any cell or triangle has a value."""
-    values = field.values
-    if field.triangles is not None and not field.on_triangles:
-        values = values[field.triangles]
-    return bool(np.isfinite(values).any())
+    at_nodes = field.triangles is not None and not field.on_triangles
+    return bool(np.isfinite(field.values[field.triangles] if at_nodes else field.values).any())
 
 
 def triangulate(faces: Floats | Ints, begin: float, known: NDArray[np.bool_]) -> tuple[Ints, Ints]:

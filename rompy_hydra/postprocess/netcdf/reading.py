@@ -57,8 +57,8 @@ def locate(dataset: xr.Dataset, name: str) -> Location | None:
     return None
 
 
-def mappable_variables(dataset: xr.Dataset) -> list[str]:
-    """The variables that can be drawn on a map, the most informative first."""
+def mappable_variables(dataset: xr.Dataset) -> dict[str, Location]:
+    """The variables that can be drawn on a map, the most informative first, with their locations."""
     locations = {name: found for name in map(str, dataset.variables) if (found := locate(dataset, name))}
 
     def order(name: str) -> tuple[int, bool, bool, bool]:
@@ -66,7 +66,7 @@ def mappable_variables(dataset: xr.Dataset) -> list[str]:
         at_centroids = cv.is_at_centroids(dataset, name)
         return variables.map_rank(dataset, name), at_centroids, locations[name].x is None, constant
 
-    return sorted(locations, key=order)
+    return {name: locations[name] for name in sorted(locations, key=order)}
 
 
 def load_field(
@@ -78,20 +78,18 @@ def load_field(
     left out of the reduction.
     """
     values = reduce_over_time(dataset, name, location.dims, statistic, dry_depth)
-    time = cv.time_dimension(dataset, dataset.variables[name])
-    steps = dataset.variables[name].sizes[time] if time else 0
     if location.faces is not None:
-        return _load_mesh(dataset, location, values, steps)
+        return _load_mesh(dataset, location, values)
     bed = _read_bed(dataset, location.dims)
     if location.x is None or location.y is None:
         rows, columns = (np.arange(float(size)) for size in values.shape)
-        return Field(columns, rows, values, bed, steps=steps)
+        return Field(columns, rows, values, bed)
     x, y = (read_static(dataset.variables[each], location.dims) for each in (location.x, location.y))
-    field = Field(x, y, values, bed, steps=steps)
+    field = Field(x, y, values, bed)
     return field if np.isfinite(x).all() and np.isfinite(y).all() else grid_as_mesh(field)
 
 
-def _load_mesh(dataset: xr.Dataset, location: Location, values: Floats, steps: int) -> Field:
+def _load_mesh(dataset: xr.Dataset, location: Location, values: Floats) -> Field:
     assert location.x and location.y and location.nodes and location.faces
     x, y = (read_static(dataset.variables[each], [location.nodes]) for each in (location.x, location.y))
     known = np.isfinite(x) & np.isfinite(y)
@@ -108,7 +106,7 @@ def _load_mesh(dataset: xr.Dataset, location: Location, values: Floats, steps: i
     x, y = np.where(known, x, np.nanmean(x)), np.where(known, y, np.nanmean(y))
     on_triangles = location.dims == (face_dim,)
     values = values[face] if on_triangles else values
-    return Field(x, y, values, bed, triangles, on_triangles, steps)
+    return Field(x, y, values, bed, triangles, on_triangles)
 
 
 def reduce_over_time(
@@ -129,18 +127,13 @@ def reduce_over_time(
             count[here] += np.isfinite(values).sum(axis=0)
         else:
             reduced[here] = combine(reduced[here], combine.reduce(values, axis=0))
-    if statistic != "mean":
-        return reduced
-    np.divide(total, count, out=reduced, where=count > 0)
+    if statistic == "mean":
+        np.divide(total, count, out=reduced, where=count > 0)
     return reduced
 
 
 def wet_blocks(
-    dataset: xr.Dataset,
-    name: str,
-    dims: Sequence[str],
-    dry_depth: float | None,
-    step: int | None = None,
+    dataset: xr.Dataset, name: str, dims: Sequence[str], dry_depth: float | None, step: int | None = None
 ) -> Iterator[tuple[dict[str, slice], Floats]]:
     """Blocks of a variable with the dimensions (time, *dims), NaN where it is dry at that time.
 
