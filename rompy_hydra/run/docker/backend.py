@@ -28,9 +28,6 @@ from rompy_hydra.workspace.script import Command
 
 __all__ = ["DockerConfig", "DockerRunBackend"]
 
-# Networks that every engine has.
-_NETWORKS = {"none", "host", "bridge", "default"}
-
 
 class DockerRunBackend(BaseRunBackend):
     """Runs `run.sh` in a container, which sees the run directory at the same path, and little else."""
@@ -67,7 +64,15 @@ class DockerRunBackend(BaseRunBackend):
         try:
             engine = get_engine()
             engine.ping()
-            problems = [*self._missing_programs(commands, files), *self._setting_problems(engine)]
+            problems = self._setting_problems(engine)
+            # Programs that should be among the run's files; those of the image are unknown.
+            for command in commands if self.config.working_dir is None else ():
+                program = missing_program(command, files, "")
+                if program and "/" in program and not program.startswith("/"):
+                    problems.append(
+                        f"the program '{program}' is not among the run's files (command: {command}). Give "
+                        "its full path in the image, or add it to model.files"
+                    )
             try:
                 docker_image.check_available(engine, self.config, image)
             except ConfigError as error:
@@ -76,18 +81,6 @@ class DockerRunBackend(BaseRunBackend):
             raise ConfigError(str(error)) from error
         if problems:
             raise ConfigError("\n".join(problems))
-
-    def _missing_programs(self, commands: tuple[Command, ...], files: set[str]) -> list[str]:
-        """Problems with programs that should be among the run's files; those of the image are unknown."""
-        problems = []
-        for command in commands if self.config.working_dir is None else ():
-            program = missing_program(command, files, "")
-            if program and "/" in program and not program.startswith("/"):
-                problems.append(
-                    f"the program '{program}' is not among the run's files (command: {command}). Give "
-                    "its full path in the image, or add it to model.files"
-                )
-        return problems
 
     def _setting_problems(self, engine: Engine) -> list[str]:
         """Problems with settings that this engine cannot apply."""
@@ -106,7 +99,7 @@ class DockerRunBackend(BaseRunBackend):
         if config.cpu and cores and config.cpu > cores:
             problems.append(f"run_backend.cpu={config.cpu:g}: the engine has {cores} cores; ask for fewer")
         name = config.network
-        if name not in _NETWORKS and not name.startswith("container:"):
+        if name not in {"none", "host", "bridge", "default"} and not name.startswith("container:"):
             try:
                 engine.cached(("network", name), lambda: engine.api.inspect_network(name))
             except NotFound:
@@ -123,15 +116,15 @@ class DockerRunBackend(BaseRunBackend):
             raise RunError("\n".join(problems))
         image = docker_image.prepare_image(engine, self.config, job, self._pulled)
         job.workspace.forget_exit_code()
+        container = create(engine, job, self.config, image)
         facts: dict[str, Json] = {
             "image": image.name,
             "image_id": image.id,
             "image_digest": image.digest,
             "engine": engine.version,
+            "container": container.id,
         }
-        container = create(engine, job, self.config, image)
         try:
-            facts["container"] = container.id
             job.report(facts)
             begin = time.monotonic()
             try:
@@ -141,11 +134,10 @@ class DockerRunBackend(BaseRunBackend):
                 logger.warning("{}", error)
             except engine_errors() as error:
                 raise start_error(job, self.config, image.name, error_text(error)) from error
-            deadline = None if job.timeout is None else begin + job.timeout
-            outcome = self._wait(job, container, deadline, facts)
+            outcome = self._wait(job, container, begin, facts)
             return replace(outcome, seconds=time.monotonic() - begin)
         finally:
-            self._release(container)
+            container.release(keep=not self.config.remove_container)
 
     def reattach(self, job: Job, facts: Mapping[str, Json]) -> Outcome | None:
         """The outcome of a container of this same job that a dead driver left; None if there is none.
@@ -181,12 +173,10 @@ class DockerRunBackend(BaseRunBackend):
         }
         try:
             job.report(facts)
-            deadline = None
-            if job.timeout is not None:
-                deadline = time.monotonic() + job.timeout - (seconds_since_start(info["State"]) or 0.0)
-            return self._wait(job, container, deadline, facts)
+            begin = time.monotonic() - (seconds_since_start(info["State"]) or 0.0)
+            return self._wait(job, container, begin, facts)
         finally:
-            self._release(container)
+            container.release(keep=not self.config.remove_container)
 
     def clean_up(self, workspace: Workspace) -> None:
         """Stop and remove the containers that a dead driver left; RunLost if the engine does not answer."""
@@ -197,30 +187,15 @@ class DockerRunBackend(BaseRunBackend):
         for container in left:
             container.discard(self.config.kill_grace, "its driver is dead")
 
-    def _wait(
-        self, job: Job, container: Container, deadline: float | None, facts: Mapping[str, Json]
-    ) -> Outcome:
-        """Wait for a container and return its outcome; stop it at the deadline, or on Ctrl-C."""
+    def _wait(self, job: Job, container: Container, begin: float, facts: Mapping[str, Json]) -> Outcome:
+        """Wait for a container and return its outcome; stop it at the time limit, or on Ctrl-C."""
         try:
-            info = container.wait(deadline, job.stop)
-        except TimeoutError:
+            info = container.wait(None if job.timeout is None else begin + job.timeout, job.stop)
+        except (TimeoutError, KeyboardInterrupt) as error:
             container.stop(self.config.kill_grace)
-            raise timed_out(job) from None
-        except KeyboardInterrupt:
-            container.stop(self.config.kill_grace)
-            raise
+            raise (timed_out(job) if isinstance(error, TimeoutError) else error) from None
         outcome = outcome_of(container, info, job, self.config)
         return replace(outcome, facts={**facts, **outcome.facts})
-
-    def _release(self, container: Container) -> None:
-        """Remove a container, or keep it under another name if the configuration says so."""
-        if self.config.remove_container:
-            container.remove()
-            return
-        try:
-            container.keep()
-        except engine_errors() as error:
-            logger.warning("cannot rename the container {} to keep it: {}", container, error_text(error))
 
 
 def _belongs_to(job: Job, info: Mapping[str, Any]) -> bool:

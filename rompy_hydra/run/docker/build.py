@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import os
 import re
@@ -12,9 +11,8 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from loguru import logger
 
@@ -30,26 +28,17 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.I | re.M)
 
 
-@dataclass(frozen=True)
 class Build:
     """What an image is built from: a Dockerfile, its arguments, and the directory it may copy from."""
 
-    dockerfile: Path
-    context: Path
-    args: tuple[tuple[str, str], ...] = ()
-    network: str | None = None
-
-    @classmethod
-    def of(cls, config: DockerConfig) -> Build:
-        """The build that a configuration describes; relative paths start at the working directory."""
+    def __init__(self, config: DockerConfig) -> None:
+        """Relative paths start at the working directory. ConfigError if one does not exist."""
         assert config.dockerfile is not None
-        dockerfile = Path(config.dockerfile).expanduser().absolute()
-        context = Path(config.build_context).expanduser().absolute() if config.build_context else None
-        args = tuple(sorted(config.build_args.items()))
-        return cls(dockerfile, context or dockerfile.parent, args, config.build_network)
-
-    def check(self) -> None:
-        """ConfigError if the Dockerfile or the directory does not exist."""
+        self.config = config
+        self.dockerfile = Path(config.dockerfile).expanduser().absolute()
+        self.context = self.dockerfile.parent
+        if config.build_context:
+            self.context = Path(config.build_context).expanduser().absolute()
         if not self.dockerfile.is_file():
             raise ConfigError(
                 f"run_backend.dockerfile: there is no file {self.dockerfile}; correct the path"
@@ -58,24 +47,17 @@ class Build:
             raise ConfigError(
                 f"run_backend.build_context: {self.context} is not a directory; correct the path"
             )
+        relative = os.path.relpath(self.dockerfile, self.context)
+        # The Dockerfile's path in the context, None if it is elsewhere.
+        self.inside = None if relative.startswith("..") else relative
 
     def files(self) -> list[str]:
         """The paths that the build may copy, relative to the context, without those in `.dockerignore`."""
         from docker.utils.build import exclude_paths
 
-        return sorted(exclude_paths(str(self.context), self._ignored(), self._inside or "Dockerfile"))
+        return sorted(exclude_paths(str(self.context), self.ignored(), self.inside or "Dockerfile"))
 
-    def check_run_directory(self, workspace: Workspace, files: list[str]) -> None:
-        """RunError if `files` include the run directory: every run would then build another image."""
-        inside = os.path.relpath(workspace.path, self.context)
-        if any(name == inside or name.startswith(f"{inside}/") for name in files):
-            raise RunError(
-                f"the run directory {workspace.path} is in the build context {self.context}, so every run "
-                f"would build another image. Add {inside.split('/')[0]} to "
-                f"{self.context / '.dockerignore'}, or move the Dockerfile to a directory of its own"
-            )
-
-    def _ignored(self) -> list[str]:
+    def ignored(self) -> list[str]:
         try:
             lines = (self.context / ".dockerignore").read_text().splitlines()
         except FileNotFoundError:
@@ -85,7 +67,8 @@ class Build:
     def tag(self, files: list[str] | None = None) -> str:
         """The image's name: a hash of everything that the build can read. `files` saves listing them."""
         try:
-            parts = hashlib.sha256(repr((self._inside, self.args)).encode())
+            args = tuple(sorted(self.config.build_args.items()))
+            parts = hashlib.sha256(repr((self.inside, args)).encode())
             parts.update(hash_file(self.dockerfile).encode())
             for name in self.files() if files is None else files:
                 parts.update(
@@ -103,24 +86,6 @@ class Build:
         found = _FROM.findall(self.dockerfile.read_text(errors="replace"))
         stages = {stage.lower() for _, stage in found if stage}
         return [base for base, _ in found if base.lower() not in {"scratch", *stages} and "$" not in base]
-
-    @functools.cached_property
-    def _inside(self) -> str | None:
-        """The Dockerfile's path in the context, None if it is elsewhere."""
-        relative = os.path.relpath(self.dockerfile, self.context)
-        return None if relative.startswith("..") else relative
-
-    def write_archive(self, file: IO[bytes]) -> None:
-        """Write the context as a tar file, the form in which the engine takes it."""
-        from docker.utils.build import tar
-
-        # A Dockerfile from outside of the context is added, and the image cannot copy it.
-        text = None if self._inside else self.dockerfile.read_text()
-        tar(self.context, self._ignored(), (self.name_in_archive, text), file)
-
-    @property
-    def name_in_archive(self) -> str:
-        return self._inside or ".rompy_hydra.Dockerfile"
 
 
 def _fingerprint(path: Path) -> str:
@@ -142,13 +107,18 @@ def build_image(
 
     The build output goes to `build.log`. RunError shows its last lines if the build fails.
     """
-    build.check()
     files = build.files()
-    build.check_run_directory(workspace, files)
+    inside = os.path.relpath(workspace.path, build.context)
+    if any(name == inside or name.startswith(f"{inside}/") for name in files):
+        raise RunError(
+            f"the run directory {workspace.path} is in the build context {build.context}, so every run "
+            f"would build another image. Add {inside.split('/')[0]} to {build.context / '.dockerignore'}, "
+            "or move the Dockerfile to a directory of its own"
+        )
     tag = build.tag(files)
     if engine.image(tag, fresh=True) is not None:
         return tag
-    with _lock(tag.rpartition(":")[2], stop):
+    with lock(f"build-{tag.rpartition(':')[2]}", stop):
         if engine.image(tag, fresh=True) is not None:
             return tag
         begin = time.monotonic()
@@ -167,9 +137,14 @@ def build_image(
 
 def _build(engine: Engine, build: Build, log: Path, pull: bool, stop: StopSignal | None) -> str:
     """Build an image, with the output in `log`, and return its id."""
+    from docker.utils.build import tar
+
     ids: list[str] = []
+    # A Dockerfile from outside of the context is added, and the image cannot copy it.
+    dockerfile = build.inside or ".rompy_hydra.Dockerfile"
+    text = None if build.inside else build.dockerfile.read_text()
     with tempfile.TemporaryFile() as context, log.open("w", errors="replace") as output:
-        build.write_archive(context)
+        tar(build.context, build.ignored(), (dockerfile, text), context)
 
         def write(event: Mapping[str, Any]) -> None:
             aux = event.get("aux")
@@ -186,10 +161,10 @@ def _build(engine: Engine, build: Build, log: Path, pull: bool, stop: StopSignal
                 lambda api: api.build(
                     fileobj=context,
                     custom_context=True,
-                    dockerfile=build.name_in_archive,
-                    buildargs=dict(build.args),
+                    dockerfile=dockerfile,
+                    buildargs=build.config.build_args,
                     labels={"rompy_hydra.dockerfile": str(build.dockerfile)},
-                    network_mode=build.network,
+                    network_mode=build.config.build_network,
                     pull=pull,
                     rm=True,
                     forcerm=True,
@@ -222,9 +197,9 @@ def _build_error(build: Build, log: Path, reason: str) -> RunError:
 
 
 @contextlib.contextmanager
-def _lock(name: str, stop: StopSignal | None) -> Iterator[None]:
+def lock(name: str, stop: StopSignal | None) -> Iterator[None]:
     """Hold a lock that all threads and processes of this user on this machine share."""
-    path = Path(tempfile.gettempdir()) / f"rompy_hydra-{os.getuid()}" / f"build-{name}.lock"
+    path = Path(tempfile.gettempdir()) / f"rompy_hydra-{os.getuid()}" / f"{name}.lock"
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         lock = path.open("w")

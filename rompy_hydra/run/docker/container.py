@@ -16,11 +16,6 @@ from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text, in_
 from rompy_hydra.run.docker.labels import WORKSPACE_LABEL, container_name, own_containers
 from rompy_hydra.workspace import Workspace
 
-# How long to wait for an engine that stopped answering, seconds: a restarted one comes back.
-_RECONNECT_SECONDS = 5.0
-# How long the engine may need to remove a container, seconds.
-_REMOVE_SECONDS = 30.0
-
 # Starts `run.sh` ($0) with its output in `run.log` ($1). The container would end with this first process,
 # so on SIGTERM it passes the signal to all processes and waits for them until SIGKILL. `times` prints
 # the CPU time.
@@ -95,7 +90,7 @@ class Container:
         """What `docker inspect` reports, once the engine answers; RunLost if it does not come back."""
         from docker.errors import NotFound
 
-        deadline = time.monotonic() + _RECONNECT_SECONDS
+        deadline = time.monotonic() + 5.0  # a restarted engine comes back
         while True:
             try:
                 return self.inspect()
@@ -152,7 +147,7 @@ class Container:
         from docker.errors import APIError, NotFound
 
         own_containers.discard(self.id)
-        deadline = time.monotonic() + _REMOVE_SECONDS
+        deadline = time.monotonic() + 30.0
         interrupts = 0
         while True:
             try:
@@ -167,11 +162,8 @@ class Container:
             except engine_errors() as error:
                 busy = isinstance(error, APIError) and error.status_code == 409
                 if not busy or time.monotonic() > deadline:
-                    logger.warning(
-                        "cannot remove the container {}: {}. The next start of this run removes it",
-                        self,
-                        error_text(error),
-                    )
+                    advice = f"{error_text(error)}. The next start of this run removes it"
+                    logger.warning("cannot remove the container {}: {}", self, advice)
                     return
                 time.sleep(0.1)
 
@@ -181,12 +173,15 @@ class Container:
         self.stop(grace)
         self.remove()
 
-    def keep(self) -> None:
-        """Leave it for inspection, under a name that no later run mistakes for its own container."""
+    def release(self, keep: bool) -> None:
+        """Remove it, or keep it under a name that no later run mistakes for its own container."""
         own_containers.discard(self.id)
-        info = self.inspect()
-        if info["State"]["Status"] == "created":
-            self.remove()
-            return
-        name = str(info["Name"]).lstrip("/")
-        self._engine.call(lambda: self._engine.api.rename(self.id, f"{name}-{self.id[:8]}"))
+        try:
+            info = self.inspect() if keep else None
+            if info is None or info["State"]["Status"] == "created":
+                self.remove()
+            else:
+                name = f"{info['Name'].lstrip('/')}-{self.id[:8]}"
+                self._engine.call(lambda: self._engine.api.rename(self.id, name))
+        except engine_errors() as error:
+            logger.warning("cannot rename the container {} to keep it: {}", self, error_text(error))

@@ -12,39 +12,31 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from rompy_hydra.errors import EngineUnavailable, RunError
+from rompy_hydra.errors import RunError
 from rompy_hydra.run.base import Job
 from rompy_hydra.run.docker.config import DockerConfig, Volume, parse_size
 from rompy_hydra.run.docker.container import STARTER, Container
 from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text
 from rompy_hydra.run.docker.image import Image
 from rompy_hydra.run.docker.labels import (
-    DRIVER_LABEL,
-    IMAGE_LABEL,
-    RUN_ID_LABEL,
-    SCRIPT_LABEL,
-    WORKSPACE_LABEL,
+    container_labels,
     container_name,
-    driver_label,
     has_living_driver,
     own_containers,
-    script_hash,
 )
 from rompy_hydra.run.docker.outcome import start_error
 from rompy_hydra.workspace import ATTEMPTS, Workspace
 
 if TYPE_CHECKING:
-    from docker.types import DeviceRequest, HostConfig, Mount
+    from docker.types import DeviceRequest, HostConfig
 
 # A host name that the container can resolve without a network, as MPI does.
 _HOST_NAME = "model"
-# How long a container may take to appear after its creation was interrupted, seconds.
-_APPEAR_SECONDS = 1.0
 
 
 def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Container:
     """Create the container of a job without starting it; RunError says why the engine refuses it."""
-    from docker.errors import APIError
+    from docker.errors import APIError, DockerException
 
     user, groups = _user_and_groups(engine, config, job.workspace)
     environment = dict(job.secrets)
@@ -58,13 +50,7 @@ def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Cont
         "user": user,
         "environment": environment,
         "working_dir": job.workspace.root,
-        "labels": {
-            WORKSPACE_LABEL: job.workspace.root,
-            SCRIPT_LABEL: script_hash(job.workspace),
-            DRIVER_LABEL: driver_label(),
-            RUN_ID_LABEL: job.run_id,
-            IMAGE_LABEL: image.name,
-        },
+        "labels": container_labels(job, image.name),
         "stop_signal": "SIGTERM",
         "healthcheck": {"test": ["NONE"]},
         "host_config": _host_config(engine, config, job.workspace, groups, isolated),
@@ -77,9 +63,7 @@ def create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Cont
                 raise
             _remove_leftovers(engine, job.workspace, config)
             return _create(engine, image, options)
-    except EngineUnavailable:
-        raise
-    except engine_errors() as error:
+    except DockerException as error:
         raise start_error(job, config, image.name, error_text(error)) from error
 
 
@@ -102,10 +86,10 @@ def _create(engine: Engine, image: Image, options: dict[str, Any]) -> Container:
 
 
 def _remove_by_name(engine: Engine, name: str) -> None:
-    """Remove a container whose creation was interrupted: it may appear a moment later."""
+    """Remove a container whose creation was interrupted: it may appear within a second."""
     from docker.errors import NotFound
 
-    deadline = time.monotonic() + _APPEAR_SECONDS
+    deadline = time.monotonic() + 1.0
     with contextlib.suppress(*engine_errors()):
         while time.monotonic() < deadline:
             try:
@@ -129,10 +113,16 @@ def _remove_leftovers(engine: Engine, workspace: Workspace, config: DockerConfig
 def _host_config(
     engine: Engine, config: DockerConfig, workspace: Workspace, groups: list[str], isolated: bool
 ) -> HostConfig:
+    from docker.types import Mount
+
     volumes = _volumes(config, workspace)
     memory = None if config.memory is None else parse_size(config.memory)
     return engine.api.create_host_config(
-        mounts=[_mount(volume) for volume in volumes if not _is_bind(volume)],
+        mounts=[
+            Mount(volume.container, volume.host, type="bind", read_only=volume.read_only)
+            for volume in volumes
+            if not _is_bind(volume)
+        ],
         binds=[_bind(volume) for volume in volumes if _is_bind(volume)],
         network_mode=config.network,
         extra_hosts={_HOST_NAME: "127.0.0.1"} if isolated else None,
@@ -162,11 +152,8 @@ def _volumes(config: DockerConfig, workspace: Workspace) -> list[Volume]:
 
 
 def _is_bind(volume: Volume) -> bool:
-    """Whether to use a bind instead of a mount.
-
-    Binds support labels, but no colons in paths, and they create a missing host path; Podman's mounts
-    do not support commas.
-    """
+    # Binds support labels, but no colons in paths, and they create a missing host path; Podman's mounts
+    # do not support commas.
     paths = volume.host + volume.container
     return bool(volume.label) or ("," in paths and ":" not in paths)
 
@@ -174,12 +161,6 @@ def _is_bind(volume: Volume) -> bool:
 def _bind(volume: Volume) -> str:
     options = ["ro" if volume.read_only else "rw", *volume.label]
     return f"{volume.host}:{volume.container}:{','.join(options)}"
-
-
-def _mount(volume: Volume) -> Mount:
-    from docker.types import Mount
-
-    return Mount(volume.container, volume.host, type="bind", read_only=volume.read_only)
 
 
 def _link_targets(directory: Path) -> set[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +12,12 @@ from loguru import logger
 from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.base import Job
-from rompy_hydra.run.docker.build import Build, build_image
+from rompy_hydra.run.docker.build import Build, build_image, lock
 from rompy_hydra.run.docker.config import DockerConfig, check_image
-from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text, get_engine, pause
+from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text, get_engine
 
 # How long a registry's answer is valid, seconds: it is not asked for every point of a sweep.
 _REGISTRY_CACHE_SECONDS = 10.0
-
-_pull_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,7 @@ def image_name(config: DockerConfig, model_image: str | None) -> str:
 def image_key(config: DockerConfig, model_image: str | None) -> str | None:
     """What identifies the image's content in a run's status: its id, or its name if the id is unknown."""
     if config.dockerfile:
-        build = Build.of(config)
-        build.check()
-        return build.tag()
+        return Build(config).tag()
     name = config.image or model_image
     if not name or "@" in name:
         return name  # a digest identifies the content wherever the image is
@@ -65,8 +61,7 @@ def image_key(config: DockerConfig, model_image: str | None) -> str | None:
 def check_available(engine: Engine, config: DockerConfig, model_image: str | None) -> None:
     """ConfigError if the engine neither has the image nor can get it; builds and pulls nothing."""
     if config.dockerfile:
-        build = Build.of(config)
-        build.check()
+        build = Build(config)
         for base in build.bases() if config.pull == "never" else ():
             if engine.image(base) is None:
                 raise ConfigError(f"{build.dockerfile} is based on {base}: {_not_pulled(base)}")
@@ -114,7 +109,7 @@ def prepare_image(engine: Engine, config: DockerConfig, job: Job, pulled: set[st
     """
     always = config.pull == "always"
     if config.dockerfile:
-        name = build_image(engine, Build.of(config), job.workspace, always, job.stop)
+        name = build_image(engine, Build(config), job.workspace, always, job.stop)
     else:
         name = image_name(config, job.image)
     found = engine.image(name, fresh=True)
@@ -122,14 +117,9 @@ def prepare_image(engine: Engine, config: DockerConfig, job: Job, pulled: set[st
         found = _pull(engine, name, config, pulled, job.stop)
     if found is None:
         raise RunError(f"the image {name} was removed while the run was starting; rerun the command")
-    digests = [str(digest) for digest in found.get("RepoDigests") or ()]
+    digest = next(iter(found.get("RepoDigests") or ()), None)
     variables = (entry.partition("=") for entry in (found.get("Config") or {}).get("Env") or ())
-    return Image(
-        name=name,
-        id=str(found["Id"]),
-        digest=digests[0] if digests else None,
-        env={variable: value for variable, _, value in variables},
-    )
+    return Image(name, found["Id"], digest, {variable: value for variable, _, value in variables})
 
 
 def _pull(
@@ -140,9 +130,7 @@ def _pull(
 
     if config.pull == "never":
         raise RunError(_not_pulled(name))
-    while not _pull_lock.acquire(blocking=False):
-        pause(0.1, stop)
-    try:
+    with lock(f"pull-{hashlib.sha256(name.encode()).hexdigest()}", stop):
         found = engine.image(name, fresh=True)
         if found is not None and (config.pull == "missing" or name in pulled):
             return found
@@ -160,5 +148,3 @@ def _pull(
         pulled.add(name)
         engine.clear_cache()
         return engine.image(name, fresh=True)
-    finally:
-        _pull_lock.release()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from rompy_hydra.run.job import Job
 from rompy_hydra.workspace import Workspace, lease
 from rompy_hydra.workspace.lease import Owner
 
@@ -37,9 +38,15 @@ def script_hash(workspace: Workspace) -> str:
         return ""
 
 
-def driver_label() -> str:
-    """The value of `DRIVER_LABEL` for containers that this process creates."""
-    return json.dumps(asdict(lease.me()))
+def container_labels(job: Job, image: str) -> dict[str, str]:
+    """The labels of a container that this process creates for a job."""
+    return {
+        WORKSPACE_LABEL: job.workspace.root,
+        SCRIPT_LABEL: script_hash(job.workspace),
+        DRIVER_LABEL: json.dumps(asdict(lease.me())),
+        RUN_ID_LABEL: job.run_id,
+        IMAGE_LABEL: image,
+    }
 
 
 def has_living_driver(info: Mapping[str, Any]) -> bool:
