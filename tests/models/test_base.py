@@ -4,14 +4,14 @@ import pytest
 from pydantic import ValidationError
 
 from rompy_hydra import BaseConfig, ModelRun, TemplateModel
-from rompy_hydra.core.inputs import planned_inputs
+from rompy_hydra.core.inputs import rendered_inputs
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.models.base import StagedFile
 
 
 def planned(config, tmp_path):
     run = ModelRun(run_id="shoal", output_dir=tmp_path / "runs", config=config)
-    return planned_inputs(run)
+    return rendered_inputs(run, run.config)
 
 
 def test_the_empty_configuration_renders_nothing_and_runs_nothing(tmp_path):
