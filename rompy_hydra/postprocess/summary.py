@@ -98,7 +98,7 @@ class SummaryPostprocessor(BasePostprocessor):
             return
         # The default run has no netCDF outputs, and starts faster without this import.
         with requirement(f"reading {path} requires xarray and netCDF4"):
-            from rompy_hydra.postprocess.netcdf.statistics import netcdf_statistics
+            from rompy_hydra.postprocess.netcdf.reading import netcdf_statistics
         yield from netcdf_statistics(path, self.variables, self.dry_depth)
 
 

@@ -22,8 +22,7 @@ from rompy_hydra.postprocess.netcdf import Statistic
 from rompy_hydra.postprocess.netcdf.dataset import open_groups
 from rompy_hydra.postprocess.netcdf.field import Field, thin
 from rompy_hydra.postprocess.netcdf.reading import load_field, locate, mappable_variables
-from rompy_hydra.postprocess.plot.colours import colour_limits
-from rompy_hydra.postprocess.plot.figure import Style, render_png
+from rompy_hydra.postprocess.plot.figure import Style, colour_limits, render_png
 from rompy_hydra.postprocess.plot.map_axes import ProjectedField, project
 from tests.postprocess.conftest import netcdf
 

@@ -20,8 +20,8 @@ import pytest
 from rompy_hydra import DockerConfig, DockerRunBackend, RunRecord
 from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.process import StopSignal
-from rompy_hydra.run.docker.build import Build
 from rompy_hydra.run.docker.engine import get_engine
+from rompy_hydra.run.docker.image import Build
 from tests.conftest import Driver, wait_until
 from tests.run.conftest import BUSYBOX
 

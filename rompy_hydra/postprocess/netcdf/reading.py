@@ -1,17 +1,19 @@
-"""Read one variable of a netCDF file for a map: reduced over time, without dry land, with coordinates."""
+"""Read the variables of netCDF files: statistics of all, and one for a map, both without dry land."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from rompy_hydra.postprocess.netcdf import Statistic, variables
+from rompy_hydra.postprocess.netcdf import Statistic
 from rompy_hydra.postprocess.netcdf import conventions as cv
-from rompy_hydra.postprocess.netcdf.dataset import blocks, is_numeric, read
+from rompy_hydra.postprocess.netcdf.dataset import blocks, is_numeric, open_groups, read
 from rompy_hydra.postprocess.netcdf.field import Field, Floats, grid_as_mesh, mean_at_nodes, triangulate
+from rompy_hydra.postprocess.statistics import RunningStatistics
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def mappable_variables(dataset: xr.Dataset) -> dict[str, Location]:
     def order(name: str) -> tuple[int, bool, bool, bool]:
         constant = cv.time_dimension(dataset, dataset.variables[name]) is None
         at_centroids = cv.is_at_centroids(dataset, name)
-        return variables.map_rank(dataset, name), at_centroids, locations[name].x is None, constant
+        return cv.map_rank(dataset, name), at_centroids, locations[name].x is None, constant
 
     return {name: locations[name] for name in sorted(locations, key=order)}
 
@@ -142,7 +144,7 @@ def wet_blocks(
     """
     variable = dataset.variables[name]
     time = cv.time_dimension(dataset, variable)
-    level, bed = variables.water_level(dataset, name), variables.bed(dataset, dims)
+    level, bed = cv.water_level(dataset, name), cv.bed(dataset, dims)
     sign = _bed_sign(dataset, bed, dims) if bed else 1.0
     for block in blocks(variable):
         at = dict(zip(map(str, variable.dims), block, strict=True))
@@ -178,7 +180,7 @@ def _read_block(
 
 def _bed_sign(dataset: xr.Dataset, bed: str, dims: Sequence[str]) -> float:
     """1 if a bed variable is an elevation, -1 if it is a depth; by its values if metadata is missing."""
-    is_depth = variables.is_depth(dataset, bed)
+    is_depth = cv.is_depth(dataset, bed)
     if is_depth is None:
         values = read_static(dataset.variables[bed], dims)
         known = values[np.isfinite(values)]
@@ -187,5 +189,48 @@ def _bed_sign(dataset: xr.Dataset, bed: str, dims: Sequence[str]) -> float:
 
 
 def _read_bed(dataset: xr.Dataset, dims: Sequence[str]) -> Floats | None:
-    name = variables.bed(dataset, dims)
+    name = cv.bed(dataset, dims)
     return None if name is None else read_static(dataset.variables[name], dims)
+
+
+def netcdf_statistics(
+    path: Path, selected: Collection[str], dry_depth: float | None
+) -> Iterator[tuple[str, RunningStatistics | None]]:
+    """Each numeric variable by name, with its statistics if it is one of `selected`.
+
+    If `selected` is empty, all variables are, except coordinates, times and connectivity. With a
+    `dry_depth` (m), water levels in shallower water are missing, and ANUGA's centroid values (`stage_c`)
+    replace the variable that is smoothed from them (`stage`). Raises PostprocessError as `open_groups`.
+    """
+    with open_groups(path) as groups:
+        for group, dataset in groups.items():
+            prefix = f"{group.replace('/', '.')}." if group else ""
+            for name in [str(name) for name, each in dataset.variables.items() if is_numeric(each)]:
+                wanted = f"{prefix}{name}" in selected
+                if not selected and not cv.is_auxiliary(dataset, name):
+                    wanted = dry_depth is None or not cv.is_at_centroids(dataset, name)
+                yield f"{prefix}{name}", _statistics(dataset, name, dry_depth) if wanted else None
+
+
+def _statistics(dataset: xr.Dataset, name: str, dry_depth: float | None) -> RunningStatistics:
+    found = RunningStatistics()
+    for values in _read_blocks(dataset, name, dry_depth):
+        valid = values[np.isfinite(values)]
+        with np.errstate(over="ignore"):
+            mean = valid.sum() / max(valid.size, 1)
+        if not np.isfinite(mean):
+            mean = (valid / valid.size).sum()
+        low, high = valid.min(initial=np.inf), valid.max(initial=-np.inf)
+        found.add(values.size, valid.size, float(low), float(mean), float(high))
+    return found
+
+
+def _read_blocks(dataset: xr.Dataset, name: str, dry_depth: float | None) -> Iterator[Floats]:
+    if dry_depth is not None:
+        name = cv.centroid_name(dataset, name)
+        if cv.is_water_level(dataset, name):
+            dims = cv.spatial_dims(dataset, dataset.variables[name])
+            yield from (values for _, values in wet_blocks(dataset, name, dims, dry_depth))
+            return
+    variable = dataset.variables[name]
+    yield from (read(variable, block) for block in blocks(variable))

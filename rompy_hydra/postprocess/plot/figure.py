@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -22,8 +22,14 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.tri import Triangulation
 
-from rompy_hydra.postprocess.netcdf.field import Field, boundary_edges, cell_edges, mean_at_nodes, thin
-from rompy_hydra.postprocess.plot.colours import colour_limits, colour_scale
+from rompy_hydra.postprocess.netcdf.field import (
+    Field,
+    Floats,
+    boundary_edges,
+    cell_edges,
+    mean_at_nodes,
+    thin,
+)
 from rompy_hydra.postprocess.plot.map_axes import ProjectedField
 
 _LAND = "#d9d6cf"
@@ -196,3 +202,42 @@ def _printable(text: str) -> str:
     """The text with a question mark for characters missing in the font, which cause warnings."""
     known = get_font(findfont(FontProperties())).get_charmap()
     return "".join(char if ord(char) in known or char == "\n" else "?" for char in text)
+
+
+def colour_limits(values: Floats, vmin: float | None, vmax: float | None) -> tuple[float, float]:
+    """The limits of the colour scale: those given, else robust limits of the finite values.
+
+    The lowest and the highest 2 % of the values are ignored if they would extend the range by a fifth or
+    more. If both signs occur, the range is symmetric about 0; otherwise it includes 0 if the values come
+    close to it.
+    """
+    finite = values[np.isfinite(values)]
+    lowest, low, high, highest = (float(v) for v in np.percentile(finite, [0, 2, 98, 100]))
+    spread = high - low
+    low = lowest if low - lowest <= 0.2 * spread else low
+    high = highest if highest - high <= 0.2 * spread else high
+    if 0.0 < low < 0.25 * high:
+        low = 0.0
+    if 0.0 < -high < 0.25 * -low:
+        high = 0.0
+    if _has_both_signs(low, high):
+        low, high = (-max(-low, high), max(-low, high))
+        low = -vmax if vmin is None and vmax is not None and vmax > 0 else low
+        high = -vmin if vmax is None and vmin is not None and vmin < 0 else high
+    low, high = low if vmin is None else vmin, high if vmax is None else vmax
+    if low >= high:
+        room = 0.05 * max(abs(low), abs(high)) or 1.0
+        low, high = low if vmin is not None else high - room, high if vmax is not None else low + room
+    return low, high
+
+
+def colour_scale(low: float, high: float, colormap: str | None) -> tuple[str, Normalize]:
+    """The colormap and its normalization: diverging about 0 if both signs occur."""
+    if _has_both_signs(low, high) and colormap is None:
+        return "RdBu_r", TwoSlopeNorm(0.0, low, high)
+    return colormap or "viridis", Normalize(low, high)
+
+
+def _has_both_signs(low: float, high: float) -> bool:
+    """Whether both signs occur, each to a relevant extent."""
+    return low < 0.0 < high and min(-low, high) > 0.1 * max(-low, high)

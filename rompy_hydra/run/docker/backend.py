@@ -16,10 +16,15 @@ from rompy_hydra.jsonable import Json
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome
 from rompy_hydra.run.docker import image as docker_image
 from rompy_hydra.run.docker.config import DockerConfig
-from rompy_hydra.run.docker.container import Container
+from rompy_hydra.run.docker.container import (
+    IMAGE_LABEL,
+    SCRIPT_LABEL,
+    Container,
+    own_containers,
+    script_hash,
+)
 from rompy_hydra.run.docker.create import create
 from rompy_hydra.run.docker.engine import CACHE_SECONDS, Engine, engine_errors, error_text, get_engine
-from rompy_hydra.run.docker.labels import IMAGE_LABEL, SCRIPT_LABEL, own_containers, script_hash
 from rompy_hydra.run.docker.outcome import outcome_of, seconds_since_start, start_error
 from rompy_hydra.run.handle import timed_out
 from rompy_hydra.run.programs import missing_program

@@ -1,10 +1,15 @@
-"""The container of a run: start it, wait for it, stop it, remove it."""
+"""The container of a run: its name and labels; start it, wait for it, stop it, remove it."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
+import os
+import re
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from loguru import logger
@@ -13,8 +18,18 @@ from rompy_hydra.errors import RunError, RunLost
 from rompy_hydra.process import StopSignal
 from rompy_hydra.process.memory import PeakMemory
 from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text, in_background, pause
-from rompy_hydra.run.docker.labels import WORKSPACE_LABEL, container_name, own_containers
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.run.job import Job
+from rompy_hydra.workspace import Workspace, lease
+from rompy_hydra.workspace.lease import Owner
+
+WORKSPACE_LABEL = "rompy_hydra.workspace"
+SCRIPT_LABEL = "rompy_hydra.workspace.script"
+DRIVER_LABEL = "rompy_hydra.driver"
+IMAGE_LABEL = "rompy_hydra.image"
+RUN_ID_LABEL = "rompy_hydra.run_id"
+
+# The ids of the containers that this process is working with.
+own_containers: set[str] = set()
 
 # Starts `run.sh` ($0) with its output in `run.log` ($1). The container would end with this first process,
 # so on SIGTERM it passes the signal to all processes and waits for them until SIGKILL. `times` prints
@@ -185,3 +200,39 @@ class Container:
                 self._engine.call(lambda: self._engine.api.rename(self.id, name))
         except engine_errors() as error:
             logger.warning("cannot rename the container {} to keep it: {}", self, error_text(error))
+
+
+def container_name(workspace: Workspace, run_id: str) -> str:
+    """The name of the run directory's container; the engine refuses a second one with this name."""
+    readable = re.sub(r"[^a-zA-Z0-9_.-]+", "-", run_id)[:40].strip("-.")
+    return f"rompy_hydra-{readable}-{hashlib.sha256(os.fsencode(workspace.path)).hexdigest()[:12]}"
+
+
+def script_hash(workspace: Workspace) -> str:
+    """SHA-256 of `run.sh`, which identifies the job of a container; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(workspace.script.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def container_labels(job: Job, image: str) -> dict[str, str]:
+    """The labels of a container that this process creates for a job."""
+    return {
+        WORKSPACE_LABEL: job.workspace.root,
+        SCRIPT_LABEL: script_hash(job.workspace),
+        DRIVER_LABEL: json.dumps(asdict(lease.me())),
+        RUN_ID_LABEL: job.run_id,
+        IMAGE_LABEL: image,
+    }
+
+
+def has_living_driver(info: Mapping[str, Any]) -> bool:
+    """Whether a container's driver is alive; a driver on another machine counts as alive."""
+    try:
+        driver = Owner(**json.loads((info["Config"]["Labels"] or {})[DRIVER_LABEL]))
+    except (KeyError, TypeError, ValueError):
+        return False
+    if driver.is_me():
+        return info["Id"] in own_containers
+    return driver.host != lease.me().host or lease.lives_here(driver)

@@ -15,15 +15,16 @@ from loguru import logger
 from rompy_hydra.errors import RunError
 from rompy_hydra.run.base import Job
 from rompy_hydra.run.docker.config import DockerConfig, Volume, parse_size
-from rompy_hydra.run.docker.container import STARTER, Container
-from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text
-from rompy_hydra.run.docker.image import Image
-from rompy_hydra.run.docker.labels import (
+from rompy_hydra.run.docker.container import (
+    STARTER,
+    Container,
     container_labels,
     container_name,
     has_living_driver,
     own_containers,
 )
+from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text
+from rompy_hydra.run.docker.image import Image
 from rompy_hydra.run.docker.outcome import start_error
 from rompy_hydra.workspace import ATTEMPTS, Workspace
 

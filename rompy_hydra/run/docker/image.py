@@ -1,23 +1,33 @@
-"""The image of a run: which one it is, whether the engine has it, and how the engine gets it."""
+"""The image of a run: which one it is, whether the engine has it, and how it is pulled or built."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
-from collections.abc import Mapping
+import os
+import re
+import stat
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from loguru import logger
 
 from rompy_hydra.errors import ConfigError, RunError
+from rompy_hydra.hashing import hash_file
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.base import Job
-from rompy_hydra.run.docker.build import Build, build_image, lock
 from rompy_hydra.run.docker.config import DockerConfig, check_image
-from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text, get_engine
+from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text, get_engine, pause
+from rompy_hydra.workspace import BUILD_LOG, Workspace
 
-# How long a registry's answer is valid, seconds: it is not asked for every point of a sweep.
-_REGISTRY_CACHE_SECONDS = 10.0
+REPOSITORY = "rompy_hydra/build"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.I | re.M)
 
 
 @dataclass(frozen=True)
@@ -71,9 +81,8 @@ def check_available(engine: Engine, config: DockerConfig, model_image: str | Non
         return
     if config.pull == "never":
         raise ConfigError(_not_pulled(name))
-    problem = engine.cached(
-        ("registry", name), lambda: _registry_problem(engine, name), _REGISTRY_CACHE_SECONDS
-    )
+    # The registry is not asked for every point of a sweep.
+    problem = engine.cached(("registry", name), lambda: _registry_problem(engine, name), seconds=10.0)
     if problem:
         raise ConfigError(
             f"the engine has no image {name} and cannot pull it: {problem}. Correct the name, log in "
@@ -130,7 +139,7 @@ def _pull(
 
     if config.pull == "never":
         raise RunError(_not_pulled(name))
-    with lock(f"pull-{hashlib.sha256(name.encode()).hexdigest()}", stop):
+    with _lock(f"pull-{hashlib.sha256(name.encode()).hexdigest()}", stop):
         found = engine.image(name, fresh=True)
         if found is not None and (config.pull == "missing" or name in pulled):
             return found
@@ -148,3 +157,195 @@ def _pull(
         pulled.add(name)
         engine.clear_cache()
         return engine.image(name, fresh=True)
+
+
+# Images built from a Dockerfile: each is named by a hash of its sources, and is built once.
+
+
+class Build:
+    """What an image is built from: a Dockerfile, its arguments, and the directory it may copy from."""
+
+    def __init__(self, config: DockerConfig) -> None:
+        """Relative paths start at the working directory. ConfigError if one does not exist."""
+        assert config.dockerfile is not None
+        self.config = config
+        self.dockerfile = Path(config.dockerfile).expanduser().absolute()
+        self.context = self.dockerfile.parent
+        if config.build_context:
+            self.context = Path(config.build_context).expanduser().absolute()
+        if not self.dockerfile.is_file():
+            raise ConfigError(
+                f"run_backend.dockerfile: there is no file {self.dockerfile}; correct the path"
+            )
+        if not self.context.is_dir():
+            raise ConfigError(
+                f"run_backend.build_context: {self.context} is not a directory; correct the path"
+            )
+        relative = os.path.relpath(self.dockerfile, self.context)
+        # The Dockerfile's path in the context, None if it is elsewhere.
+        self.inside = None if relative.startswith("..") else relative
+
+    def files(self) -> list[str]:
+        """The paths that the build may copy, relative to the context, without those in `.dockerignore`."""
+        from docker.utils.build import exclude_paths
+
+        return sorted(exclude_paths(str(self.context), self.ignored(), self.inside or "Dockerfile"))
+
+    def ignored(self) -> list[str]:
+        try:
+            lines = (self.context / ".dockerignore").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+    def tag(self, files: list[str] | None = None) -> str:
+        """The image's name: a hash of everything that the build can read. `files` saves listing them."""
+        try:
+            args = tuple(sorted(self.config.build_args.items()))
+            parts = hashlib.sha256(repr((self.inside, args)).encode())
+            parts.update(hash_file(self.dockerfile).encode())
+            for name in self.files() if files is None else files:
+                parts.update(
+                    f"\0{name}\0{_fingerprint(self.context / name)}".encode(errors="surrogateescape")
+                )
+        except OSError as error:
+            raise ConfigError(
+                f"cannot read the build context {self.context}: {error.strerror} ({error.filename}). "
+                "Fix its permissions, or exclude the file with .dockerignore"
+            ) from error
+        return f"{REPOSITORY}:{parts.hexdigest()[:40]}"
+
+    def bases(self) -> list[str]:
+        """The base images of the Dockerfile, except for names that contain variables."""
+        found = _FROM.findall(self.dockerfile.read_text(errors="replace"))
+        stages = {stage.lower() for _, stage in found if stage}
+        return [base for base, _ in found if base.lower() not in {"scratch", *stages} and "$" not in base]
+
+
+def _fingerprint(path: Path) -> str:
+    """A text that changes with the kind, the permissions and the content of a file."""
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return f"link {os.readlink(path)}"
+    if stat.S_ISDIR(mode):
+        return f"directory {mode & 0o7777:o}"
+    if stat.S_ISREG(mode):
+        return f"file {mode & 0o7777:o} {hash_file(path)}"
+    return "other"
+
+
+def build_image(
+    engine: Engine, build: Build, workspace: Workspace, pull: bool, stop: StopSignal | None
+) -> str:
+    """Build an image unless it exists, and return its name; concurrent drivers build it only once.
+
+    The build output goes to `build.log`. RunError shows its last lines if the build fails.
+    """
+    files = build.files()
+    inside = os.path.relpath(workspace.path, build.context)
+    if any(name == inside or name.startswith(f"{inside}/") for name in files):
+        raise RunError(
+            f"the run directory {workspace.path} is in the build context {build.context}, so every run "
+            f"would build another image. Add {inside.split('/')[0]} to {build.context / '.dockerignore'}, "
+            "or move the Dockerfile to a directory of its own"
+        )
+    tag = build.tag(files)
+    if engine.image(tag, fresh=True) is not None:
+        return tag
+    with _lock(f"build-{tag.rpartition(':')[2]}", stop):
+        if engine.image(tag, fresh=True) is not None:
+            return tag
+        begin = time.monotonic()
+        logger.info("building the image of {}", build.dockerfile)
+        image = _build(engine, build, workspace.path / BUILD_LOG, pull, stop)
+        if build.tag() != tag:
+            raise RunError(
+                f"files in {build.context} changed while the image was being built from them; rerun the "
+                "command"
+            )
+        engine.call(lambda: engine.api.tag(image, REPOSITORY, tag.removeprefix(f"{REPOSITORY}:")))
+        engine.clear_cache()
+        logger.info("built {} in {:.1f} s", tag, time.monotonic() - begin)
+    return tag
+
+
+def _build(engine: Engine, build: Build, log: Path, pull: bool, stop: StopSignal | None) -> str:
+    """Build an image, with the output in `log`, and return its id."""
+    from docker.utils.build import tar
+
+    ids: list[str] = []
+    # A Dockerfile from outside of the context is added, and the image cannot copy it.
+    dockerfile = build.inside or ".rompy_hydra.Dockerfile"
+    text = None if build.inside else build.dockerfile.read_text()
+    with tempfile.TemporaryFile() as context, log.open("w", errors="replace") as output:
+        tar(build.context, build.ignored(), (dockerfile, text), context)
+
+        def write(event: Mapping[str, Any]) -> None:
+            aux = event.get("aux")
+            if isinstance(aux, Mapping) and "ID" in aux:
+                ids.append(str(aux["ID"]))
+            text = str(event.get("stream") or "")
+            if "status" in event and not event.get("progressDetail"):
+                text = f"{event.get('id', '')} {event['status']}\n".lstrip()
+            output.write(_COLOUR.sub("", text))
+            output.flush()
+
+        try:
+            engine.stream(
+                lambda api: api.build(
+                    fileobj=context,
+                    custom_context=True,
+                    dockerfile=dockerfile,
+                    buildargs=build.config.build_args,
+                    labels={"rompy_hydra.dockerfile": str(build.dockerfile)},
+                    network_mode=build.config.build_network,
+                    pull=pull,
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                ),
+                stop,
+                write,
+            )
+        except engine_errors() as error:
+            reason = _COLOUR.sub("", error_text(error))
+            output.write(f"{reason}\n")
+            output.flush()
+            raise _build_error(build, log, reason) from error
+    if not ids:
+        raise _build_error(build, log, "the engine stopped without an error message")
+    return ids[-1]
+
+
+def _build_error(build: Build, log: Path, reason: str) -> RunError:
+    text = log.read_text(errors="replace")
+    last = "\n".join(f"  {line[:500]}" for line in text.splitlines()[-15:])
+    advice = f"Correct {build.dockerfile}, then rerun the command"
+    if "no space left on device" in text.lower():
+        reason = f"the engine's disk is full ({reason})"
+        advice = "Free space (docker system prune), then rerun the command"
+    return RunError(
+        f"the image of {build.dockerfile} could not be built: {reason}. {advice}.\n"
+        f"Last lines of {log}:\n{last}"
+    )
+
+
+@contextlib.contextmanager
+def _lock(name: str, stop: StopSignal | None) -> Iterator[None]:
+    """Hold a lock that all threads and processes of this user on this machine share."""
+    path = Path(tempfile.gettempdir()) / f"rompy_hydra-{os.getuid()}" / f"{name}.lock"
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise RunError(
+            f"cannot create the lock {path}: {error.strerror}. Fix its permissions, or set TMPDIR"
+        ) from error
+    with lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                pause(0.1, stop)
+        yield

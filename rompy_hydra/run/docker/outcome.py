@@ -10,8 +10,7 @@ from typing import Any
 from rompy_hydra.errors import RunError
 from rompy_hydra.run.base import Job, Outcome
 from rompy_hydra.run.docker.config import DockerConfig
-from rompy_hydra.run.docker.container import Container
-from rompy_hydra.run.docker.labels import IMAGE_LABEL
+from rompy_hydra.run.docker.container import IMAGE_LABEL, Container
 from rompy_hydra.workspace import Workspace
 
 _TIMES = re.compile(r"(\d+)m(\d+[.,]\d+)s (\d+)m(\d+[.,]\d+)s")
