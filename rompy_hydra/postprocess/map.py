@@ -127,11 +127,10 @@ class MapPostprocessor(BasePostprocessor):
     def _draw(
         self, run_id: str, workspace: Workspace, file: str, dataset: xr.Dataset, found: dict[str, Location]
     ) -> Results:
+        from rompy_hydra.postprocess.figure import Style, project, render_png
         from rompy_hydra.postprocess.netcdf import conventions as cv
         from rompy_hydra.postprocess.netcdf.field import has_values
         from rompy_hydra.postprocess.netcdf.reading import load_field
-        from rompy_hydra.postprocess.plot.figure import Style, render_png
-        from rompy_hydra.postprocess.plot.map_axes import project
 
         variable = self.variable or next(iter(found))
         stored = variable if self.dry_depth is None else cv.centroid_name(dataset, variable)

@@ -17,13 +17,12 @@ from PIL import Image
 import rompy_hydra
 from rompy_hydra import MapPostprocessor, ModelRun, TemplateModel
 from rompy_hydra.errors import ConfigError, PostprocessError
+from rompy_hydra.postprocess.figure import ProjectedField, Style, colour_limits, project, render_png
 from rompy_hydra.postprocess.map import superscripts
 from rompy_hydra.postprocess.netcdf import Statistic
 from rompy_hydra.postprocess.netcdf.dataset import open_groups
 from rompy_hydra.postprocess.netcdf.field import Field, thin
 from rompy_hydra.postprocess.netcdf.reading import load_field, locate, mappable_variables
-from rompy_hydra.postprocess.plot.figure import Style, colour_limits, render_png
-from rompy_hydra.postprocess.plot.map_axes import ProjectedField, project
 from tests.postprocess.conftest import netcdf
 
 LAND = (0xD9, 0xD6, 0xCF)

@@ -32,8 +32,6 @@ _BEDS = ["elevation", "zb", "topography", "topo", "topobathy", "flowelem_bl", "b
 _BEDS += ["bed_elevation", "bed", "node_z", "bathymetry", "bathy", "depth", "h"]
 _STANDARD_LEVEL = re.compile("(sea|water)_surface_(height|elevation)")
 _STANDARD_BED = re.compile("sea_floor_depth|(surface|bedrock)_altitude|^altitude$")
-# Depths in most models, elevations in some.
-_AMBIGUOUS = {"bathymetry", "bathy", "depth", "h"}
 
 
 def is_anuga(dataset: xr.Dataset) -> bool:
@@ -138,10 +136,9 @@ def connectivity(dataset: xr.Dataset) -> tuple[str, tuple[str, ...]] | None:
         if variable.attrs.get("cf_role") == "mesh_topology" and faces in dataset.variables:
             return faces, tuple(str(variable.attrs.get("node_coordinates", "")).split())
     for name, variable in dataset.variables.items():
-        declared = variable.attrs.get("cf_role") == "face_node_connectivity"
-        if variable.ndim != 2 or not (declared or canonical_name(str(name)) in _CONNECTIVITY):
-            continue
-        if variable.sizes[corner_and_face_dims(variable)[0]] >= 3:
+        found = variable.attrs.get("cf_role") == "face_node_connectivity"
+        found |= canonical_name(str(name)) in _CONNECTIVITY
+        if found and variable.ndim == 2 and variable.sizes[corner_and_face_dims(variable)[0]] >= 3:
             return str(name), ()
     return None
 
@@ -206,7 +203,8 @@ def is_depth(dataset: xr.Dataset, name: str) -> bool | None:
         return positive == "down"
     if _STANDARD_BED.search(standard):
         return "depth" in standard
-    return None if canonical_name(name) in _AMBIGUOUS else False
+    # Depths in most models, elevations in some.
+    return None if canonical_name(name) in {"bathymetry", "bathy", "depth", "h"} else False
 
 
 def _numeric_variables(dataset: xr.Dataset, dims: set[Hashable] | None = None) -> Iterator[str]:

@@ -8,7 +8,7 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loguru import logger
 
@@ -27,9 +27,6 @@ from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text
 from rompy_hydra.run.docker.image import Image
 from rompy_hydra.run.docker.outcome import start_error
 from rompy_hydra.workspace import ATTEMPTS, Workspace
-
-if TYPE_CHECKING:
-    from docker.types import DeviceRequest, HostConfig
 
 # A host name that the container can resolve without a network, as MPI does.
 _HOST_NAME = "model"
@@ -113,18 +110,23 @@ def _remove_leftovers(engine: Engine, workspace: Workspace, config: DockerConfig
 
 def _host_config(
     engine: Engine, config: DockerConfig, workspace: Workspace, groups: list[str], isolated: bool
-) -> HostConfig:
-    from docker.types import Mount
+) -> dict[str, Any]:
+    from docker.types import DeviceRequest, Mount
 
-    volumes = _volumes(config, workspace)
+    mounts, binds = [], []
+    for volume in _volumes(config, workspace):
+        # Binds support labels, but no colons in paths, and they create a missing host path; Podman's
+        # mounts do not support commas.
+        paths = volume.host + volume.container
+        if volume.label or ("," in paths and ":" not in paths):
+            options = ["ro" if volume.read_only else "rw", *volume.label]
+            binds.append(f"{volume.host}:{volume.container}:{','.join(options)}")
+        else:
+            mounts.append(Mount(volume.container, volume.host, type="bind", read_only=volume.read_only))
     memory = None if config.memory is None else parse_size(config.memory)
     return engine.api.create_host_config(
-        mounts=[
-            Mount(volume.container, volume.host, type="bind", read_only=volume.read_only)
-            for volume in volumes
-            if not _is_bind(volume)
-        ],
-        binds=[_bind(volume) for volume in volumes if _is_bind(volume)],
+        mounts=mounts,
+        binds=binds,
         network_mode=config.network,
         extra_hosts={_HOST_NAME: "127.0.0.1"} if isolated else None,
         group_add=groups,
@@ -132,7 +134,7 @@ def _host_config(
         mem_limit=memory,
         memswap_limit=memory,
         shm_size=None if config.shm_size is None else parse_size(config.shm_size),
-        device_requests=None if config.gpus is None else [_gpus(config.gpus)],
+        device_requests=None if config.gpus is None else [DeviceRequest(**_gpus(config.gpus))],
         cap_drop=["ALL"],
         cap_add=list(config.cap_add),
         security_opt=["no-new-privileges"] if config.no_new_privileges else None,
@@ -150,18 +152,6 @@ def _volumes(config: DockerConfig, workspace: Workspace) -> list[Volume]:
         if not any(target.is_relative_to(path) for path in mounted):
             volumes.append(Volume(str(target), str(target), read_only=True))
     return [replace(v, host=str(Path(v.host).expanduser().absolute())) for v in volumes]
-
-
-def _is_bind(volume: Volume) -> bool:
-    # Binds support labels, but no colons in paths, and they create a missing host path; Podman's mounts
-    # do not support commas.
-    paths = volume.host + volume.container
-    return bool(volume.label) or ("," in paths and ":" not in paths)
-
-
-def _bind(volume: Volume) -> str:
-    options = ["ro" if volume.read_only else "rw", *volume.label]
-    return f"{volume.host}:{volume.container}:{','.join(options)}"
 
 
 def _link_targets(directory: Path) -> set[Path]:
@@ -192,10 +182,7 @@ def _user_and_groups(engine: Engine, config: DockerConfig, workspace: Workspace)
     return f"{user}:{group}", [str(other) for other in os.getgroups() if other != group]
 
 
-def _gpus(value: str | int) -> DeviceRequest:
-    from docker.types import DeviceRequest
-
+def _gpus(value: str | int) -> dict[str, Any]:
     if isinstance(value, str) and value.startswith("device="):
-        ids = value.removeprefix("device=").split(",")
-        return DeviceRequest(device_ids=ids, capabilities=[["gpu"]])
-    return DeviceRequest(count=-1 if value == "all" else int(value), capabilities=[["gpu"]])
+        return {"device_ids": value.removeprefix("device=").split(","), "capabilities": [["gpu"]]}
+    return {"count": -1 if value == "all" else int(value), "capabilities": [["gpu"]]}

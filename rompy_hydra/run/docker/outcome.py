@@ -104,16 +104,14 @@ def _memory_limit(info: Mapping[str, Any], config: DockerConfig) -> str:
 
 def _permission_hint(workspace: Workspace, user: str) -> list[str]:
     """An explanation if a container's user, who has no capabilities, may not write to the run directory."""
-    numbers = re.fullmatch(r"(\d+)(?::(\d+))?", user)
+    numbers, owner = re.fullmatch(r"(\d+)(?::(\d+))?", user), workspace.path.stat()
     if numbers is None:
         return []
-    owner = workspace.path.stat()
+    write_bit = 0o002
     if int(numbers[1]) == owner.st_uid:
         write_bit = 0o200
     elif numbers[2] and int(numbers[2]) == owner.st_gid:
         write_bit = 0o020
-    else:
-        write_bit = 0o002
     if owner.st_mode & write_bit:
         return []
     return [
@@ -134,10 +132,9 @@ def _cpu_seconds(output: str) -> float | None:
 
 def seconds_since_start(state: Mapping[str, Any]) -> float | None:
     """How long a container has been running, or ran until it exited, by the engine's clock."""
-    started = _time(state.get("StartedAt"))
-    if started is None:
+    if (started := _time(state.get("StartedAt"))) is None:
         return None
-    finished = _time(state.get("FinishedAt")) if not state.get("Running") else None
+    finished = None if state.get("Running") else _time(state.get("FinishedAt"))
     return max(0.0, ((finished or datetime.now(started.tzinfo)) - started).total_seconds())
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import functools
 import io
+import json
 import math
 import textwrap
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -22,6 +27,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.tri import Triangulation
 
+from rompy_hydra.postprocess.netcdf import conventions as cv
 from rompy_hydra.postprocess.netcdf.field import (
     Field,
     Floats,
@@ -30,16 +36,29 @@ from rompy_hydra.postprocess.netcdf.field import (
     mean_at_nodes,
     thin,
 )
-from rompy_hydra.postprocess.plot.map_axes import ProjectedField
+from rompy_hydra.postprocess.netcdf.reading import Location
 
+_GRID_KEYS = ["origin_longitude_degrees_east", "origin_latitude_degrees_north"]
+_GRID_KEYS += ["metres_per_degree_longitude", "metres_per_degree_latitude"]
+_METRE = {"m", "meter", "metre", "meters", "metres"}
 _LAND = "#d9d6cf"
 _COAST = "#3d3a36"
 _INK = "#222222"
-_MAX_CELLS = 1600  # along a side of a grid; more are not visible, and slow to draw
-_MAX_RATIO = 5.0  # narrower maps are not drawn to scale
 
 # All figures of a process share matplotlib's fonts and caches.
 _LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class ProjectedField:
+    """A field in the coordinates of the axes: in degrees, or in the units of the labels."""
+
+    field: Field
+    x_label: str
+    y_label: str
+    degrees: bool = False
+    # Name, x, y.
+    markers: Sequence[tuple[str, float, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -74,10 +93,13 @@ def render_png(projected: ProjectedField, style: Style, metadata: Mapping[str, s
 
 
 def _draw(figure: Figure, projected: ProjectedField, style: Style) -> None:
-    axes, field = figure.add_subplot(), thin(projected.field, _MAX_CELLS)
+    # More cells along a side are not visible, and slow to draw.
+    axes, field = figure.add_subplot(), thin(projected.field, 1600)
     axes.set_facecolor(_LAND)
     low, high = colour_limits(projected.field.values, style.vmin, style.vmax)
-    colours, norm = colour_scale(low, high, style.colormap)
+    diverging = style.colormap is None and _has_both_signs(low, high)
+    norm = TwoSlopeNorm(0.0, low, high) if diverging else Normalize(low, high)
+    colours = style.colormap or ("RdBu_r" if diverging else "viridis")
     if field.triangles is None:
         x, y = cell_edges(field.x), cell_edges(field.y)
         shown: ScalarMappable = axes.pcolormesh(x, y, field.values, cmap=colours, norm=norm)
@@ -93,8 +115,8 @@ def _draw(figure: Figure, projected: ProjectedField, style: Style) -> None:
     below, above = np.nanmin(projected.field.values) < low, np.nanmax(projected.field.values) > high
     # An inset always has exactly the height of the map.
     inset = axes.inset_axes((1.03, 0.0, 0.035, 1.0))
-    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}
-    bar = figure.colorbar(shown, cax=inset, extend=extend.get((bool(below), bool(above)), "neither"))
+    extend = "both" if below and above else "min" if below else "max" if above else "neither"
+    bar = figure.colorbar(shown, cax=inset, extend=extend)
     bar.set_label(_printable(style.colour_label), color=_INK, size=10, parse_math=False)
     inset.tick_params(labelsize=9, width=0.6, labelcolor=_INK)
 
@@ -134,28 +156,24 @@ def _draw_coast(axes: Axes, field: Field) -> None:
 
 def _set_ticks(axes: Axes, degrees: bool) -> None:
     (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
-    aspect = 1.0
-    if degrees:
-        aspect = 1.0 / max(0.05, math.cos(math.radians(0.5 * (south + north))))
+    aspect = 1.0 / max(0.05, math.cos(math.radians(0.5 * (south + north)))) if degrees else 1.0
     ratio = (east - west) / ((north - south) * aspect)
-    if 1.0 / _MAX_RATIO <= ratio <= _MAX_RATIO:
+    if 0.2 <= ratio <= 5.0:
         axes.set_aspect(aspect)
-    else:
+    else:  # too narrow to draw to scale
         axes.set_box_aspect(0.5)
     for line, letters in ((axes.xaxis, "EW"), (axes.yaxis, "NS")):
         wide = degrees and max(east - west, north - south) > 45.0
         line.set_major_locator(MaxNLocator(6, steps=[1, 1.5, 3, 6, 9, 10] if wide else [1, 2, 5, 10]))
-        line.set_major_formatter(FuncFormatter(_format_degrees(letters) if degrees else _format_number))
+        text = functools.partial(_format_degrees, letters) if degrees else _format_number
+        line.set_major_formatter(FuncFormatter(text))
     axes.tick_params(labelsize=9, width=0.6, labelcolor=_INK)
 
 
-def _format_degrees(letters: str) -> Callable[[float, int | None], str]:
-    def text(value: float, _position: int | None = None) -> str:
-        value = (value + 180.0) % 360.0 - 180.0 if letters == "EW" else value
-        letter = letters[int(value < 0.0)] if round(value, 9) and abs(value) < 180.0 else ""
-        return f"{abs(value):.6g}°{letter}"
-
-    return text
+def _format_degrees(letters: str, value: float, _position: int | None = None) -> str:
+    value = (value + 180.0) % 360.0 - 180.0 if letters == "EW" else value
+    letter = letters[int(value < 0.0)] if round(value, 9) and abs(value) < 180.0 else ""
+    return f"{abs(value):.6g}°{letter}"
 
 
 def _format_number(value: float, _position: int | None = None) -> str:
@@ -167,16 +185,8 @@ def _add_labels(axes: Axes, projected: ProjectedField, style: Style) -> None:
     axes.set_ylabel(_printable(projected.y_label), color=_INK, size=10, parse_math=False)
     title = textwrap.fill(_printable(style.title), max(20, int(9 * style.width)))
     axes.set_title(title, loc="left", pad=21, size=12, weight="bold", color=_INK, parse_math=False)
-    axes.annotate(
-        _printable(style.subtitle),
-        (0.0, 1.0),
-        (0.0, 7.0),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        size=9,
-        color="#555555",
-        parse_math=False,
-    )
+    subtitle, units = _printable(style.subtitle), ("axes fraction", "offset points")
+    axes.annotate(subtitle, (0.0, 1.0), (0.0, 7.0), *units, size=9, color="#555555", parse_math=False)
 
 
 def _add_markers(axes: Axes, markers: Sequence[tuple[str, float, float]]) -> None:
@@ -231,13 +241,70 @@ def colour_limits(values: Floats, vmin: float | None, vmax: float | None) -> tup
     return low, high
 
 
-def colour_scale(low: float, high: float, colormap: str | None) -> tuple[str, Normalize]:
-    """The colormap and its normalization: diverging about 0 if both signs occur."""
-    if _has_both_signs(low, high) and colormap is None:
-        return "RdBu_r", TwoSlopeNorm(0.0, low, high)
-    return colormap or "viridis", Normalize(low, high)
-
-
 def _has_both_signs(low: float, high: float) -> bool:
     """Whether both signs occur, each to a relevant extent."""
     return low < 0.0 < high and min(-low, high) > 0.1 * max(-low, high)
+
+
+def project(dataset: xr.Dataset, location: Location, field: Field, directory: Path) -> ProjectedField:
+    """Project a field to longitude and latitude if they are known, else to metres, km or the file's units.
+
+    Two optional files in `directory` complement ANUGA's output. `grid.json` maps metres to degrees:
+    `origin_longitude_degrees_east`, `origin_latitude_degrees_north`, `metres_per_degree_longitude`,
+    `metres_per_degree_latitude`. `*_places.csv` lists places to mark: the column `place`, with `x_m` and
+    `y_m`, or with `longitude_degrees_east` and `latitude_degrees_north`.
+    """
+    if location.x is None or location.y is None:
+        return ProjectedField(field, location.dims[1], location.dims[0])
+    x, y = dataset.variables[location.x], dataset.variables[location.y]
+    if (cv.axis(location.x, x.attrs), cv.axis(location.y, y.attrs)) == ("lon", "lat"):
+        if field.x.ndim == 1:  # without the jump from 180 to -180
+            field = replace(field, x=np.unwrap(field.x, period=360.0))
+        markers = _read_places(directory, "longitude_degrees_east", "latitude_degrees_north")
+        return ProjectedField(field, "longitude", "latitude", True, markers)
+    units = [cv.units(dataset, location.x), cv.units(dataset, location.y)]
+    if cv.is_anuga(dataset):
+        east, north = (float(dataset.attrs.get(key, 0.0)) for key in ("xllcorner", "yllcorner"))
+        return _project_metres(replace(field, x=field.x + east, y=field.y + north), directory)
+    if set(units) <= _METRE:
+        return _project_metres(field, directory)
+    x_unit, y_unit = (f" ({unit})" if unit else "" for unit in units)
+    return ProjectedField(field, location.x + x_unit, location.y + y_unit)
+
+
+def _project_metres(field: Field, directory: Path) -> ProjectedField:
+    grid = _read_grid(directory)
+    west, south, per_x, per_y = grid or (0.0, 0.0, 1.0, 1.0)
+    labels = ("longitude", "latitude") if grid else ("x (m)", "y (m)")
+    if not grid and max(np.ptp(field.x), np.ptp(field.y)) > 20_000.0:  # m
+        per_x, per_y, labels = 1000.0, 1000.0, ("x (km)", "y (km)")
+    places = _read_places(directory, "x_m", "y_m")
+    markers = [(name, west + x / per_x, south + y / per_y) for name, x, y in places]
+    field = replace(field, x=west + field.x / per_x, y=south + field.y / per_y)
+    return ProjectedField(field, *labels, grid is not None, markers)
+
+
+def _read_grid(directory: Path) -> tuple[float, float, float, float] | None:
+    """Longitude and latitude of the origin, and metres per degree of each, from `grid.json`."""
+    try:
+        data = json.loads((directory / "grid.json").read_text(encoding="utf-8"))
+        west, south, per_x, per_y = (float(data[key]) for key in _GRID_KEYS)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # an unrelated file of this name
+    valid = all(map(math.isfinite, (west, south, per_x, per_y))) and min(per_x, per_y) > 0.0
+    return (west, south, per_x, per_y) if valid else None
+
+
+def _read_places(directory: Path, x: str, y: str) -> list[tuple[str, float, float]]:
+    """Places with their columns `x` and `y`, from each `*_places.csv` that has these columns."""
+    found = []
+    for path in sorted(directory.glob("*_places.csv")):
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                for row in csv.DictReader(file):
+                    name = row["place"].replace("_", " ")
+                    name = name.title() if name.islower() else name
+                    found.append((name, float(row[x]), float(row[y])))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+            continue  # an unrelated file of this name
+    return found[:30]  # more would cover the map
