@@ -86,8 +86,7 @@ class MapPostprocessor(BasePostprocessor):
                 f"{shorten(names)}. For tables, use processor=summary"
             )
         with requirement(f"reading {workspace.path / files[0]} requires xarray and netCDF4"):
-            from rompy_hydra.postprocess.netcdf.dataset import open_groups
-            from rompy_hydra.postprocess.netcdf.reading import mappable_variables
+            from rompy_hydra.postprocess.netcdf.reading import mappable_variables, open_groups
         mappable: list[str] = []
         for file in files:
             with open_groups(workspace.path / file) as groups:

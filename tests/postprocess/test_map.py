@@ -20,9 +20,8 @@ from rompy_hydra.errors import ConfigError, PostprocessError
 from rompy_hydra.postprocess.figure import ProjectedField, Style, colour_limits, project, render_png
 from rompy_hydra.postprocess.map import superscripts
 from rompy_hydra.postprocess.netcdf import Statistic
-from rompy_hydra.postprocess.netcdf.dataset import open_groups
 from rompy_hydra.postprocess.netcdf.field import Field, thin
-from rompy_hydra.postprocess.netcdf.reading import load_field, locate, mappable_variables
+from rompy_hydra.postprocess.netcdf.reading import load_field, locate, mappable_variables, open_groups
 from tests.postprocess.conftest import netcdf
 
 LAND = (0xD9, 0xD6, 0xCF)

@@ -1,19 +1,130 @@
-"""Read the variables of netCDF files: statistics of all, and one for a map, both without dry land."""
+"""Read netCDF outputs of any size with xarray, in blocks, as numbers with NaN for missing values.
+
+All variables are read for their statistics, or one for a map, with coordinates; both without dry land.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import math
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import netCDF4
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
+from rompy_hydra.errors import PostprocessError
 from rompy_hydra.postprocess.netcdf import Statistic
 from rompy_hydra.postprocess.netcdf import conventions as cv
-from rompy_hydra.postprocess.netcdf.dataset import blocks, is_numeric, open_groups, read
 from rompy_hydra.postprocess.netcdf.field import Field, Floats, grid_as_mesh, mean_at_nodes, triangulate
 from rompy_hydra.postprocess.statistics import RunningStatistics
+
+# Values read at once, 8 bytes each; one chunk of a compressed file may be larger.
+BLOCK_VALUES = 4_000_000
+
+# The netCDF and HDF5 libraries are not thread-safe.
+_LOCK = threading.Lock()
+
+
+@contextlib.contextmanager
+def open_groups(path: Path) -> Iterator[dict[str, xr.Dataset]]:
+    """Open a netCDF file and return its groups by path, the root group as `""`. Reads only the header.
+
+    Values are as stored; `read` decodes them. Raises PostprocessError if the file cannot be read, now or
+    later.
+    """
+    groups: dict[str, xr.Dataset] = {}
+    try:
+        with _LOCK, _read_errors(path):
+            # No decoding of times and of packed numbers.
+            groups = xr.open_groups(
+                path,
+                engine="netcdf4",
+                cache=False,
+                decode_times=False,
+                decode_timedelta=False,
+                mask_and_scale=False,
+            )
+        yield {name.strip("/"): groups[name] for name in sorted(groups)}
+    finally:
+        with _LOCK:
+            for dataset in groups.values():
+                dataset.close()
+
+
+@contextlib.contextmanager
+def _read_errors(path: object) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PostprocessError(
+            f"cannot read {path} as netCDF: {error}. The file may be incomplete or in another format: fix "
+            "it, or select other outputs in the settings of the processor"
+        ) from error
+
+
+def is_numeric(variable: xr.Variable) -> bool:
+    """Whether a variable is not empty and has integers, floating-point numbers or booleans."""
+    return variable.dtype.kind in "iufb" and all(variable.shape)
+
+
+def blocks(variable: xr.Variable) -> Iterator[tuple[slice, ...]]:
+    """Divide a variable into blocks that fit in memory, aligned with its chunks on disk."""
+    shape = variable.shape
+    stored = variable.encoding.get("chunksizes") or [1] * len(shape)
+    block = [min(chunk, size) for chunk, size in zip(stored, shape, strict=True)]
+    for axis in reversed(range(len(shape))):
+        room = max(1, BLOCK_VALUES // math.prod(block))
+        block[axis] = min(shape[axis], block[axis] * room)
+    ranges = [range(0, size, step) for size, step in zip(shape, block, strict=True)]
+    for starts in itertools.product(*ranges):
+        yield tuple(slice(start, start + step) for start, step in zip(starts, block, strict=True))
+
+
+def read(variable: xr.Variable) -> Floats:
+    """Read a variable as float64, with NaN for missing values.
+
+    Values are missing if they are not finite, equal `_FillValue` or `missing_value`, or were never
+    written. Packed numbers are unpacked.
+    """
+    with _LOCK, _read_errors(variable.encoding.get("source", "the output")):
+        raw = np.asarray(variable.values)
+    return decode(raw, variable.attrs)
+
+
+def decode(raw: NDArray[np.generic], attrs: Mapping[str, object]) -> Floats:
+    """Stored numbers as float64, with NaN for missing values."""
+    kind = raw.dtype.kind
+    fills = [fill for key in ("_FillValue", "missing_value") for fill in _numbers(attrs.get(key))]
+    if "_FillValue" not in attrs and raw.dtype.itemsize > 1:
+        fills += _numbers(netCDF4.default_fillvals.get(raw.dtype.str[1:]))
+    missing = ~np.isfinite(raw) if kind == "f" else np.zeros(raw.shape, dtype=bool)
+    with np.errstate(over="ignore"):
+        for fill in fills:
+            missing |= raw == (raw.dtype.type(fill) if kind == "f" else fill)
+    if kind == "i" and str(attrs.get("_Unsigned", "")).lower() == "true":
+        raw = raw.view(raw.dtype.str.replace("i", "u"))
+    values = raw.astype(np.float64)
+    for scale in _numbers(attrs.get("scale_factor")):
+        values *= scale
+    for offset in _numbers(attrs.get("add_offset")):
+        values += offset
+    values[missing] = np.nan
+    return values
+
+
+def _numbers(attribute: object) -> list[float]:
+    if attribute is None:
+        return []
+    try:
+        return [float(value) for value in np.atleast_1d(np.asarray(attribute))]
+    except (TypeError, ValueError):
+        return []
 
 
 @dataclass(frozen=True)
@@ -171,11 +282,12 @@ def _read_block(
     variable: xr.Variable, at: Mapping[str, slice], time: str | None, dims: Sequence[str]
 ) -> Floats:
     """A block of a variable with the dimensions (time, *dims), at the first index of any other."""
-    kept = [dim for dim in (time, *dims) if dim in variable.dims]
-    index = tuple(at.get(str(dim), slice(None)) if dim in kept else 0 for dim in variable.dims)
-    order = [dim for dim in variable.dims if dim in kept]
-    values = read(variable, index).transpose([order.index(dim) for dim in kept])
-    return values if time in kept else values.reshape(1, *values.shape)
+    order = [dim for dim in (time, *dims) if dim in variable.dims]
+    part = variable.isel(
+        {dim: at.get(str(dim), slice(None)) if dim in order else 0 for dim in variable.dims}
+    )
+    values = read(part).transpose(part.get_axis_num(order))
+    return values if time in order else values[np.newaxis]
 
 
 def _bed_sign(dataset: xr.Dataset, bed: str, dims: Sequence[str]) -> float:
@@ -233,4 +345,4 @@ def _read_blocks(dataset: xr.Dataset, name: str, dry_depth: float | None) -> Ite
             yield from (values for _, values in wet_blocks(dataset, name, dims, dry_depth))
             return
     variable = dataset.variables[name]
-    yield from (read(variable, block) for block in blocks(variable))
+    yield from (read(variable[block]) for block in blocks(variable))

@@ -20,12 +20,14 @@ from rompy_hydra.run.docker.container import (
     IMAGE_LABEL,
     SCRIPT_LABEL,
     Container,
+    outcome_of,
     own_containers,
     script_hash,
+    seconds_since_start,
+    start_error,
 )
 from rompy_hydra.run.docker.create import create
 from rompy_hydra.run.docker.engine import CACHE_SECONDS, Engine, engine_errors, error_text, get_engine
-from rompy_hydra.run.docker.outcome import outcome_of, seconds_since_start, start_error
 from rompy_hydra.run.handle import timed_out
 from rompy_hydra.run.programs import missing_program
 from rompy_hydra.workspace import Workspace

@@ -22,10 +22,10 @@ from rompy_hydra.run.docker.container import (
     container_name,
     has_living_driver,
     own_containers,
+    start_error,
 )
 from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text
 from rompy_hydra.run.docker.image import Image
-from rompy_hydra.run.docker.outcome import start_error
 from rompy_hydra.workspace import ATTEMPTS, Workspace
 
 # A host name that the container can resolve without a network, as MPI does.

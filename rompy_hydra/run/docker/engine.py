@@ -67,7 +67,7 @@ class Engine:
             self.api = _client(60)
         except engine_errors() as error:
             raise _unavailable(error) from error
-        self._cache: dict[object, tuple[float, object]] = {}
+        self.cache: dict[object, tuple[float, object]] = {}
 
     def ping(self) -> None:
         """EngineUnavailable if the engine does not answer."""
@@ -76,15 +76,12 @@ class Engine:
     def cached(self, key: object, request: Callable[[], T], seconds: float = CACHE_SECONDS) -> T:
         """The answer to a request, from the cache unless it is older than `seconds`."""
         now = time.monotonic()
-        entry = self._cache.get(key)
+        entry = self.cache.get(key)
         if entry is not None and now - entry[0] < seconds:
             return entry[1]  # type: ignore[return-value]
         answer = self.call(request)
-        self._cache[key] = (now, answer)
+        self.cache[key] = (now, answer)
         return answer
-
-    def clear_cache(self) -> None:
-        self._cache.clear()
 
     def call(self, request: Callable[[], T]) -> T:
         """The answer to a request.

@@ -99,15 +99,14 @@ def _not_pulled(name: str) -> str:
 
 def _registry_problem(engine: Engine, name: str) -> str | None:
     """Why the registry does not provide an image; None if it does, or if the engine cannot ask it."""
-    from docker.errors import APIError, NotFound
+    from docker.errors import APIError
 
     try:
         engine.api.inspect_distribution(name)  # type: ignore[no-untyped-call]
-    except NotFound as error:
-        # Podman does not implement this request.
-        return None if error_text(error).lower() in ("not found", "page not found") else error_text(error)
     except APIError as error:
-        return error_text(error)
+        text = error_text(error)
+        # Podman does not implement this request.
+        return None if text.lower() in ("not found", "page not found") else text
     return None
 
 
@@ -155,7 +154,7 @@ def _pull(
                 "login), or load the image by hand and set run_backend.pull=missing"
             ) from error
         pulled.add(name)
-        engine.clear_cache()
+        engine.cache.clear()
         return engine.image(name, fresh=True)
 
 
@@ -264,7 +263,7 @@ def build_image(
                 "command"
             )
         engine.call(lambda: engine.api.tag(image, REPOSITORY, tag.removeprefix(f"{REPOSITORY}:")))
-        engine.clear_cache()
+        engine.cache.clear()
         logger.info("built {} in {:.1f} s", tag, time.monotonic() - begin)
     return tag
 
