@@ -41,7 +41,6 @@ from rompy_hydra.postprocess.netcdf.reading import Location
 _GRID_KEYS = ["origin_longitude_degrees_east", "origin_latitude_degrees_north"]
 _GRID_KEYS += ["metres_per_degree_longitude", "metres_per_degree_latitude"]
 _METRE = {"m", "meter", "metre", "meters", "metres"}
-_LAND = "#d9d6cf"
 _COAST = "#3d3a36"
 _INK = "#222222"
 
@@ -95,7 +94,7 @@ def render_png(projected: ProjectedField, style: Style, metadata: Mapping[str, s
 def _draw(figure: Figure, projected: ProjectedField, style: Style) -> None:
     # More cells along a side are not visible, and slow to draw.
     axes, field = figure.add_subplot(), thin(projected.field, 1600)
-    axes.set_facecolor(_LAND)
+    axes.set_facecolor("#d9d6cf")  # land
     low, high = colour_limits(projected.field.values, style.vmin, style.vmax)
     diverging = style.colormap is None and _has_both_signs(low, high)
     norm = TwoSlopeNorm(0.0, low, high) if diverging else Normalize(low, high)
@@ -249,10 +248,9 @@ def _has_both_signs(low: float, high: float) -> bool:
 def project(dataset: xr.Dataset, location: Location, field: Field, directory: Path) -> ProjectedField:
     """Project a field to longitude and latitude if they are known, else to metres, km or the file's units.
 
-    Two optional files in `directory` complement ANUGA's output. `grid.json` maps metres to degrees:
-    `origin_longitude_degrees_east`, `origin_latitude_degrees_north`, `metres_per_degree_longitude`,
-    `metres_per_degree_latitude`. `*_places.csv` lists places to mark: the column `place`, with `x_m` and
-    `y_m`, or with `longitude_degrees_east` and `latitude_degrees_north`.
+    Two optional files in `directory` complement ANUGA's output. `grid.json` maps metres to degrees with
+    `_GRID_KEYS`. `*_places.csv` lists places to mark: the column `place`, with `x_m` and `y_m`, or with
+    `longitude_degrees_east` and `latitude_degrees_north`.
     """
     if location.x is None or location.y is None:
         return ProjectedField(field, location.dims[1], location.dims[0])

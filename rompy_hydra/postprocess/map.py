@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field as Setting
@@ -95,7 +94,12 @@ class MapPostprocessor(BasePostprocessor):
                     if self.variable in locations or (self.variable is None and locations):
                         return self._draw(run_id, workspace, file, dataset, locations)
                     if self.variable in dataset.variables:
-                        raise PostprocessError(self._not_mappable(dataset, file, locations))
+                        sizes = dataset.variables[self.variable].sizes.items()
+                        raise PostprocessError(
+                            f"cannot map the variable '{self.variable}' of {file} "
+                            f"({', '.join(f'{dim}: {size}' for dim, size in sizes)}): it does not have "
+                            f"{_DIMENSIONS}. Mappable variables: {shorten(locations)}"
+                        )
                     mappable += locations
         if not mappable:
             raise PostprocessError(
@@ -115,13 +119,6 @@ class MapPostprocessor(BasePostprocessor):
                 f"matplotlib has no colormap '{self.colormap}' (processor.colormap). "
                 f"Did you mean {' or '.join(near or ['viridis', 'RdBu_r'])}?"
             )
-
-    def _not_mappable(self, dataset: xr.Dataset, file: str, names: Iterable[str]) -> str:
-        sizes = ", ".join(f"{dim}: {n}" for dim, n in dataset.variables[self.variable].sizes.items())
-        return (
-            f"cannot map the variable '{self.variable}' of {file} ({sizes}): it does not have "
-            f"{_DIMENSIONS}. Mappable variables: {shorten(names)}"
-        )
 
     def _draw(
         self, run_id: str, workspace: Workspace, file: str, dataset: xr.Dataset, found: dict[str, Location]

@@ -76,9 +76,10 @@ class SummaryPostprocessor(BasePostprocessor):
         for file, prefix in metric_prefixes(files).items():
             for name, statistics in self._statistics(workspace.path / file):
                 found.add(name)
-                results = statistics.results() if statistics else {}
-                kept = [key for key in self.statistics if key in results]
-                metrics |= {f"{prefix}.{name}.{key}": results[key] for key in kept}
+                values = statistics.results() if statistics else {}
+                metrics |= {
+                    f"{prefix}.{name}.{key}": values[key] for key in self.statistics if key in values
+                }
         for name in self.variables:
             if name not in found:
                 raise PostprocessError(

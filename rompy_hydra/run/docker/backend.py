@@ -135,7 +135,7 @@ class DockerRunBackend(BaseRunBackend):
             job.report(facts)
             begin = time.monotonic()
             try:
-                container.start()
+                engine.call(lambda: engine.api.start(container.id))
             except EngineUnavailable as error:
                 # The engine may have started it all the same, which waiting finds out.
                 logger.warning("{}", error)
@@ -159,13 +159,13 @@ class DockerRunBackend(BaseRunBackend):
         for container in left:
             info = container.inspect()
             if _belongs_to(job, info):
-                return self._take_over(job, container, info, engine.version)
+                return self._take_over(job, container, info, engine)
             container.discard(self.config.kill_grace, "it has no result of this run")
         # The driver may have removed its container, and died before it recorded the outcome.
         return self.left_outcome(job)
 
     def _take_over(
-        self, job: Job, container: Container, info: Mapping[str, Any], engine_version: str
+        self, job: Job, container: Container, info: Mapping[str, Any], engine: Engine
     ) -> Outcome:
         """The outcome of a container that another driver started."""
         logger.info("taking over the container {} ({})", container, info["State"]["Status"])
@@ -175,7 +175,7 @@ class DockerRunBackend(BaseRunBackend):
             "image": str(labels.get(IMAGE_LABEL, info["Image"])),
             "image_id": str(info["Image"]),
             "container": container.id,
-            "engine": engine_version,
+            "engine": engine.version,
             "adopted": True,
         }
         try:

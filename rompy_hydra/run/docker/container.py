@@ -28,7 +28,6 @@ WORKSPACE_LABEL = "rompy_hydra.workspace"
 SCRIPT_LABEL = "rompy_hydra.workspace.script"
 DRIVER_LABEL = "rompy_hydra.driver"
 IMAGE_LABEL = "rompy_hydra.image"
-RUN_ID_LABEL = "rompy_hydra.run_id"
 
 # The ids of the containers that this process is working with.
 own_containers: set[str] = set()
@@ -91,7 +90,7 @@ class Container:
     def __init__(self, engine: Engine, id: str) -> None:
         self._engine = engine
         self.id = id
-        self._memory = PeakMemory()
+        self.memory = PeakMemory()
         self.engine_was_away = False
 
     def __str__(self) -> str:
@@ -115,9 +114,6 @@ class Container:
         """What `docker inspect` reports; EngineUnavailable if the engine does not answer."""
         return self._engine.call(lambda: self._engine.api.inspect_container(self.id))
 
-    def start(self) -> None:
-        self._engine.call(lambda: self._engine.api.start(self.id))
-
     def wait(self, deadline: float | None, stop: StopSignal | None) -> Mapping[str, Any]:
         """Wait until the container has exited, and return what `docker inspect` reports.
 
@@ -126,7 +122,7 @@ class Container:
         """
         info = self._inspect_after_reconnect(stop)
         process = int(info["State"].get("Pid") or 0)
-        sample = (lambda: self._memory.sample(process)) if self._runs_here(process) else None
+        sample = (lambda: self.memory.sample(process)) if self._runs_here(process) else None
         while True:
             # Whether an error is fatal, the next line finds out: the engine may only be restarting.
             with contextlib.suppress(*engine_errors()):
@@ -168,11 +164,6 @@ class Container:
                 return process > 0 and self.id in file.read()
         except OSError:
             return False
-
-    @property
-    def peak_memory_bytes(self) -> int | None:
-        """The memory of the largest process that was seen."""
-        return self._memory.peak(0)
 
     def output(self, errors: bool) -> str:
         """What `STARTER` itself printed, not the model: the CPU times, or with `errors` what failed."""
@@ -258,7 +249,7 @@ def container_labels(job: Job, image: str) -> dict[str, str]:
         WORKSPACE_LABEL: job.workspace.root,
         SCRIPT_LABEL: script_hash(job.workspace),
         DRIVER_LABEL: json.dumps(asdict(lease.me())),
-        RUN_ID_LABEL: job.run_id,
+        "rompy_hydra.run_id": job.run_id,
         IMAGE_LABEL: image,
     }
 
@@ -316,7 +307,7 @@ def outcome_of(container: Container, info: Mapping[str, Any], job: Job, config: 
         exit_code=code,
         seconds=seconds_since_start(state),
         cpu_seconds=_cpu_seconds(container.output(errors=False)),
-        peak_memory_bytes=container.peak_memory_bytes,
+        peak_memory_bytes=container.memory.peak(0),
         facts={"why": "; ".join(why)} if why else {},
     )
 

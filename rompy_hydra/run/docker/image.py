@@ -106,7 +106,8 @@ def _registry_problem(engine: Engine, name: str) -> str | None:
     except APIError as error:
         text = error_text(error)
         # Podman does not implement this request.
-        return None if text.lower() in ("not found", "page not found") else text
+        unknown = error.status_code == 404 and text.lower() in ("not found", "page not found")
+        return None if unknown else text
     return None
 
 
