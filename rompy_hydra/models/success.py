@@ -97,9 +97,8 @@ def _find(workspace: Workspace, glob: str) -> list[tuple[str, int]]:
     """The matches of a path or glob, each with its size in bytes, or entries for a directory."""
     names = [glob]
     if any(char in glob for char in "*?["):
-        found = sorted(workspace.path.glob(glob))
-        names = [str(path.relative_to(workspace.path)) for path in found]
-        names = [name for name in names if not workspace.is_own(name)]
+        found = (str(path.relative_to(workspace.path)) for path in sorted(workspace.path.glob(glob)))
+        names = [name for name in found if not workspace.is_own(name)]
     sizes = ((name, _size(workspace.path / name)) for name in names)
     return [(name, size) for name, size in sizes if size is not None]
 
