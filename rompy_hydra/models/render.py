@@ -101,7 +101,7 @@ def _compile(text: str, filename: str) -> jinja2.Template:
 
 @functools.cache
 def _environment(newline: Literal["\n", "\r\n"]) -> jinja2.Environment:
-    # Sandboxed, because templates may come from strangers: they format values, and run no Python code.
+    # Sandboxed, because templates may be untrusted: they format values, and cannot run Python code.
     return jinja2.sandbox.SandboxedEnvironment(
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,

@@ -203,7 +203,8 @@ def test_the_metadata_of_a_map_describe_it(model_run: ModelRun) -> None:
 def test_each_statistic_has_its_own_file(model_run: ModelRun) -> None:
     waves(model_run)
     draw(model_run)
-    draw(model_run, statistic="min")
+    results, _ = draw(model_run, statistic="min")
+    assert results["message"] == "map-hs-min.png: waves.nc: minimum hs over 4 time steps"
     names = sorted(path.name for path in model_run.workspace.path.glob("*.png"))
     assert names == ["map-hs-min.png", "map-hs.png"]
 

@@ -38,8 +38,6 @@ from rompy_hydra.run.programs import missing_program
 from rompy_hydra.workspace import ATTEMPTS, Workspace
 from rompy_hydra.workspace.script import Command
 
-__all__ = ["DockerConfig", "DockerRunBackend"]
-
 # A host name that the container can resolve without a network, as MPI does.
 _HOST_NAME = "model"
 

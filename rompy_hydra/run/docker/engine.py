@@ -116,7 +116,7 @@ class Engine:
     def rootless(self) -> bool:
         """Whether user 0 of a container is the user who runs the engine."""
         options = self.info.get("SecurityOptions") or ()
-        # Podman reports it in a field of its own.
+        # Podman reports it in a separate field.
         return bool(self.info.get("Rootless")) or any("rootless" in option for option in options)
 
     def image(self, name: str, fresh: bool = False) -> Mapping[str, Any] | None:

@@ -247,7 +247,7 @@ def build_image(
         raise RunError(
             f"the run directory {workspace.path} is in the build context {build.context}, so every run "
             f"would build another image. Add {inside.split('/')[0]} to {build.context / '.dockerignore'}, "
-            "or move the Dockerfile to a directory of its own"
+            "or move the Dockerfile to a separate directory"
         )
     tag = build.tag(files)
     if engine.image(tag, fresh=True) is not None:
