@@ -32,7 +32,7 @@ from rompy_hydra.run.docker.container import (
     start_error,
 )
 from rompy_hydra.run.docker.engine import CACHE_SECONDS, Engine, engine_errors, error_text, get_engine
-from rompy_hydra.run.docker.image import Image, check_available, image_key, prepare_image
+from rompy_hydra.run.docker.image import Build, check_available, prepare_image
 from rompy_hydra.run.handle import timed_out
 from rompy_hydra.run.programs import missing_program
 from rompy_hydra.workspace import ATTEMPTS, Workspace
@@ -53,7 +53,7 @@ class DockerRunBackend(BaseRunBackend):
         super().__init__(config, **fields)
         self._pulled: set[str] = set()
         # The image key of a Dockerfile, and when it was computed: the points of a sweep share it.
-        self._build_key: tuple[float, str | None] | None = None
+        self._build_key: tuple[float, str] | None = None
 
     def commands(self, model: object) -> tuple[Command, ...]:
         config = self.config
@@ -64,14 +64,24 @@ class DockerRunBackend(BaseRunBackend):
         return (f"{config.mpiexec} -n {config.cpu:.0f} {config.executable}",)
 
     def image_key(self, image: str | None) -> str | None:
-        """What identifies the image in the status of a run; it is determined without the network."""
-        if self.config.dockerfile is None:
+        """What identifies the image's content in a run's status: its id, or its name if that is unknown.
+
+        It is determined without the network.
+        """
+        if self.config.dockerfile is not None:
+            now = time.monotonic()
+            if self._build_key is None or now - self._build_key[0] > CACHE_SECONDS:
+                self._build_key = (now, Build(self.config).tag())
+            return self._build_key[1]
+        name = self.config.image or image
+        if not name or "@" in name:
+            return name  # a digest identifies the content wherever the image is
+        try:
             # The engine's cache is cleared as soon as any thread builds or pulls an image.
-            return image_key(self.config, image)
-        now = time.monotonic()
-        if self._build_key is None or now - self._build_key[0] > CACHE_SECONDS:
-            self._build_key = (now, image_key(self.config, image))
-        return self._build_key[1]
+            found = get_engine().image(name)
+        except engine_errors():
+            return name
+        return str(found["Id"]) if found else name
 
     def preflight(self, commands: tuple[Command, ...], files: set[str], image: str | None) -> None:
         try:
@@ -127,13 +137,13 @@ class DockerRunBackend(BaseRunBackend):
         engine.ping()
         if problems := self._setting_problems(engine):
             raise RunError("\n".join(problems))
-        image = prepare_image(engine, self.config, job, self._pulled)
+        name, image = prepare_image(engine, self.config, job, self._pulled)
         job.workspace.forget_exit_code()
-        container = _create(engine, job, self.config, image)
+        container = _create(engine, job, self.config, name, image)
         facts: dict[str, Json] = {
-            "image": image.name,
-            "image_id": image.id,
-            "image_digest": image.digest,
+            "image": name,
+            "image_id": image["Id"],
+            "image_digest": next(iter(image.get("RepoDigests") or ()), None),
             "engine": engine.version,
             "container": container.id,
         }
@@ -146,7 +156,7 @@ class DockerRunBackend(BaseRunBackend):
                 # The engine may have started it all the same, which waiting finds out.
                 logger.warning("{}", error)
             except engine_errors() as error:
-                raise start_error(job, self.config, image.name, error_text(error)) from error
+                raise start_error(job, self.config, name, error_text(error)) from error
             outcome = self._wait(job, container, begin, facts)
             return replace(outcome, seconds=time.monotonic() - begin)
         finally:
@@ -220,13 +230,16 @@ def _belongs_to(job: Job, info: Mapping[str, Any]) -> bool:
     return not ended or bool(state.get("OOMKilled")) or job.workspace.exit_code() is not None
 
 
-def _create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Container:
+def _create(
+    engine: Engine, job: Job, config: DockerConfig, name: str, image: Mapping[str, Any]
+) -> Container:
     """Create the container of a job without starting it; RunError says why the engine refuses it."""
     from docker.errors import APIError, DockerException
 
     user, groups = _user_and_groups(engine, config, job.workspace)
     environment = dict(job.secrets)
-    if re.match(r"[1-9]\d*(:|$)", user) and "HOME" not in image.env:
+    own_variables = (image.get("Config") or {}).get("Env") or ()
+    if re.match(r"[1-9]\d*(:|$)", user) and not any(each.startswith("HOME=") for each in own_variables):
         environment["HOME"] = "/tmp"  # the home of a user whom the image does not know is /
     isolated = config.network == "none"
     options = {
@@ -236,28 +249,28 @@ def _create(engine: Engine, job: Job, config: DockerConfig, image: Image) -> Con
         "user": user,
         "environment": environment,
         "working_dir": job.workspace.root,
-        "labels": container_labels(job, image.name),
+        "labels": container_labels(job, name),
         "stop_signal": "SIGTERM",
         "healthcheck": {"test": ["NONE"]},
         "host_config": _host_config(engine, config, job.workspace, groups, isolated),
     }
     try:
         try:
-            return _create_once(engine, image, options)
+            return _create_once(engine, image["Id"], options)
         except APIError as error:
             if "already in use" not in error_text(error):
                 raise
             _remove_leftovers(engine, job.workspace, config)
-            return _create_once(engine, image, options)
+            return _create_once(engine, image["Id"], options)
     except DockerException as error:
-        raise start_error(job, config, image.name, error_text(error)) from error
+        raise start_error(job, config, name, error_text(error)) from error
 
 
-def _create_once(engine: Engine, image: Image, options: dict[str, Any]) -> Container:
+def _create_once(engine: Engine, image_id: str, options: dict[str, Any]) -> Container:
     from docker.errors import APIError
 
     try:
-        answer = engine.call(lambda: engine.api.create_container(image.id, **options))
+        answer = engine.call(lambda: engine.api.create_container(image_id, **options))
     except APIError:
         raise
     except BaseException:

@@ -11,7 +11,6 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,12 @@ from rompy_hydra.hashing import hash_file
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.base import Job
 from rompy_hydra.run.docker.config import DockerConfig, check_image
-from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text, get_engine, pause
+from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text, pause
 from rompy_hydra.workspace import BUILD_LOG, Workspace
 
 REPOSITORY = "rompy_hydra/build"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.I | re.M)
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image that the engine has. `digest` is that in a registry, if known; `env` its own variables."""
-
-    name: str
-    id: str
-    digest: str | None
-    env: Mapping[str, str]
 
 
 def image_name(config: DockerConfig, model_image: str | None) -> str:
@@ -52,20 +41,6 @@ def image_name(config: DockerConfig, model_image: str | None) -> str:
         return check_image(name)
     except ValueError as error:
         raise ConfigError(f"the image of the model: {error}") from error
-
-
-def image_key(config: DockerConfig, model_image: str | None) -> str | None:
-    """What identifies the image's content in a run's status: its id, or its name if the id is unknown."""
-    if config.dockerfile:
-        return Build(config).tag()
-    name = config.image or model_image
-    if not name or "@" in name:
-        return name  # a digest identifies the content wherever the image is
-    try:
-        found = get_engine().image(name)
-    except engine_errors():
-        found = None
-    return str(found["Id"]) if found else name
 
 
 def check_available(engine: Engine, config: DockerConfig, model_image: str | None) -> None:
@@ -111,10 +86,13 @@ def _registry_problem(engine: Engine, name: str) -> str | None:
     return None
 
 
-def prepare_image(engine: Engine, config: DockerConfig, job: Job, pulled: set[str]) -> Image:
-    """The image of a job, built or pulled if necessary; RunError if that fails.
+def prepare_image(
+    engine: Engine, config: DockerConfig, job: Job, pulled: set[str]
+) -> tuple[str, Mapping[str, Any]]:
+    """The image of a job, built or pulled if necessary: its name, and the engine's description of it.
 
-    `pulled` holds the names that this backend has pulled: `pull=always` pulls once per sweep.
+    RunError if that fails. `pulled` holds the names that this backend has pulled: `pull=always` pulls
+    once per sweep.
     """
     always = config.pull == "always"
     if config.dockerfile:
@@ -126,9 +104,7 @@ def prepare_image(engine: Engine, config: DockerConfig, job: Job, pulled: set[st
         found = _pull(engine, name, config, pulled, job.stop)
     if found is None:
         raise RunError(f"the image {name} was removed while the run was starting; rerun the command")
-    digest = next(iter(found.get("RepoDigests") or ()), None)
-    variables = (entry.partition("=") for entry in (found.get("Config") or {}).get("Env") or ())
-    return Image(name, found["Id"], digest, {variable: value for variable, _, value in variables})
+    return name, found
 
 
 def _pull(
