@@ -82,10 +82,9 @@ def _render(text: str, path: str, context: Mapping[str, object]) -> str:
     try:
         return template.render(context)
     except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
         if isinstance(error, jinja2.UndefinedError):
             reason = f"{error.message}. {_hint(str(error), context)}"
-        else:
-            reason = f"{type(error).__name__}: {error}"
         raise GenerateError(f"{path}, line {_line(error, path)}: {reason}") from error
 
 

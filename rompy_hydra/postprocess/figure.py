@@ -28,14 +28,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.tri import Triangulation
 
 from rompy_hydra.postprocess.netcdf import conventions as cv
-from rompy_hydra.postprocess.netcdf.field import (
-    Field,
-    Floats,
-    boundary_edges,
-    cell_edges,
-    mean_at_nodes,
-    thin,
-)
+from rompy_hydra.postprocess.netcdf.field import Field, Floats, Ints, mean_at_nodes
 from rompy_hydra.postprocess.netcdf.reading import Location
 
 _GRID_KEYS = ["origin_longitude_degrees_east", "origin_latitude_degrees_north"]
@@ -100,7 +93,7 @@ def _draw(figure: Figure, projected: ProjectedField, style: Style) -> None:
     norm = TwoSlopeNorm(0.0, low, high) if diverging else Normalize(low, high)
     colours = style.colormap or ("RdBu_r" if diverging else "viridis")
     if field.triangles is None:
-        x, y = cell_edges(field.x), cell_edges(field.y)
+        x, y = _cell_edges(field.x), _cell_edges(field.y)
         shown: ScalarMappable = axes.pcolormesh(x, y, field.values, cmap=colours, norm=norm)
     else:
         x, y = field.x[field.triangles], field.y[field.triangles]
@@ -148,9 +141,38 @@ def _draw_coast(axes: Axes, field: Field) -> None:
         mesh = Triangulation(field.x, field.y, field.triangles[known[field.triangles].all(axis=1)])
         axes.tricontour(mesh, np.nan_to_num(bed), [0.0], colors=[_COAST], linewidths=[0.7])
     else:
-        boundary = boundary_edges(field.triangles)
+        boundary = _boundary_edges(field.triangles)
         lines = np.stack([field.x[boundary], field.y[boundary]], axis=-1)
         axes.add_collection(LineCollection(list(lines), colors=[_COAST], linewidths=[0.7]))
+
+
+def _boundary_edges(triangles: Ints) -> Ints:
+    """The edges that belong to only one triangle, as two nodes each."""
+    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]))
+    unique, count = np.unique(edges, axis=0, return_counts=True)
+    boundary: Ints = unique[count == 1]
+    return boundary
+
+
+def thin(field: Field, limit: int) -> Field:
+    """A grid reduced to at most `limit` cells along each side; a mesh is returned unchanged."""
+    if field.triangles is not None:
+        return field
+    rows, columns = (slice(None, None, math.ceil(n / limit)) for n in field.values.shape)
+    x = field.x[columns] if field.x.ndim == 1 else field.x[rows, columns]
+    y = field.y[rows] if field.y.ndim == 1 else field.y[rows, columns]
+    bed = None if field.bed is None else field.bed[rows, columns]
+    return replace(field, x=x, y=y, values=field.values[rows, columns], bed=bed)
+
+
+def _cell_edges(centres: Floats) -> Floats:
+    """The edges of cells from their centres, along each dimension."""
+    for axis in range(centres.ndim):
+        along = np.moveaxis(centres, axis, 0)
+        middle = 0.5 * (along[1:] + along[:-1])
+        ends = along[:1] - (middle[:1] - along[:1]), along[-1:] + (along[-1:] - middle[-1:])
+        centres = np.moveaxis(np.concatenate([ends[0], middle, ends[1]]), 0, axis)
+    return centres
 
 
 def _set_ticks(axes: Axes, degrees: bool) -> None:

@@ -12,7 +12,7 @@ from pydantic import FiniteFloat, model_validator
 from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
 from rompy_hydra.postprocess.netcdf import Statistic
-from rompy_hydra.postprocess.outputs import NETCDF_SUFFIXES, find_outputs, requirement, shorten, suffix
+from rompy_hydra.postprocess.outputs import find_outputs, is_netcdf, requirement, shorten
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.atomic import write_atomic
 from rompy_hydra.workspace.globs import Glob
@@ -78,7 +78,7 @@ class MapPostprocessor(BasePostprocessor):
             return {"success": False, "message": message, "run_id": run_id}
         self._check_colormap()
         names = find_outputs(workspace, [self.file] if self.file else [])
-        files = [name for name in names if suffix(name) in NETCDF_SUFFIXES or name == self.file]
+        files = [name for name in names if is_netcdf(name) or name == self.file]
         if not files:
             raise PostprocessError(
                 f"nothing to map in {workspace.path}: a map requires a netCDF output, but the outputs are "

@@ -11,9 +11,6 @@ from rompy_hydra.errors import PostprocessError
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.record import RunRecord
 
-NETCDF_SUFFIXES = {".nc", ".nc3", ".nc4", ".cdf", ".netcdf", ".sww"}
-TABLE_SUFFIXES = {".csv", ".tsv"}
-
 
 def find_outputs(workspace: Workspace, globs: Sequence[str] = ()) -> list[str]:
     """All outputs, or those that match one of `globs`, as sorted paths relative to the run directory.
@@ -50,9 +47,12 @@ def shorten(names: Iterable[str], limit: int = 12) -> str:
     return ", ".join(listed[:limit]) + more or "none"
 
 
-def suffix(name: str) -> str:
-    """The suffix of a file name in lower case."""
-    return PurePosixPath(name).suffix.lower()
+def is_netcdf(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in {".nc", ".nc3", ".nc4", ".cdf", ".netcdf", ".sww"}
+
+
+def is_table(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in {".csv", ".tsv"}
 
 
 def _matches(name: str, glob: str) -> bool:

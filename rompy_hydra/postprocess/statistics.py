@@ -12,7 +12,6 @@ from typing import TextIO
 
 from rompy_hydra.errors import PostprocessError
 
-_BATCH_ROWS = 5000
 _MISSING = {"", "na", "n/a", "null", "none", "-", "--"}
 
 
@@ -70,7 +69,7 @@ def table_statistics(path: Path) -> dict[str, RunningStatistics]:
 def _column_statistics(file: TextIO) -> dict[str, RunningStatistics]:
     names, rows = _read_header(file)
     columns = {index: RunningStatistics() for index in range(len(names))}
-    while batch := list(itertools.islice(rows, _BATCH_ROWS)):
+    while batch := list(itertools.islice(rows, 5000)):
         for index, column in list(columns.items()):
             valid = _parse_numbers([row[index] if index < len(row) else "" for row in batch])
             if valid is None:

@@ -12,14 +12,7 @@ from pydantic import FiniteFloat
 
 from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
-from rompy_hydra.postprocess.outputs import (
-    NETCDF_SUFFIXES,
-    TABLE_SUFFIXES,
-    find_outputs,
-    requirement,
-    shorten,
-    suffix,
-)
+from rompy_hydra.postprocess.outputs import find_outputs, is_netcdf, is_table, requirement, shorten
 from rompy_hydra.postprocess.statistics import RunningStatistics, table_statistics
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.globs import Glob
@@ -65,7 +58,7 @@ class SummaryPostprocessor(BasePostprocessor):
             message = f"Output directory not found: {workspace.path}"
             return {"success": False, "message": message, "run_id": run_id}
         names = find_outputs(workspace, self.files)
-        files = [name for name in names if suffix(name) in NETCDF_SUFFIXES | TABLE_SUFFIXES]
+        files = [name for name in names if is_netcdf(name) or is_table(name)]
         if self.files and not files:
             raise PostprocessError(
                 f"nothing to summarise in {workspace.path}: {shorten(names)} is neither netCDF nor CSV "
@@ -93,7 +86,7 @@ class SummaryPostprocessor(BasePostprocessor):
 
     def _statistics(self, path: Path) -> Iterator[tuple[str, RunningStatistics | None]]:
         """Each variable of a file by name, with its statistics if it is selected."""
-        if suffix(path.name) in TABLE_SUFFIXES:
+        if is_table(path.name):
             for name, statistics in table_statistics(path).items():
                 yield name, statistics if not self.variables or name in self.variables else None
             return

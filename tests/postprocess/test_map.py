@@ -17,10 +17,10 @@ from PIL import Image
 import rompy_hydra
 from rompy_hydra import MapPostprocessor, ModelRun, TemplateModel
 from rompy_hydra.errors import ConfigError, PostprocessError
-from rompy_hydra.postprocess.figure import ProjectedField, Style, colour_limits, project, render_png
+from rompy_hydra.postprocess.figure import ProjectedField, Style, colour_limits, project, render_png, thin
 from rompy_hydra.postprocess.map import superscripts
 from rompy_hydra.postprocess.netcdf import Statistic
-from rompy_hydra.postprocess.netcdf.field import Field, thin
+from rompy_hydra.postprocess.netcdf.field import Field
 from rompy_hydra.postprocess.netcdf.reading import load_field, locate, mappable_variables, open_groups
 from tests.postprocess.conftest import netcdf
 

@@ -24,10 +24,8 @@ _ANUGA_UNITS |= dict.fromkeys(["xmomentum", "ymomentum"], "m2 s-1")
 _ANUGA_UNITS |= dict.fromkeys(["xvelocity", "yvelocity"], "m s-1") | {"friction": "s m-1/3"}
 _LEVELS = ["stage", "zs", "zsmax", "s1", "eta", "zeta", "zeta_max", "water_level", "waterlevel", "wlv"]
 _LEVELS += ["ssh", "zos", "sea_surface_height", "elev", "maxele", "elevation"]
-_WAVES = ["hs", "hsig", "hsign", "significant_wave_height", "swh", "vhm0", "hm0", "h_mean"]
 # The default variable of a map is the first of these that exists.
-_PREFERRED = [*_LEVELS, *_WAVES]
-
+_PREFERRED = [*_LEVELS, "hs", "hsig", "hsign", "significant_wave_height", "swh", "vhm0", "hm0", "h_mean"]
 _BEDS = ["elevation", "zb", "topography", "topo", "topobathy", "flowelem_bl", "bed_level", "bedlevel"]
 _BEDS += ["bed_elevation", "bed", "node_z", "bathymetry", "bathy", "depth", "h"]
 _STANDARD_LEVEL = re.compile("(sea|water)_surface_(height|elevation)")

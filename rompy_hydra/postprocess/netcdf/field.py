@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,32 +75,3 @@ def grid_as_mesh(field: Field) -> Field:
     x, y = (np.where(known, each.ravel(), np.nanmean(each)) for each in (x, y))
     bed = None if field.bed is None else field.bed.ravel()
     return replace(field, x=x, y=y, values=field.values.ravel(), bed=bed, triangles=triangles)
-
-
-def boundary_edges(triangles: Ints) -> Ints:
-    """The edges that belong to only one triangle, as two nodes each."""
-    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]))
-    unique, count = np.unique(edges, axis=0, return_counts=True)
-    boundary: Ints = unique[count == 1]
-    return boundary
-
-
-def thin(field: Field, limit: int) -> Field:
-    """A grid reduced to at most `limit` cells along each side; a mesh is returned unchanged."""
-    if field.triangles is not None:
-        return field
-    rows, columns = (slice(None, None, math.ceil(n / limit)) for n in field.values.shape)
-    x = field.x[columns] if field.x.ndim == 1 else field.x[rows, columns]
-    y = field.y[rows] if field.y.ndim == 1 else field.y[rows, columns]
-    bed = None if field.bed is None else field.bed[rows, columns]
-    return replace(field, x=x, y=y, values=field.values[rows, columns], bed=bed)
-
-
-def cell_edges(centres: Floats) -> Floats:
-    """The edges of cells from their centres, along each dimension."""
-    for axis in range(centres.ndim):
-        along = np.moveaxis(centres, axis, 0)
-        middle = 0.5 * (along[1:] + along[:-1])
-        ends = along[:1] - (middle[:1] - along[:1]), along[-1:] + (along[-1:] - middle[-1:])
-        centres = np.moveaxis(np.concatenate([ends[0], middle, ends[1]]), 0, axis)
-    return centres

@@ -19,15 +19,14 @@ from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome
 from rompy_hydra.run.docker.config import DockerConfig, Volume, parse_size
 from rompy_hydra.run.docker.container import (
     IMAGE_LABEL,
-    SCRIPT_LABEL,
     STARTER,
     Container,
+    belongs_to,
     container_labels,
     container_name,
     has_living_driver,
     outcome_of,
     own_containers,
-    script_hash,
     seconds_since_start,
     start_error,
 )
@@ -86,7 +85,6 @@ class DockerRunBackend(BaseRunBackend):
     def preflight(self, commands: tuple[Command, ...], files: set[str], image: str | None) -> None:
         try:
             engine = get_engine()
-            engine.ping()
             problems = self._setting_problems(engine)
             # Programs that should be among the run's files; those of the image are unknown.
             for command in commands if self.config.working_dir is None else ():
@@ -134,7 +132,6 @@ class DockerRunBackend(BaseRunBackend):
 
     def execute(self, job: Job) -> Outcome:
         engine = get_engine()
-        engine.ping()
         if problems := self._setting_problems(engine):
             raise RunError("\n".join(problems))
         name, image = prepare_image(engine, self.config, job, self._pulled)
@@ -174,7 +171,7 @@ class DockerRunBackend(BaseRunBackend):
             raise RunLost(f"cannot determine what became of {job.run_id}: {error}") from error
         for container in left:
             info = container.inspect()
-            if _belongs_to(job, info):
+            if belongs_to(job, info):
                 return self._take_over(job, container, info, engine)
             container.discard(self.config.kill_grace, "it has no result of this run")
         # The driver may have removed its container, and died before it recorded the outcome.
@@ -186,9 +183,8 @@ class DockerRunBackend(BaseRunBackend):
         """The outcome of a container that another driver started."""
         logger.info("taking over the container {} ({})", container, info["State"]["Status"])
         own_containers.add(container.id)
-        labels = info["Config"]["Labels"] or {}
         facts: dict[str, Json] = {
-            "image": str(labels.get(IMAGE_LABEL, info["Image"])),
+            "image": str((info["Config"]["Labels"] or {}).get(IMAGE_LABEL, info["Image"])),
             "image_id": str(info["Image"]),
             "container": container.id,
             "engine": engine.version,
@@ -219,15 +215,6 @@ class DockerRunBackend(BaseRunBackend):
             raise (timed_out(job) if isinstance(error, TimeoutError) else error) from None
         outcome = outcome_of(container, info, job, self.config)
         return replace(outcome, facts={**facts, **outcome.facts})
-
-
-def _belongs_to(job: Job, info: Mapping[str, Any]) -> bool:
-    """Whether a container runs this job, and is still running or has a result."""
-    state, labels = info["State"], info["Config"]["Labels"] or {}
-    if labels.get(SCRIPT_LABEL) != script_hash(job.workspace):
-        return False
-    ended = state["Status"] in ("created", "exited", "dead", "removing")
-    return not ended or bool(state.get("OOMKilled")) or job.workspace.exit_code() is not None
 
 
 def _create(

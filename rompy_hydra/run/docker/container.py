@@ -32,7 +32,6 @@ IMAGE_LABEL = "rompy_hydra.image"
 # The ids of the containers that this process is working with.
 own_containers: set[str] = set()
 
-_TIMES = re.compile(r"(\d+)m(\d+[.,]\d+)s (\d+)m(\d+[.,]\d+)s")
 _SIGKILL_CODE = 137
 _NO_SHELL = "exec /bin/sh failed|failed to exec pid1"
 
@@ -254,6 +253,15 @@ def container_labels(job: Job, image: str) -> dict[str, str]:
     }
 
 
+def belongs_to(job: Job, info: Mapping[str, Any]) -> bool:
+    """Whether a container runs this job, and is still running or has a result."""
+    state, labels = info["State"], info["Config"]["Labels"] or {}
+    if labels.get(SCRIPT_LABEL) != script_hash(job.workspace):
+        return False
+    ended = state["Status"] in ("created", "exited", "dead", "removing")
+    return not ended or bool(state.get("OOMKilled")) or job.workspace.exit_code() is not None
+
+
 def has_living_driver(info: Mapping[str, Any]) -> bool:
     """Whether a container's driver is alive; a driver on another machine counts as alive."""
     try:
@@ -340,7 +348,7 @@ def _permission_hint(workspace: Workspace, user: str) -> list[str]:
 
 def _cpu_seconds(output: str) -> float | None:
     """The CPU time of all processes that the starter waited for, from the last line of POSIX `times`."""
-    lines = _TIMES.findall(output)
+    lines = re.findall(r"(\d+)m(\d+[.,]\d+)s (\d+)m(\d+[.,]\d+)s", output)
     if not lines:
         return None
     user_min, user_s, system_min, system_s = (float(part.replace(",", ".")) for part in lines[-1])

@@ -29,7 +29,9 @@ CACHE_SECONDS = 1.0
 def get_engine() -> Engine:
     """The engine that DOCKER_HOST and related variables select; EngineUnavailable if it does not answer."""
     names = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONTEXT")
-    return _connect(os.getpid(), tuple(os.environ.get(name) for name in names))
+    engine = _connect(os.getpid(), tuple(os.environ.get(name) for name in names))
+    engine.cached("ping", engine.api.ping)
+    return engine
 
 
 @functools.cache
@@ -68,10 +70,6 @@ class Engine:
         except engine_errors() as error:
             raise _unavailable(error) from error
         self.cache: dict[object, tuple[float, object]] = {}
-
-    def ping(self) -> None:
-        """EngineUnavailable if the engine does not answer."""
-        self.cached("ping", self.api.ping)
 
     def cached(self, key: object, request: Callable[[], T], seconds: float = CACHE_SECONDS) -> T:
         """The answer to a request, from the cache unless it is older than `seconds`."""

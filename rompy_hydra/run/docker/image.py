@@ -135,9 +135,6 @@ def _pull(
         return engine.image(name, fresh=True)
 
 
-# Images built from a Dockerfile: each is named by a hash of its sources, and is built once.
-
-
 class Build:
     """What an image is built from: a Dockerfile, its arguments, and the directory it may copy from."""
 
