@@ -6,13 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    JsonValue,
-    field_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, field_validator
 
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.jsonable import Json, json_text, plain
