@@ -108,7 +108,7 @@ def test_a_zipped_key_that_is_not_swept_is_refused_with_the_closest_one():
 
 @pytest.mark.parametrize("groups", [(("a", "a"),), (("a", "b"), ("b", "c"))])
 def test_a_key_is_zipped_once(groups):
-    with pytest.raises(ConfigError, match="is there twice"):
+    with pytest.raises(ConfigError, match="is given twice"):
         labels("a=1,2", "b=1,2", "c=1,2", zip=groups)
 
 
