@@ -22,7 +22,7 @@ from rompy_hydra.process.cpus import available_cores
 from rompy_hydra.provenance import versions
 from rompy_hydra.redaction import redacted_override
 from rompy_hydra.sweep.config import SweepConfig
-from rompy_hydra.sweep.engine import Watcher, run_sweep
+from rompy_hydra.sweep.engine import Engine, Watcher
 from rompy_hydra.sweep.label import Naming
 from rompy_hydra.sweep.plan import Ready, SweepPlan
 from rompy_hydra.sweep.points import Grid, Point
@@ -237,7 +237,7 @@ def drive(
             expected=known,
         )
         table.add_earlier()
-        summary = run_sweep(plan, preflight, spool, request.watcher, table)
+        summary = Engine(plan, preflight, spool, request.watcher, table).run()
         return replace(outcome, summary=summary)
     finally:
         spool.close()

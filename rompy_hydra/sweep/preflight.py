@@ -110,7 +110,7 @@ def inspect_points(
             continue
         preflight.add(decision)
         keep = b"" if decision.action in (SKIP, LEAVE) else composed
-        if not spool.add_point(point.label, decision.action, *decision.seen, point.overrides, keep):
+        if not spool.add_point(point.label, decision.action, decision.seen, point.overrides, keep):
             preflight.add_problem(point.label, _same_label(point))
         report(point, decision)
     return preflight

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -14,14 +15,10 @@ from loguru import logger
 
 from rompy_hydra.errors import SweepError
 from rompy_hydra.jsonable import json_text, read_json
+from rompy_hydra.workspace.lease import Snapshot
 
 # Without spilling, only a COMMIT writes to the file, and the journal in memory undoes one that fails.
-_PRAGMAS = (
-    "synchronous = OFF",
-    "journal_mode = MEMORY",
-    "cache_size = -2000",
-    "cache_spill = OFF",
-)
+_PRAGMAS = ("synchronous = OFF", "journal_mode = MEMORY", "cache_size = -2000", "cache_spill = OFF")
 # An inode may need all 64 bits, one more than the integers of SQLite have, and is stored as text.
 _TABLES = (
     "CREATE TABLE points (position INTEGER PRIMARY KEY, label BLOB UNIQUE, decision TEXT, directory TEXT, "
@@ -29,16 +26,14 @@ _TABLES = (
     "CREATE TABLE rows (label BLOB UNIQUE, sort_key BLOB, data BLOB)",
     "CREATE INDEX rows_in_order ON rows (sort_key, label)",
 )
-_ADD_POINT = "INSERT OR IGNORE INTO points VALUES (?, ?, ?, ?, ?, ?, ?)"
 _PUT_ROW = "INSERT INTO rows VALUES (?, ?, ?) ON CONFLICT (label) DO UPDATE SET data = excluded.data"
 _NEXT_ROWS = (
     "SELECT sort_key, label, data FROM rows WHERE (sort_key, label) > (?, ?) "
     "ORDER BY sort_key, label LIMIT ?"
 )
-# Points or rows that are read at once.
+# Points or rows that are read in one query, and writes between two commits: a COMMIT that fails undoes
+# the writes, and they are repeated in memory.
 _BATCH = 100
-# Writes between two commits; a COMMIT that fails undoes them, and they are repeated in memory.
-_TRANSACTION = 100
 
 
 class StoredPoint(NamedTuple):
@@ -47,8 +42,7 @@ class StoredPoint(NamedTuple):
     index: int  # type: ignore[assignment]  # hides the method of tuples
     label: str
     decision: str
-    directory: int
-    number: int
+    seen: Snapshot
     payload: bytes
 
 
@@ -61,7 +55,7 @@ class Spool:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
         self._in_memory = False
         self._database = _temporary_database()
         self._database.execute("BEGIN")
@@ -75,25 +69,18 @@ class Spool:
             self._database.close()
 
     def add_point(
-        self,
-        label: str,
-        decision: str,
-        directory: int,
-        number: int,
-        overrides: Sequence[str],
-        payload: bytes,
+        self, label: str, decision: str, seen: Snapshot, overrides: Sequence[str], payload: bytes
     ) -> bool:
         """Append a point; False, and nothing is added, if there is one with this label.
 
-        `directory` (below 2**64) and `number` are the snapshot of its run directory.
+        `seen` is the snapshot of its run directory.
         """
         text = json_text(list(overrides)).encode()
         with self._lock:
-            values = len(self), _bytes(label), decision, str(directory), number, text, payload
-            added = self._write(_ADD_POINT, *values) == 1
-            if added:
-                self._counts[decision] = self._counts.get(decision, 0) + 1
-        return added
+            values = len(self), _bytes(label), decision, str(seen.directory), seen.number, text, payload
+            added = self._write("INSERT OR IGNORE INTO points VALUES (?, ?, ?, ?, ?, ?, ?)", *values)
+            self._counts[decision] += added
+        return added == 1
 
     def mark(self, index: int, decision: str) -> None:
         """Change the decision about a point."""
@@ -101,19 +88,14 @@ class Spool:
         with self._lock:
             self._write("UPDATE points SET decision = ? WHERE position = ?", decision, index)
             self._counts[before] -= 1
-            self._counts[decision] = self._counts.get(decision, 0) + 1
+            self._counts[decision] += 1
 
-    def release(self, index: int) -> None:
-        """Forget the payload of a point."""
-        with self._lock:
-            self._write("UPDATE points SET payload = x'' WHERE position = ?", index)
-
-    def count(self, *decisions: str) -> int:
-        """The number of points with one of these decisions, or of all."""
-        return sum(self._counts.get(each, 0) for each in decisions or self._counts)
+    def count(self, decision: str) -> int:
+        """The number of points with a decision."""
+        return self._counts[decision]
 
     def __len__(self) -> int:
-        return self.count()
+        return self._counts.total()
 
     def has(self, label: str) -> bool:
         """Whether there is a point with this label."""
@@ -121,10 +103,12 @@ class Spool:
 
     def points(self, *decisions: str) -> Iterator[StoredPoint]:
         """The points with one of these decisions, or all, in the order of adding."""
-        chosen = f" AND decision IN ({', '.join('?' * len(decisions))})" if decisions else ""
+        condition = f" AND decision IN ({', '.join('?' * len(decisions))})" if decisions else ""
         columns = "position, label, decision, directory, number, payload"
-        for index, label, decision, directory, number, payload in self._points(columns, chosen, decisions):
-            yield StoredPoint(index, _text(label), decision, int(directory), number, payload)
+        for index, label, decision, directory, number, payload in self._points(
+            columns, condition, decisions
+        ):
+            yield StoredPoint(index, _text(label), decision, Snapshot(int(directory), number), payload)
 
     def overrides(self) -> Iterator[tuple[str, list[str]]]:
         """The label and the overrides of each point, in the order of adding."""
@@ -162,7 +146,7 @@ class Spool:
         """The number of changed rows. Only with the lock."""
         changed = self._database.execute(statement, values).rowcount
         self._uncommitted.append((statement, values))
-        if len(self._uncommitted) >= _TRANSACTION:
+        if len(self._uncommitted) >= _BATCH:
             try:
                 self._database.execute("COMMIT")
             except sqlite3.OperationalError as error:
@@ -193,11 +177,8 @@ class Spool:
 
 
 def _temporary_database() -> sqlite3.Connection:
-    """A database in a file without a name.
-
-    Not one of SQLite's own temporary databases: these keep what is committed in their cache, and
-    need room on the disk to undo a transaction.
-    """
+    # A file without a name. SQLite's own temporary databases keep what is committed in their cache, and
+    # need room on the disk to undo a transaction.
     with tempfile.NamedTemporaryFile() as file:
         database = _connect(f"file:{quote(os.fsencode(file.name))}?nolock=1")
     for pragma in _PRAGMAS:

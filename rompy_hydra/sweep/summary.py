@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, field
 
 from rompy_hydra.sweep.preflight import normalise_message
@@ -25,11 +25,11 @@ class Summary:
 
     total: int = 0
     # Runs that ended while this driver worked, by state, including those of other drivers.
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     # Runs that were completed earlier and are unchanged; those that failed earlier and are not
     # retried, by state.
     skipped: int = 0
-    left: dict[str, int] = field(default_factory=dict)
+    left: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     slowest: list[tuple[float, str]] = field(default_factory=list)
     # Failures by kind: their number, and the label and the message of the first one.
@@ -41,7 +41,7 @@ class Summary:
 
     def add(self, row: Row) -> None:
         """Count a run that ended."""
-        self.counts[row.state] = self.counts.get(row.state, 0) + 1
+        self.counts[row.state] += 1
         if row.seconds is not None:
             self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, (row.seconds, row.label)])
         if is_failure(row.state):
@@ -59,9 +59,9 @@ class Summary:
         """The summary of this and an earlier part of a sweep together."""
         both = Summary(
             total=earlier.total + self.total,
-            counts=_sum(earlier.counts, self.counts),
+            counts=earlier.counts + self.counts,
             skipped=earlier.skipped + self.skipped,
-            left=_sum(earlier.left, self.left),
+            left=earlier.left + self.left,
             seconds=earlier.seconds + self.seconds,
             slowest=heapq.nlargest(_SLOWEST, earlier.slowest + self.slowest),
             failures=dict(earlier.failures),
@@ -77,15 +77,11 @@ class Summary:
     def failed(self) -> int:
         """The number of runs that were attempted and not completed, by this command or an earlier one."""
         ended = sum(count for state, count in self.counts.items() if state not in _SOUND)
-        return sum(self.left.values()) + ended
+        return self.left.total() + ended
 
     @property
     def not_started(self) -> int:
-        return self.total - self.skipped - sum(self.left.values()) - sum(self.counts.values())
-
-
-def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {state: one.get(state, 0) + other.get(state, 0) for state in {**one, **other}}
+        return self.total - self.skipped - self.left.total() - self.counts.total()
 
 
 def is_failure(state: str) -> bool:

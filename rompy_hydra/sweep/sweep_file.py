@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count, takewhile
 from pathlib import Path
-from typing import IO, cast
+from typing import Any, cast
 
 from rompy_hydra.errors import ConfigError, SweepError
 from rompy_hydra.jsonable import Json
@@ -21,7 +21,7 @@ from rompy_hydra.workspace.record import now
 SWEEP = "sweep.json"
 SCHEMA_VERSION = 1
 _LOCK = ".sweep.lock"
-# What stands before the points and after them, in a file as it is written here: with a line for each.
+# The lines before and after the points, in a file as it is written here: with a line for each point.
 _BEFORE, _AFTER = '"points": {\n', "}\n}\n"
 
 
@@ -51,7 +51,7 @@ def read_constants(directory: Path) -> dict[str, str] | None:
     Empty for a sweep of version 0.1.0. The points are not read. SweepError if the file is damaged.
     """
     head = _load(directory / SWEEP)
-    return None if head is None else _constants(head)
+    return None if head is None else cast("dict[str, str]", head.get("constants", {}))
 
 
 def write_sweep_file(
@@ -73,8 +73,9 @@ def write_sweep_file(
     with locked(directory), contextlib.closing(Spool()) as lines:
         numbers = count()
 
-        def put(label: str, line: str) -> None:
-            # A point that is there already keeps its place, and gets the new overrides.
+        def put(label: str, overrides: Json) -> None:
+            # A point that the file already has keeps its place, and gets the new overrides.
+            line = f"{json.dumps(label)}: {json.dumps(overrides)}"
             lines.put_row(label, f"{next(numbers):012}", line.encode())
 
         head = _load(path, put)
@@ -82,7 +83,7 @@ def write_sweep_file(
             head = {"schema_version": SCHEMA_VERSION, "name": name, "created": now()}
             if used is not None:
                 head["constants"] = dict(used)
-        elif constants is not None and _constants(head) != used:
+        elif constants is not None and head.get("constants", {}) != used:
             raise SweepError(
                 f"another command has created {path} meanwhile, with other constants. Rerun the command: "
                 "it then names its runs as that sweep does"
@@ -90,7 +91,7 @@ def write_sweep_file(
         earlier = cast("list[Json]", head.pop("commands", []))
         head |= {"updated": now(), "commands": [*earlier, dict(command)]}
         for label, overrides in points:
-            put(*_line(label, [redacted_override(each) for each in overrides]))
+            put(label, [redacted_override(each) for each in overrides])
         with _reported(path, "write"):
             stream_atomic(path, lambda file: file.writelines(_text(head, lines.rows())))
 
@@ -105,65 +106,49 @@ def _text(head: Mapping[str, Json], lines: Iterable[bytes]) -> Iterator[str]:
     yield f"\n{_AFTER}"
 
 
-def _load(path: Path, put: Callable[[str, str], None] | None = None) -> dict[str, Json] | None:
-    """What the file holds besides its points, which `put` gets by line; None if there is no file."""
-    with _reading(path), contextlib.suppress(FileNotFoundError):
-        try:
-            with path.open(encoding="utf-8", newline="\n") as file:
-                head = _parsed("".join(takewhile(lambda line: line != _BEFORE, file)) + _BEFORE + _AFTER)
+def _load(path: Path, put: Callable[[str, Json], None] | None = None) -> dict[str, Json] | None:
+    """What the file contains besides its points, which `put` gets one by one; None without a file."""
+    try:
+        with _reported(path, "read"), contextlib.suppress(FileNotFoundError):
+            try:
+                return _load_lines(path, put)
+            except ValueError:  # somebody may have reformatted the file
+                head = _parsed(path.read_bytes())
+            for label, overrides in head.pop("points").items():
                 if put is not None:
-                    for label, line in _point_lines(file):
-                        put(label, line)
-        except ValueError:  # somebody may have formatted the file in another way
-            head = _parsed(path.read_bytes())
-            if put is not None:
-                for label, overrides in cast("dict[str, Json]", head["points"]).items():
-                    put(*_line(label, overrides))
-        del head["points"]
-        return head
+                    put(label, overrides)
+            return head
+    except ValueError as error:
+        raise SweepError(
+            f"{path} is damaged ({error}); it was left unchanged. Move it aside and rerun the commands of "
+            "this sweep: they write a new one, and finished runs are not repeated"
+        ) from error
     return None
 
 
-def _point_lines(file: IO[str]) -> Iterator[tuple[str, str]]:
-    """The rest of a file; ValueError if it is not as written here."""
-    more = True
-    while more:
-        line = file.readline()
-        more = line.endswith(",\n")
-        line = line.strip().removesuffix(",")
-        ((label, _),) = json.loads(f"{{{line}}}").items()
-        yield label, line
-    if file.read(len(_AFTER) + 1) != _AFTER:
-        raise ValueError("the end is missing")
+def _load_lines(path: Path, put: Callable[[str, Json], None] | None) -> dict[str, Json]:
+    """As `_load`, line by line; ValueError if the file is not formatted as it is written here."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        head = _parsed("".join(takewhile(lambda line: line != _BEFORE, file)) + _BEFORE + _AFTER)
+        more = put is not None
+        while put is not None and more:
+            line = file.readline()
+            more = line.endswith(",\n")
+            ((label, overrides),) = json.loads(f"{{{line.strip().removesuffix(',')}}}").items()
+            put(label, overrides)
+        if put is not None and file.read(len(_AFTER) + 1) != _AFTER:
+            raise ValueError("the end is missing")
+    del head["points"]
+    return head
 
 
-def _line(label: str, overrides: Json) -> tuple[str, str]:
-    return label, f"{json.dumps(label)}: {json.dumps(overrides)}"
-
-
-def _parsed(text: str | bytes) -> dict[str, Json]:
+def _parsed(text: str | bytes) -> dict[str, Any]:
     data = json.loads(text)
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         raise ValueError("not a sweep file of this version")
     if not isinstance(data.get("points"), dict) or not isinstance(data.get("commands"), list):
         raise ValueError("no points or no commands")
     return data
-
-
-def _constants(head: Mapping[str, Json]) -> dict[str, str]:
-    return cast("dict[str, str]", head.get("constants", {}))
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        with _reported(path, "read"):
-            yield
-    except ValueError as error:
-        raise SweepError(
-            f"{path} is damaged ({error}); it was left unchanged. Move it aside and rerun the commands of "
-            "this sweep: they write a new one, and finished runs are not repeated"
-        ) from error
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from rompy_hydra.plugins import registry
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.base import Handle, Job, Outcome, Update
 from rompy_hydra.sweep.config import SweepConfig
-from rompy_hydra.sweep.engine import run_sweep
+from rompy_hydra.sweep.engine import Engine
 from rompy_hydra.sweep.plan import Ready, SweepPlan
 from rompy_hydra.sweep.points import Assignment, Grid
 from rompy_hydra.sweep.preflight import inspect_points
@@ -152,7 +152,7 @@ def test_a_sweep_holds_5000_submitted_runs_with_fewer_than_ten_threads(tmp_path)
     spool = Spool()
     preflight = inspect_points(plan, spool)
     config.path.mkdir()
-    summary = run_sweep(plan, preflight, spool, Silent(), ResultsTable(config.path, spool))
+    summary = Engine(plan, preflight, spool, Silent(), ResultsTable(config.path, spool)).run()
     spool.close()
     assert backend.most_held == count
     assert backend.most_threads - before < 10

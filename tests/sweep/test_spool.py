@@ -9,6 +9,7 @@ import pytest
 from loguru import logger
 
 from rompy_hydra.sweep.spool import Spool
+from rompy_hydra.workspace.lease import Snapshot
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def spool(new_spool):
 
 
 def add(spool, label, decision="run", directory=0, number=0, payload=b""):
-    return spool.add_point(label, decision, directory, number, [f"a={label}", "b"], payload)
+    return spool.add_point(label, decision, Snapshot(directory, number), [f"a={label}", "b"], payload)
 
 
 def test_points_come_back_in_the_order_of_adding(spool):
@@ -45,8 +46,10 @@ def test_points_come_back_in_the_order_of_adding(spool):
 def test_points_are_counted_by_decision(spool):
     for x, decision in enumerate(["run", "run", "skip"]):
         add(spool, f"x={x}", decision)
-    assert len(spool) == spool.count() == 3
-    assert (spool.count("run"), spool.count("run", "skip"), spool.count("leave")) == (2, 3, 0)
+    assert len(spool) == 3
+    assert (spool.count("run"), spool.count("skip"), spool.count("leave")) == (2, 1, 0)
+    spool.mark(1, "skip")
+    assert (spool.count("run"), spool.count("skip"), len(spool)) == (1, 2, 3)
 
 
 def test_a_second_point_with_the_same_label_is_not_added(spool):
@@ -62,14 +65,7 @@ def test_a_second_point_with_the_same_label_is_not_added(spool):
 def test_a_snapshot_of_a_directory_comes_back_exactly(spool, directory):
     add(spool, "x=1", directory=directory, number=3)
     (point,) = spool.points()
-    assert (point.directory, point.number) == (directory, 3)
-
-
-def test_a_released_point_has_no_payload(spool):
-    add(spool, "x=1", payload=b"one")
-    add(spool, "x=2", payload=b"two")
-    spool.release(0)
-    assert [(point.label, point.payload) for point in spool.points()] == [("x=1", b""), ("x=2", b"two")]
+    assert point.seen == (directory, 3)
 
 
 def test_points_that_are_added_while_one_iterates_are_included(spool):
@@ -154,10 +150,10 @@ def test_nothing_is_lost_when_the_disk_is_full(new_spool, small_disk, monkeypatc
         assert add(spool, label, payload=points[label])
         spool.put_row(f"x={x * 31 % 700}", f"{x * 31 % 700:04}", b"%d" % x)
         if x % 10 == 0:
-            points[f"x={x // 10 * 7919 % 1500}"] = b""
-            spool.release(x // 10)
+            spool.mark(x // 10, "done")
     assert len([text for text in messages if "kept in memory" in text]) == 1
     assert {point.label: point.payload for point in spool.points()} == points
+    assert [point.index for point in spool.points("done")] == list(range(150))
     assert list(spool.rows()) == [rows[f"x={x}"] for x in range(700)]
 
 
