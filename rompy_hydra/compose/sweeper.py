@@ -23,7 +23,6 @@ from rompy_hydra.provenance import versions
 from rompy_hydra.redaction import redacted_override
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.engine import Engine, Watcher
-from rompy_hydra.sweep.label import Naming
 from rompy_hydra.sweep.plan import Ready, SweepPlan
 from rompy_hydra.sweep.points import Grid, Point
 from rompy_hydra.sweep.preflight import RUN, Decision, Preflight, inspect_points
@@ -153,7 +152,6 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
         return outcome
     # Each job is composed alone, and would name the sweep after its own model, and itself with all
     # of its overrides.
-    naming = _naming(grid, read_constants(config.path))
     points = [
         [
             *own,
@@ -161,7 +159,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
             f"hydra.sweep.subdir={text_of(point.label)}",
             *point.overrides,
         ]
-        for point in replace(grid, naming=naming)
+        for point in _with_baseline(grid, read_constants(config.path))
     ]
     return SweepOutcome(config, jobs=sweeper.launcher.launch(points, initial_job_idx=0))
 
@@ -201,8 +199,7 @@ def drive(
     `runs=False` leaves it at the validation, for a launcher that runs the points itself.
     """
     check_directory(config.path)
-    known = read_constants(config.path)
-    grid = replace(grid, naming=_naming(grid, known))
+    grid = _with_baseline(grid, read_constants(config.path))
     points = PointComposer(request.composer, config, shared)
 
     def ready(composed: bytes) -> Ready:
@@ -228,14 +225,8 @@ def drive(
         if not runs or request.only_looks(config):
             return outcome
         make_directory(config.path)
-        write_sweep_file(
-            config.path,
-            config.name,
-            _facts(plan, preflight),
-            spool.overrides(),
-            constants=grid.naming.constants,
-            expected=known,
-        )
+        facts = _facts(plan, preflight)
+        write_sweep_file(config.path, config.name, facts, spool.overrides(), grid.baseline)
         table.add_earlier()
         summary = Engine(plan, preflight, spool, request.watcher, table).run()
         return replace(outcome, summary=summary)
@@ -253,9 +244,9 @@ def merge_outcomes(batches: Sequence[SweepOutcome]) -> SweepOutcome:
     return replace(last, summary=summary)
 
 
-def _naming(grid: Grid, known: Mapping[str, str] | None) -> Naming:
-    """How points are named: as in the sweep's first command, or else by what varies in this one."""
-    return Naming(grid.constants if known is None else known)
+def _with_baseline(grid: Grid, known: Mapping[str, str] | None) -> Grid:
+    """The points, named as in the sweep's first command, or else by what varies in this one."""
+    return replace(grid, baseline=grid.constants if known is None else known)
 
 
 def _refuse_problems(request: SweepRequest, preflight: Preflight) -> None:

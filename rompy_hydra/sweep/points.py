@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.jsonable import Json
-from rompy_hydra.sweep.label import Naming, is_named, shown
+from rompy_hydra.sweep.label import DEFAULT_LABEL, is_named, join_shown, shown
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,21 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a sweep: its overrides, in the order in which they were given, and its name."""
+    """One run of a sweep: its overrides, in the order in which they were given.
+
+    `baseline` is the same for all points: what a label leaves out because it is equal.
+    """
 
     assignments: tuple[Assignment, ...]
-    naming: Naming = field(default_factory=Naming, compare=False)
+    baseline: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @cached_property
     def label(self) -> str:
         """The name of the run's directory."""
-        return self.naming.label(a.shown for a in self.assignments if a.shown)
+        shown = dict(a.shown for a in self.assignments if a.shown)
+        pairs = [(key, text) for key, text in shown.items() if self.baseline.get(key) != text]
+        pairs += [(f"~{key}", "") for key in self.baseline if key not in shown]
+        return join_shown(pairs) or DEFAULT_LABEL
 
     @property
     def overrides(self) -> list[str]:
@@ -79,11 +85,15 @@ Axis: TypeAlias = Lazy | Sequence[tuple[Assignment, ...]]
 
 @dataclass(frozen=True)
 class Grid:
-    """The product of axes, without the points that `keep` excludes; generates one point at a time."""
+    """The product of axes, without the points that `keep` excludes; generates one point at a time.
+
+    `baseline` are the `constants` of the sweep's first command. A later command with another value of a
+    constant, or with several, thus gets new labels and keeps the old ones.
+    """
 
     axes: tuple[Axis, ...]
     keep: Callable[[Mapping[str, Json]], bool] | None = None
-    naming: Naming = field(default_factory=Naming)
+    baseline: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -116,7 +126,7 @@ class Grid:
         rest = [tuple(axis) for axis in others]
         for alternative in first:
             for combination in itertools.product(*rest):
-                point = Point((*alternative, *chain.from_iterable(combination)), self.naming)
+                point = Point((*alternative, *chain.from_iterable(combination)), self.baseline)
                 if self.keep is None or self.keep(point.parameters):
                     yield point
 

@@ -60,16 +60,14 @@ def write_sweep_file(
     command: Mapping[str, Json],
     points: Iterable[tuple[str, list[str]]],
     constants: Mapping[str, str] | None = None,
-    expected: Mapping[str, str] | None = None,
 ) -> None:
     """Add a command and its points (labels and overrides) to `sweep.json`; earlier ones stay.
 
-    `constants` are the values, as labels show them, by key that all points of the command share. A
-    new file records them, and they never change. `expected` is what `read_constants` returned: with
-    these the labels were made. SweepError if the file has others by now, or is damaged.
+    `constants` are the values, as labels show them, by key that all points of the sweep's first command
+    share; the labels depend on them. A new file records them, and they never change. SweepError if the
+    file has others by now, or is damaged.
     """
     path = directory / SWEEP
-    used = constants if expected is None else expected
     with locked(directory), contextlib.closing(Spool()) as lines:
         numbers = count()
 
@@ -81,9 +79,9 @@ def write_sweep_file(
         head = _load(path, put)
         if head is None:
             head = {"schema_version": SCHEMA_VERSION, "name": name, "created": now()}
-            if used is not None:
-                head["constants"] = dict(used)
-        elif constants is not None and head.get("constants", {}) != used:
+            if constants is not None:
+                head["constants"] = dict(constants)
+        elif constants is not None and head.get("constants", {}) != constants:
             raise SweepError(
                 f"another command has created {path} meanwhile, with other constants. Rerun the command: "
                 "it then names its runs as that sweep does"
