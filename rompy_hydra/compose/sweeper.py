@@ -206,8 +206,7 @@ def drive(
         built = points.build(composed)
         return Ready(built.plan, built.pipeline)
 
-    command: dict[str, Json] = {"overrides": [redacted_override(line) for line in arguments]}
-    plan = SweepPlan(config, grid, points.compose, ready, _workers(workers), command)
+    plan = SweepPlan(config, grid, points.compose, ready, _workers(workers))
     spool = Spool()
     table = ResultsTable(config.path, spool)
     lists = request.dry_run or config.dry_run
@@ -225,8 +224,9 @@ def drive(
         if not runs or request.only_looks(config):
             return outcome
         make_directory(config.path)
-        facts = _facts(plan, preflight)
-        write_sweep_file(config.path, config.name, facts, spool.overrides(), grid.baseline)
+        overrides = ((point.label, point.overrides) for point in spool.points())
+        command = _command(arguments, plan, preflight)
+        write_sweep_file(config.path, config.name, command, overrides, grid.baseline)
         table.add_earlier()
         summary = Engine(plan, preflight, spool, request.watcher, table).run()
         return replace(outcome, summary=summary)
@@ -270,9 +270,9 @@ def _named(config: SweepConfig, grid: Grid, composed: DictConfig) -> SweepConfig
     return config
 
 
-def _facts(plan: SweepPlan, preflight: Preflight) -> dict[str, Json]:
+def _command(arguments: Sequence[str], plan: SweepPlan, preflight: Preflight) -> dict[str, Json]:
     return {
-        **plan.command,
+        "overrides": [redacted_override(line) for line in arguments],
         "started": now(),
         "points": preflight.size,
         "to_run": preflight.count(RUN),

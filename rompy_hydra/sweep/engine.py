@@ -93,9 +93,7 @@ class Engine:
         self._spool = spool
         self._watcher = watcher
         self._table = table
-        self.summary = Summary(
-            total=preflight.size, skipped=preflight.count(SKIP), left=preflight.left.copy()
-        )
+        self.summary = Summary(preflight.size, skipped=preflight.count(SKIP), left=preflight.left.copy())
         self._stop = process.StopSignal()
         # Set when the last thread ends. Waiting for it takes no lock, which a signal handler could need.
         self._over = process.StopSignal()
@@ -249,7 +247,6 @@ class Engine:
         return self.summary.stopped_early or bool(self.summary.problem) or self._stop.is_set()
 
     def _interrupt(self) -> None:
-        """Start no more runs, and stop the running ones."""
         self.summary.interrupted = True
         self._stop.set()
 
@@ -266,22 +263,22 @@ class Engine:
         while True:
             row: Row | None
             try:
-                if run.steps is None:
-                    self._begin(run)
+                run.steps = run.steps or self._steps(run)
                 handle = run.resume()
             except StopIteration as ended:
-                # A foreign pipeline may leave no record.
-                row = (
-                    Row(run.label, COMPLETED, run.ready.plan.origin.parameters)
-                    if ended.value is None
-                    else row_of(run.label, ended.value)
-                )
+                row = Row(run.label, COMPLETED, run.ready.plan.origin.parameters)
+                if ended.value is not None:  # a foreign pipeline may leave no record
+                    row = row_of(run.label, ended.value)
             except Busy:
                 row = None
             except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - one run must never end the others
                 row = _failed_row(run, error)
             else:
-                self._wait_for(handle, run)
+                with self._change:
+                    self._waiting[handle] = run
+                    if not self._polling:
+                        self._polling = True
+                        self._start(self._poll, "poll")
                 return
             again = row is not None and row.state in _FAILURES and not self._stop.is_set()
             if again and run.attempt < self._plan.config.attempts:
@@ -296,14 +293,12 @@ class Engine:
                 self._finished(row, own=True)
             return
 
-    def _begin(self, run: _Run) -> None:
-        plan = run.ready.plan
+    def _steps(self, run: _Run) -> Waiting[RunRecord | None]:
+        plan, watch = run.ready.plan, functools.partial(self._show, self._watcher.state, run.label)
         if self._plan.config.retry == "all":
             plan = replace(plan, rerun=True)
-        watch = functools.partial(self._show, self._watcher.state, run.label)
-        run.steps = run.ready.pipeline.steps(
-            plan, stop=self._stop, watch=watch if self._watcher.live else ignore, seen=run.seen
-        )
+        watched = watch if self._watcher.live else ignore
+        return run.ready.pipeline.steps(plan, stop=self._stop, watch=watched, seen=run.seen)
 
     def _finished(self, row: Row, own: bool = False) -> None:
         self._table.add(row)
@@ -319,37 +314,24 @@ class Engine:
         with self._change, suppress(OSError, ValueError):
             what(*arguments)
 
-    # Submitted jobs
-
-    def _wait_for(self, handle: Handle, run: _Run) -> None:
-        """Let a run wait for its submitted job, without a thread."""
-        with self._change:
-            self._waiting[handle] = run
-            if not self._polling:
-                self._polling = True
-                self._start(self._poll, "poll")
-
     def _poll(self) -> None:
-        """Poll for all submitted jobs until none is left, and resume the runs with an update."""
+        """Poll for all submitted jobs until none is left; runs whose job has an update are resumed."""
         while True:
             with self._change:
                 handles = sorted(self._waiting, key=lambda handle: id(handle.backend))
                 self._polling = bool(handles)
                 if not handles:
                     return
-            if self._stop.wait(min(handle.backend.poll_seconds for handle in handles)):
-                self._resume({handle: KeyboardInterrupt() for handle in handles})
-                continue
+            stopped = self._stop.wait(min(handle.backend.poll_seconds for handle in handles))
             for _, group in groupby(handles, key=lambda handle: id(handle.backend)):
-                self._resume(updates(list(group)))
-
-    def _resume(self, found: dict[Handle, Update] | dict[Handle, KeyboardInterrupt]) -> None:
-        with self._change:
-            for handle, update in found.items():
-                run = self._waiting.pop(handle)
-                run.update = update
-                self._resumable.append(run)
-            self._change.notify_all()
+                asked = list(group)
+                found = {} if stopped else updates(asked)
+                with self._change:
+                    for handle in asked if stopped else found:
+                        run = self._waiting.pop(handle)
+                        run.update = found.get(handle, KeyboardInterrupt())
+                        self._resumable.append(run)
+                    self._change.notify_all()
 
 
 def _failed_row(run: _Run, error: BaseException) -> Row:

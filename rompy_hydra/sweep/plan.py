@@ -1,20 +1,19 @@
-"""What a sweep is to do."""
+"""The plan of a sweep."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from rompy_hydra.core.pipeline import BasePipeline
 from rompy_hydra.core.plan import RunPlan
-from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.points import Grid, Point
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A run of a sweep that can start: its plan, and the pipeline that carries it out."""
+    """A run of a sweep that can start: its plan, and the pipeline that executes it."""
 
     plan: RunPlan
     pipeline: BasePipeline
@@ -33,4 +32,3 @@ class SweepPlan:
     compose: Callable[[Point], bytes]
     build: Callable[[bytes], Ready]
     workers: int
-    command: Mapping[str, Json] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The table of a sweep, `results.csv`, made from the run records."""
+"""The table of a sweep, `results.csv`, from the run records."""
 
 from __future__ import annotations
 
@@ -91,40 +91,9 @@ class ResultsTable:
             self._metrics.update(row.metrics)
         self._spool.put_row(row.label, natural_sort_key(row.label), json_text(vars(row)).encode())
 
-    def add_earlier(self) -> None:
-        """Add the runs of other commands: those in the directory that are not points of this one."""
-        self._add_runs(skip=self._spool.has)
-
-    def rows(self) -> Iterator[Row]:
-        """The rows, sorted by label."""
-        return (Row(**read_json(data)) for data in self._spool.rows())
-
-    def refresh(self) -> None:
-        """Write the table unless it is recent: the longer writing takes, the less often."""
-        age = time.monotonic() - self._written
-        if age > max(2.0, 100 * self._cost) and self._writing.acquire(blocking=False):
-            try:
-                self._write()
-            except OSError as error:
-                logger.warning("cannot write {}: {}", self._directory / RESULTS, error.strerror)
-            finally:
-                self._writing.release()
-
-    def complete(self) -> None:
-        """Write the table, including what other drivers have done by now; SweepError if that fails."""
-        try:
-            # With the lock, the last driver to write has seen the records of all others.
-            with locked(self._directory), self._writing:
-                self._add_runs(skip=lambda label: self._spool.has(label) and self._spool.has_row(label))
-                self._write()
-        except OSError as error:
-            raise SweepError(
-                f"cannot write {self._directory / RESULTS}: {error.strerror}. The runs and their records "
-                "are complete; rerun the command to write the table"
-            ) from error
-
-    def _add_runs(self, skip: Callable[[str], bool]) -> None:
-        """Add the runs in the sweep's directory, as their records describe them."""
+    def add_earlier(self, skip: Callable[[str], bool] | None = None) -> None:
+        """Add the runs in the directory that are not points of this command, or that `skip` accepts."""
+        skip = skip or self._spool.has
         with os.scandir(self._directory) as entries:
             names = (entry.name for entry in entries if entry.is_dir())
             for name in names:
@@ -139,6 +108,34 @@ class ResultsTable:
                 if record is not None:
                     self.add(row_of(name, record, recorded_state(workspace, record)))
 
+    def rows(self) -> Iterator[Row]:
+        """The rows, sorted by label."""
+        return (Row(**read_json(data)) for data in self._spool.rows())
+
+    def refresh(self) -> None:
+        """Write the table unless it is recent: the longer that takes, the less often."""
+        age = time.monotonic() - self._written
+        if age > max(2.0, 100 * self._cost) and self._writing.acquire(blocking=False):
+            try:
+                self._write()
+            except OSError as error:
+                logger.warning("cannot write {}: {}", self._directory / RESULTS, error.strerror)
+            finally:
+                self._writing.release()
+
+    def complete(self) -> None:
+        """Write the table, including what other drivers have done by now; SweepError if that fails."""
+        try:
+            # With the lock, the last driver to write has seen the records of all others.
+            with locked(self._directory), self._writing:
+                self.add_earlier(lambda label: self._spool.has(label) and self._spool.has_row(label))
+                self._write()
+        except OSError as error:
+            raise SweepError(
+                f"cannot write {self._directory / RESULTS}: {error.strerror}. The runs and their records "
+                "are complete; rerun the command to write the table"
+            ) from error
+
     def _write(self) -> None:
         begin = self._written = time.monotonic()
         stream_atomic(self._directory / RESULTS, self._write_csv)
@@ -151,10 +148,8 @@ class ResultsTable:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["label", *parameters, *_FIXED, *metrics])
         for row in self.rows():
-            values = [row.parameters.get(name) for name in parameters]
-            values += [getattr(row, name) for name in _FIXED]
-            values += [row.metrics.get(name) for name in metrics]
-            table.writerow([row.label, *map(_cell, values)])
+            values = [*map(row.parameters.get, parameters), *(getattr(row, name) for name in _FIXED)]
+            table.writerow([row.label, *map(_cell, [*values, *map(row.metrics.get, metrics)])])
 
 
 def natural_sort_key(label: str) -> str:

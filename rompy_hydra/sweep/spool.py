@@ -37,19 +37,20 @@ _BATCH = 100
 
 
 class StoredPoint(NamedTuple):
-    """A point as `Spool.points` gives it back; `index` counts from 0 in the order of adding."""
+    """A point of `Spool.points`; `index` counts from 0 in the order of adding."""
 
     index: int  # type: ignore[assignment]  # hides the method of tuples
     label: str
     decision: str
     seen: Snapshot
+    overrides: list[str]
     payload: bytes
 
 
 class Spool:
     """Points and table rows of a sweep, in a temporary file that disappears with this process.
 
-    Several threads may use it at once, also while one of them iterates. If the temporary file cannot
+    Several threads may use it at once, even while one of them iterates. If the temporary file cannot
     grow, such as on a full disk, everything moves to memory; SweepError if that fails as well.
     """
 
@@ -64,7 +65,6 @@ class Spool:
             self._write(table)
 
     def close(self) -> None:
-        """Delete the database."""
         with self._lock:
             self._database.close()
 
@@ -83,7 +83,6 @@ class Spool:
         return added == 1
 
     def mark(self, index: int, decision: str) -> None:
-        """Change the decision about a point."""
         [(before,)] = self._read("SELECT decision FROM points WHERE position = ?", index)
         with self._lock:
             self._write("UPDATE points SET decision = ? WHERE position = ?", decision, index)
@@ -91,35 +90,26 @@ class Spool:
             self._counts[decision] += 1
 
     def count(self, decision: str) -> int:
-        """The number of points with a decision."""
         return self._counts[decision]
 
     def __len__(self) -> int:
         return self._counts.total()
 
     def has(self, label: str) -> bool:
-        """Whether there is a point with this label."""
+        """Whether a point has this label."""
         return bool(self._read("SELECT 1 FROM points WHERE label = ?", _bytes(label)))
 
     def points(self, *decisions: str) -> Iterator[StoredPoint]:
         """The points with one of these decisions, or all, in the order of adding."""
-        condition = f" AND decision IN ({', '.join('?' * len(decisions))})" if decisions else ""
-        columns = "position, label, decision, directory, number, payload"
-        for index, label, decision, directory, number, payload in self._points(
-            columns, condition, decisions
-        ):
-            yield StoredPoint(index, _text(label), decision, Snapshot(int(directory), number), payload)
-
-    def overrides(self) -> Iterator[tuple[str, list[str]]]:
-        """The label and the overrides of each point, in the order of adding."""
-        for label, overrides in self._points("label, overrides"):
-            yield _text(label), read_json(overrides)
-
-    def _points(self, columns: str, condition: str = "", values: Sequence[str] = ()) -> Iterator[Any]:
-        query = f"SELECT {columns} FROM points WHERE position BETWEEN ? AND ?{condition} ORDER BY position"
+        condition = f"AND decision IN ({', '.join('?' * len(decisions))})" if decisions else ""
+        query = f"SELECT * FROM points WHERE position BETWEEN ? AND ? {condition} ORDER BY position"
         begin = 0
         while begin < (end := min(begin + _BATCH, len(self))):
-            yield from self._read(query, begin, end - 1, *values)
+            for index, label, decision, directory, number, text, payload in self._read(
+                query, begin, end - 1, *decisions
+            ):
+                seen = Snapshot(int(directory), number)
+                yield StoredPoint(index, _text(label), decision, seen, read_json(text), payload)
             begin = end
 
     def put_row(self, label: str, sort_key: str, data: bytes) -> None:
@@ -128,7 +118,6 @@ class Spool:
             self._write(_PUT_ROW, _bytes(label), _bytes(sort_key), data)
 
     def has_row(self, label: str) -> bool:
-        """Whether there is a row with this label."""
         return bool(self._read("SELECT 1 FROM rows WHERE label = ?", _bytes(label)))
 
     def rows(self) -> Iterator[bytes]:
@@ -143,7 +132,7 @@ class Spool:
             return self._database.execute(query, values).fetchall()
 
     def _write(self, statement: str, *values: object) -> int:
-        """The number of changed rows. Only with the lock."""
+        """Returns the number of changed rows. The caller holds the lock."""
         changed = self._database.execute(statement, values).rowcount
         self._uncommitted.append((statement, values))
         if len(self._uncommitted) >= _BATCH:

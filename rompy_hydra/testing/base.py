@@ -22,8 +22,6 @@ from rompy_hydra.plugins.signatures import settings_model
 # What a model of these tests writes, and the least that it does.
 OUTPUT = "out.csv"
 WRITES = f"printf 'x,y\\n1,2\\n3,5\\n' > {OUTPUT}"
-# A setting that no plugin has.
-UNKNOWN = "no_such_setting"
 
 
 class PluginContract:
@@ -43,14 +41,13 @@ class PluginContract:
     def model_run(
         self, directory: Path, *commands: str, run_id: str = "contract", **fields: Any
     ) -> ModelRun:
-        """A run of shell lines in a directory."""
+        """A run of shell commands in a directory."""
         checks = SuccessChecks(must_exist=(OUTPUT,))
         config = BaseConfig(commands=commands or (WRITES,), **{"success": checks, **fields})
         return ModelRun(run_id=run_id, output_dir=directory, config=config)
 
     @pytest.fixture
     def entry_point(self) -> str:
-        """The name of the entry point."""
         if self.name is None:
             pytest.skip("no name is given: name = '...' is the name of the entry point")
         return self.name
@@ -87,8 +84,8 @@ class PluginContract:
         model = None if self.category == "pipeline" else settings_model(self.plugin, self.category)
         if model is None or model.model_config.get("extra") != "forbid":
             pytest.skip("it accepts any setting")
-        with pytest.raises((ValueError, PluginError), match=UNKNOWN):
-            self.use(run, **{UNKNOWN: 1})
+        with pytest.raises((ValueError, PluginError), match="no_such_setting"):
+            self.use(run, no_such_setting=1)
 
 
 class StageContract(PluginContract):

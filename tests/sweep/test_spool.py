@@ -40,7 +40,7 @@ def test_points_come_back_in_the_order_of_adding(spool):
     assert [point.label for point in spool.points()] == [f"x={x}" for x in range(250)]
     assert [point.index for point in spool.points("skip", "leave")] == [x for x in range(250) if x % 3]
     assert [point.payload for point in spool.points("run")][:3] == [b"0", b"3", b"6"]
-    assert list(spool.overrides())[249] == ("x=249", ["a=x=249", "b"])
+    assert list(spool.points())[249].overrides == ["a=x=249", "b"]
 
 
 def test_points_are_counted_by_decision(spool):
@@ -98,7 +98,7 @@ def test_any_label_comes_back_as_it_was(spool, label):
     add(spool, label)
     spool.put_row(label, label, b"row")
     assert [point.label for point in spool.points()] == [label]
-    assert list(spool.overrides()) == [(label, [f"a={label}", "b"])]
+    assert [point.overrides for point in spool.points()] == [[f"a={label}", "b"]]
     assert spool.has(label)
     assert spool.has_row(label)
 
