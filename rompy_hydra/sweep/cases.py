@@ -7,6 +7,7 @@ import datetime
 import re
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,7 +15,6 @@ from rompy_hydra.errors import ConfigError
 from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.points import Assignment
 
-Case = tuple[Assignment, ...]
 # The place of a row, for messages, and its values by key.
 Row = tuple[str, dict[str, Json]]
 
@@ -22,8 +22,8 @@ _KEY = re.compile(r"\+{0,2}[\w$-]+([./@:][\w$-]+)*", re.ASCII)
 
 
 def read_cases(
-    path: Path, assign: Callable[[str, Json], Assignment], typed: Callable[[str, str], Assignment]
-) -> list[Case]:
+    path: Path, assign: Callable[[str, Json], Assignment], typed: Callable[[str, Any], Assignment]
+) -> list[tuple[Assignment, ...]]:
     """Read a `.csv`, `.yaml` or `.yml` file of cases: one axis of a sweep.
 
     `assign` makes an override of a key and a value; `typed` of a key and a text of a CSV file, which
@@ -40,15 +40,15 @@ def read_cases(
         raise ConfigError(f"sweep.cases: cannot read {path}: {reason}") from error
     if not rows:
         raise ConfigError(f"sweep.cases: {path} has no cases")
-    cases: dict[tuple[str, ...], tuple[str, Case]] = {}
+    assign = typed if kind == ".csv" else assign
+    cases = []
+    places: dict[tuple[str, ...], str] = {}
     for place, row in rows:
-        case = tuple(
-            typed(key, str(value)) if kind == ".csv" else assign(key, value) for key, value in row.items()
-        )
-        first, _ = cases.setdefault(tuple(sorted(each.text for each in case)), (place, case))
+        cases.append(tuple(assign(key, value) for key, value in row.items()))
+        first = places.setdefault(tuple(sorted(each.text for each in cases[-1])), place)
         if first != place:
             raise ConfigError(f"sweep.cases: {path}, {place} repeats {first}")
-    return [case for _, case in cases.values()]
+    return cases
 
 
 def _csv_rows(path: Path) -> list[Row]:

@@ -168,8 +168,6 @@ class Engine:
         self._threads += 1
         threading.Thread(target=guarded, name=name, daemon=True).start()
 
-    # What to do next
-
     def _work(self) -> None:
         while (run := self._next()) is not None:
             self._advance(run)
@@ -241,7 +239,7 @@ class Engine:
         return _Run(stored.index, stored.label, ready, seen)
 
     def _enough(self) -> bool:
-        """Whether to start no more runs. The caller holds the lock."""
+        """Whether to start no more runs."""
         limit = self._plan.config.max_failures
         self.summary.stopped_early = limit is not None and self._failures >= limit
         return self.summary.stopped_early or bool(self.summary.problem) or self._stop.is_set()
@@ -252,11 +250,9 @@ class Engine:
 
     def _kill(self) -> None:
         with self._change:
-            marks = list(self._running.values())
-        for mark in marks:
-            process.kill_marked(mark)
-
-    # One run
+            directories = list(self._running.values())
+        for directory in directories:
+            process.kill_marked(directory)
 
     def _advance(self, run: _Run) -> None:
         """Execute a run in this thread until it ends, or waits for a submitted job."""

@@ -23,14 +23,11 @@ _PRAGMAS = ("synchronous = OFF", "journal_mode = MEMORY", "cache_size = -2000", 
 _TABLES = (
     "CREATE TABLE points (position INTEGER PRIMARY KEY, label BLOB UNIQUE, decision TEXT, directory TEXT, "
     "number INTEGER, overrides BLOB, payload BLOB)",
-    "CREATE TABLE rows (label BLOB UNIQUE, sort_key BLOB, data BLOB)",
+    "CREATE TABLE rows (sort_key BLOB, label BLOB UNIQUE, data BLOB)",
     "CREATE INDEX rows_in_order ON rows (sort_key, label)",
 )
 _PUT_ROW = "INSERT INTO rows VALUES (?, ?, ?) ON CONFLICT (label) DO UPDATE SET data = excluded.data"
-_NEXT_ROWS = (
-    "SELECT sort_key, label, data FROM rows WHERE (sort_key, label) > (?, ?) "
-    "ORDER BY sort_key, label LIMIT ?"
-)
+_NEXT_ROWS = "SELECT * FROM rows WHERE (sort_key, label) > (?, ?) ORDER BY sort_key, label LIMIT ?"
 # Points or rows that are read in one query, and writes between two commits: a COMMIT that fails undoes
 # the writes, and they are repeated in memory.
 _BATCH = 100
@@ -58,9 +55,14 @@ class Spool:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._in_memory = False
-        self._database = _temporary_database()
-        self._database.execute("BEGIN")
         self._uncommitted: list[tuple[str, tuple[object, ...]]] = []
+        # A file without a name. SQLite's own temporary databases keep what is committed in their cache,
+        # and need room on the disk to undo a transaction.
+        with tempfile.NamedTemporaryFile() as file:
+            self._database = _connect(f"file:{quote(os.fsencode(file.name))}?nolock=1")
+        for pragma in _PRAGMAS:
+            self._database.execute(f"PRAGMA {pragma}").fetchall()
+        self._database.execute("BEGIN")
         for table in _TABLES:
             self._write(table)
 
@@ -108,14 +110,15 @@ class Spool:
             for index, label, decision, directory, number, text, payload in self._read(
                 query, begin, end - 1, *decisions
             ):
+                label = label.decode(errors="surrogatepass")
                 seen = Snapshot(int(directory), number)
-                yield StoredPoint(index, _text(label), decision, seen, read_json(text), payload)
+                yield StoredPoint(index, label, decision, seen, read_json(text), payload)
             begin = end
 
     def put_row(self, label: str, sort_key: str, data: bytes) -> None:
         """Add a row. An older one of this label keeps its place, and gets the new data."""
         with self._lock:
-            self._write(_PUT_ROW, _bytes(label), _bytes(sort_key), data)
+            self._write(_PUT_ROW, _bytes(sort_key), _bytes(label), data)
 
     def has_row(self, label: str) -> bool:
         return bool(self._read("SELECT 1 FROM rows WHERE label = ?", _bytes(label)))
@@ -165,16 +168,6 @@ class Spool:
         self._database, self._in_memory = memory, True
 
 
-def _temporary_database() -> sqlite3.Connection:
-    # A file without a name. SQLite's own temporary databases keep what is committed in their cache, and
-    # need room on the disk to undo a transaction.
-    with tempfile.NamedTemporaryFile() as file:
-        database = _connect(f"file:{quote(os.fsencode(file.name))}?nolock=1")
-    for pragma in _PRAGMAS:
-        database.execute(f"PRAGMA {pragma}").fetchall()
-    return database
-
-
 def _connect(uri: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
 
@@ -182,7 +175,3 @@ def _connect(uri: str) -> sqlite3.Connection:
 def _bytes(text: str) -> bytes:
     # Labels may be names of directories, which need not be valid text.
     return text.encode(errors="surrogatepass")
-
-
-def _text(data: bytes) -> str:
-    return data.decode(errors="surrogatepass")

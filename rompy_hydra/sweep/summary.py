@@ -11,8 +11,8 @@ from rompy_hydra.sweep.results_table import Row
 from rompy_hydra.workspace.record import COMPLETED, INTERRUPTED, PENDING, TIMED_OUT
 
 _SLOWEST = 3
-# Errors that all differ must not fill the memory: of kinds beyond this number only the first line
-# counts, and beyond twice this number all are one kind.
+# Errors that all differ must not fill the memory: kinds beyond this number are grouped by their first
+# line, and beyond twice this number all are one kind.
 _MOST_KINDS = 200
 _OTHER_KINDS = "many different errors, such as this one"
 # A run that was asked to stop after a stage stays pending.
@@ -26,8 +26,7 @@ class Summary:
     total: int = 0
     # Runs that ended while this driver worked, by state, including those of other drivers.
     counts: Counter[str] = field(default_factory=Counter)
-    # Runs that were completed earlier and are unchanged; those that failed earlier and are not
-    # retried, by state.
+    # Earlier runs: those completed and unchanged, and those that are not retried, by state.
     skipped: int = 0
     left: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0

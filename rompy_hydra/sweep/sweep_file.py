@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from rompy_hydra.errors import ConfigError, SweepError
 from rompy_hydra.jsonable import Json
@@ -29,14 +29,12 @@ def check_directory(directory: Path) -> None:
     """ConfigError if a sweep's directory neither exists nor can be created, or is not writable."""
     nearest = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
     if not nearest.is_dir():
-        raise ConfigError(
-            f"sweep.directory: {nearest} is not a directory. Choose another with sweep.directory=DIR"
-        )
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"sweep.directory: {nearest} is not writable. Fix its permissions, or choose another place "
-            "with sweep.directory=DIR"
-        )
+        reason = "is not a directory. Choose another place"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        reason = "is not writable. Fix its permissions, or choose another place"
+    else:
+        return
+    raise ConfigError(f"sweep.directory: {nearest} {reason} with sweep.directory=DIR")
 
 
 def make_directory(directory: Path) -> None:
@@ -95,7 +93,6 @@ def write_sweep_file(
 
 
 def _text(head: Mapping[str, Json], lines: Iterable[bytes]) -> Iterator[str]:
-    """The whole file, with a line for each point."""
     yield "{\n"
     yield from (f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items())
     yield _BEFORE
@@ -106,15 +103,20 @@ def _text(head: Mapping[str, Json], lines: Iterable[bytes]) -> Iterator[str]:
 
 def _load(path: Path, put: Callable[[str, Json], None] | None = None) -> dict[str, Json] | None:
     """What the file contains besides its points, which `put` gets one by one; None without a file."""
+    with_points, put = put is not None, put or (lambda _label, _overrides: None)
     try:
         with _reported(path, "read"), contextlib.suppress(FileNotFoundError):
             try:
-                return _load_lines(path, put)
+                with path.open(encoding="utf-8", newline="\n") as file:
+                    before = takewhile(lambda line: line != _BEFORE, file)
+                    head = _parsed("".join([*before, _BEFORE, _AFTER]))
+                    for label, overrides in _points(file) if with_points else ():
+                        put(label, overrides)
             except ValueError:  # somebody may have reformatted the file
                 head = _parsed(path.read_bytes())
-            for label, overrides in head.pop("points").items():
-                if put is not None:
+                for label, overrides in head["points"].items():
                     put(label, overrides)
+            del head["points"]
             return head
     except ValueError as error:
         raise SweepError(
@@ -124,20 +126,15 @@ def _load(path: Path, put: Callable[[str, Json], None] | None = None) -> dict[st
     return None
 
 
-def _load_lines(path: Path, put: Callable[[str, Json], None] | None) -> dict[str, Json]:
-    """As `_load`, line by line; ValueError if the file is not formatted as it is written here."""
-    with path.open(encoding="utf-8", newline="\n") as file:
-        head = _parsed("".join(takewhile(lambda line: line != _BEFORE, file)) + _BEFORE + _AFTER)
-        more = put is not None
-        while put is not None and more:
-            line = file.readline()
-            more = line.endswith(",\n")
-            ((label, overrides),) = json.loads(f"{{{line.strip().removesuffix(',')}}}").items()
-            put(label, overrides)
-        if put is not None and file.read(len(_AFTER) + 1) != _AFTER:
-            raise ValueError("the end is missing")
-    del head["points"]
-    return head
+def _points(file: IO[str]) -> Iterator[tuple[str, Json]]:
+    """The points in the rest of a file; ValueError if it is not formatted as it is written here."""
+    more = True
+    while more:
+        line = file.readline()
+        more = line.endswith(",\n")
+        yield from json.loads(f"{{{line.strip().removesuffix(',')}}}").items()
+    if file.read(len(_AFTER) + 1) != _AFTER:
+        raise ValueError("the end is missing")
 
 
 def _parsed(text: str | bytes) -> dict[str, Any]:
