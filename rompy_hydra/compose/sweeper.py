@@ -16,14 +16,15 @@ from rompy_hydra.compose.composer import Composed, Composer
 from rompy_hydra.compose.grid_parser import text_of
 from rompy_hydra.compose.override_parser import parse
 from rompy_hydra.compose.point_composer import PointComposer
+from rompy_hydra.core.pipeline import BasePipeline
+from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.errors import ConfigError, InvalidConfig, SweepInvalid
 from rompy_hydra.jsonable import Json
 from rompy_hydra.process.cpus import available_cores
 from rompy_hydra.provenance import versions
 from rompy_hydra.redaction import redacted_override
-from rompy_hydra.sweep.config import SweepConfig
+from rompy_hydra.sweep.config import SweepConfig, SweepPlan
 from rompy_hydra.sweep.engine import Engine, Watcher
-from rompy_hydra.sweep.plan import Ready, SweepPlan
 from rompy_hydra.sweep.points import Grid, Point
 from rompy_hydra.sweep.preflight import RUN, Decision, Preflight, inspect_points
 from rompy_hydra.sweep.results_table import ResultsTable
@@ -202,11 +203,11 @@ def drive(
     grid = _with_baseline(grid, read_constants(config.path))
     points = PointComposer(request.composer, config, shared)
 
-    def ready(composed: bytes) -> Ready:
+    def build_point(composed: bytes) -> tuple[RunPlan, BasePipeline]:
         built = points.build(composed)
-        return Ready(built.plan, built.pipeline)
+        return built.plan, built.pipeline
 
-    plan = SweepPlan(config, grid, points.compose, ready, _workers(workers))
+    plan = SweepPlan(config, grid, points.compose, build_point, _workers(workers))
     spool = Spool()
     table = ResultsTable(config.path, spool)
     lists = request.dry_run or config.dry_run

@@ -22,11 +22,13 @@ from loguru import logger
 
 from rompy_hydra import process
 from rompy_hydra.core.attempt import record_of
+from rompy_hydra.core.pipeline import BasePipeline
+from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.scope import ignore
 from rompy_hydra.core.status import inspect
 from rompy_hydra.errors import Busy, DamagedRecord, RompyHydraError, SweepError
 from rompy_hydra.run.handle import Handle, Update, Waiting, updates
-from rompy_hydra.sweep.plan import Ready, SweepPlan
+from rompy_hydra.sweep.config import SweepPlan
 from rompy_hydra.sweep.preflight import AGAIN, ELSEWHERE, RETRY, RUN, SKIP, Preflight, decide
 from rompy_hydra.sweep.results_table import ResultsTable, Row, row_of
 from rompy_hydra.sweep.signals import Interrupts
@@ -60,7 +62,8 @@ class _Run:
 
     index: int
     label: str
-    ready: Ready
+    plan: RunPlan
+    pipeline: BasePipeline
     # What its directory held when it was decided to run.
     seen: Snapshot | None
     attempt: int = 1
@@ -198,7 +201,7 @@ class Engine:
                     if run is None:
                         self._next_check = time.monotonic() + _ELSEWHERE_SECONDS
                     else:
-                        self._running[run.label] = run.ready.plan.workspace.root
+                        self._running[run.label] = run.plan.workspace.root
                     self._change.notify_all()
             if run is not None:
                 return run
@@ -224,11 +227,11 @@ class Engine:
 
     def _built(self, stored: StoredPoint) -> _Run | None:
         """A run to start; None for one that another driver still works on, or has completed."""
-        ready = self._plan.build(stored.payload)
+        plan, pipeline = self._plan.build(stored.payload)
         seen = stored.seen
         if stored.decision == ELSEWHERE:
             # What another driver saw fail is not retried immediately.
-            decision = decide(inspect(ready.plan), "lost")
+            decision = decide(inspect(plan), "lost")
             if decision.action == ELSEWHERE:
                 return None
             self._spool.mark(stored.index, _DONE)
@@ -236,7 +239,7 @@ class Engine:
                 self._finished(decision.row)
                 return None
             seen = decision.seen
-        return _Run(stored.index, stored.label, ready, seen)
+        return _Run(stored.index, stored.label, plan, pipeline, seen)
 
     def _enough(self) -> bool:
         """Whether to start no more runs."""
@@ -262,7 +265,7 @@ class Engine:
                 run.steps = run.steps or self._steps(run)
                 handle = run.resume()
             except StopIteration as ended:
-                row = Row(run.label, COMPLETED, run.ready.plan.origin.parameters)
+                row = Row(run.label, COMPLETED, run.plan.origin.parameters)
                 if ended.value is not None:  # a foreign pipeline may leave no record
                     row = row_of(run.label, ended.value)
             except Busy:
@@ -290,11 +293,11 @@ class Engine:
             return
 
     def _steps(self, run: _Run) -> Waiting[RunRecord | None]:
-        plan, watch = run.ready.plan, functools.partial(self._show, self._watcher.state, run.label)
+        plan, watch = run.plan, functools.partial(self._show, self._watcher.state, run.label)
         if self._plan.config.retry == "all":
             plan = replace(plan, rerun=True)
         watched = watch if self._watcher.live else ignore
-        return run.ready.pipeline.steps(plan, stop=self._stop, watch=watched, seen=run.seen)
+        return run.pipeline.steps(plan, stop=self._stop, watch=watched, seen=run.seen)
 
     def _finished(self, row: Row, own: bool = False) -> None:
         self._table.add(row)
@@ -337,10 +340,10 @@ def _failed_row(run: _Run, error: BaseException) -> Row:
     record = record_of(error)
     if record is None and not interrupted:
         with suppress(DamagedRecord, OSError):
-            record = RunRecord.load(run.ready.plan.workspace)
+            record = RunRecord.load(run.plan.workspace)
     if record is None:
         state = INTERRUPTED if interrupted else FAILED
-        return Row(run.label, state, run.ready.plan.origin.parameters, error=message)
+        return Row(run.label, state, run.plan.origin.parameters, error=message)
     if not record.ended or record.state == COMPLETED:
         # The record does not contain this failure, such as a full disk.
         return replace(row_of(run.label, record, FAILED), error=message)

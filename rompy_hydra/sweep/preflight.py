@@ -11,9 +11,8 @@ from rompy_hydra.core.execute import preflight as preflight_of
 from rompy_hydra.core.status import BUSY, RunStatus
 from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError, shortened
 from rompy_hydra.redaction import is_hidden
-from rompy_hydra.sweep.config import Retry
+from rompy_hydra.sweep.config import Retry, SweepPlan
 from rompy_hydra.sweep.label import is_named
-from rompy_hydra.sweep.plan import SweepPlan
 from rompy_hydra.sweep.points import Point
 from rompy_hydra.sweep.results_table import Row, row_of
 from rompy_hydra.sweep.spool import Spool
@@ -98,7 +97,7 @@ def inspect_points(
         preflight.size += 1
         try:
             composed = plan.compose(point)
-            status = preflight_of(plan.build(composed).plan)
+            status = preflight_of(plan.build(composed)[0])
             decision = decide(status, plan.config.retry, since)
         except InvalidConfig as error:
             preflight.fail(point.label, *error.problems)

@@ -10,10 +10,10 @@ import re
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Literal, cast
 
 from loguru import logger
 
@@ -91,13 +91,12 @@ class ResultsTable:
             self._metrics.update(row.metrics)
         self._spool.put_row(row.label, natural_sort_key(row.label), json_text(vars(row)).encode())
 
-    def add_earlier(self, skip: Callable[[str], bool] | None = None) -> None:
-        """Add the runs in the directory that are not points of this command, or that `skip` accepts."""
-        skip = skip or self._spool.has
+    def add_earlier(self, *known: Literal["rows"]) -> None:
+        """Add the runs in the directory that are not points of this command; with "rows", that lack a row."""
         with os.scandir(self._directory) as entries:
             names = (entry.name for entry in entries if entry.is_dir())
             for name in names:
-                if skip(name) or re.search(r"\.old-\d+$", name):
+                if self._spool.has(name, "points", *known) or re.search(r"\.old-\d+$", name):
                     continue
                 workspace = Workspace(self._directory / name)
                 try:
@@ -128,7 +127,7 @@ class ResultsTable:
         try:
             # With the lock, the last driver to write has seen the records of all others.
             with locked(self._directory), self._writing:
-                self.add_earlier(lambda label: self._spool.has(label) and self._spool.has_row(label))
+                self.add_earlier("rows")
                 self._write()
         except OSError as error:
             raise SweepError(

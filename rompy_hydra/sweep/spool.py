@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from loguru import logger
@@ -97,9 +97,10 @@ class Spool:
     def __len__(self) -> int:
         return self._counts.total()
 
-    def has(self, label: str) -> bool:
-        """Whether a point has this label."""
-        return bool(self._read("SELECT 1 FROM points WHERE label = ?", _bytes(label)))
+    def has(self, label: str, *tables: Literal["points", "rows"]) -> bool:
+        """Whether each of the tables has an entry with this label."""
+        queries = (f"SELECT 1 FROM {table} WHERE label = ?" for table in tables)
+        return all(self._read(query, _bytes(label)) for query in queries)
 
     def points(self, *decisions: str) -> Iterator[StoredPoint]:
         """The points with one of these decisions, or all, in the order of adding."""
@@ -119,9 +120,6 @@ class Spool:
         """Add a row. An older one of this label keeps its place, and gets the new data."""
         with self._lock:
             self._write(_PUT_ROW, _bytes(sort_key), _bytes(label), data)
-
-    def has_row(self, label: str) -> bool:
-        return bool(self._read("SELECT 1 FROM rows WHERE label = ?", _bytes(label)))
 
     def rows(self) -> Iterator[bytes]:
         """The data of the rows, sorted by sort key, and by label where that is equal."""

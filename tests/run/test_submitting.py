@@ -17,9 +17,8 @@ from rompy_hydra.jsonable import read_json
 from rompy_hydra.plugins import registry
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.base import Handle, Job, Outcome, Update
-from rompy_hydra.sweep.config import SweepConfig
+from rompy_hydra.sweep.config import SweepConfig, SweepPlan
 from rompy_hydra.sweep.engine import Engine
-from rompy_hydra.sweep.plan import Ready, SweepPlan
 from rompy_hydra.sweep.points import Assignment, Grid
 from rompy_hydra.sweep.preflight import inspect_points
 from rompy_hydra.sweep.results_table import ResultsTable
@@ -142,9 +141,9 @@ def test_a_sweep_holds_5000_submitted_runs_with_fewer_than_ten_threads(tmp_path)
     backend = HeldBackend(count)
     axis = [(Assignment("x", number, f"x={number}"),) for number in range(count)]
 
-    def build(label: bytes) -> Ready:
+    def build(label: bytes):
         run = queued_run(tmp_path / "sweep", "true", run_id=label.decode())
-        return Ready(plan_of(run, backend=backend), LocalPipelineBackend(stages=("generate", "run")))
+        return plan_of(run, backend=backend), LocalPipelineBackend(stages=("generate", "run"))
 
     config = SweepConfig(name="sweep", directory=tmp_path)
     plan = SweepPlan(config, Grid((axis,)), lambda point: point.label.encode(), build, workers=2)
