@@ -158,11 +158,11 @@ def _same_label(point: Point) -> Problem:
     return Problem(unnamed.key, unnamed.value, reason, hint)
 
 
-def _as_problem(error: Exception) -> Problem:
+def _as_problem(error: RompyHydraError | OSError) -> Problem:
     """A problem from a message of the form `PATH=VALUE: REASON. WHAT TO DO`."""
     if not isinstance(error, RompyHydraError):
-        strerror, filename = getattr(error, "strerror", None), getattr(error, "filename", None)
-        return Problem("", NO_VALUE, f"{filename}: {strerror}" if filename else str(error))
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return Problem("", NO_VALUE, reason)
     text = " ".join(str(error).split())
     found = re.match(r"([\w.@/+~-]+)(?:=(\S*))?: (.*)", text)
     path, value, text = found.groups() if found else ("", None, text)

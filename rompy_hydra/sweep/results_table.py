@@ -92,7 +92,7 @@ class ResultsTable:
         self._spool.put_row(row.label, natural_sort_key(row.label), json_text(vars(row)).encode())
 
     def add_earlier(self, *known: Literal["rows"]) -> None:
-        """Add the runs in the directory that are not points of this command; with "rows", that lack a row."""
+        """Add the runs in the directory, except this command's points (with "rows": those with a row)."""
         with os.scandir(self._directory) as entries:
             names = (entry.name for entry in entries if entry.is_dir())
             for name in names:

@@ -20,7 +20,6 @@ from rompy_hydra.workspace.record import now
 
 SWEEP = "sweep.json"
 SCHEMA_VERSION = 1
-_LOCK = ".sweep.lock"
 # The lines before and after the points, in a file as it is written here: with a line for each point.
 _BEFORE, _AFTER = '"points": {\n', "}\n}\n"
 
@@ -103,19 +102,20 @@ def _text(head: Mapping[str, Json], lines: Iterable[bytes]) -> Iterator[str]:
 
 def _load(path: Path, put: Callable[[str, Json], None] | None = None) -> dict[str, Json] | None:
     """What the file contains besides its points, which `put` gets one by one; None without a file."""
-    with_points, put = put is not None, put or (lambda _label, _overrides: None)
     try:
         with _reported(path, "read"), contextlib.suppress(FileNotFoundError):
             try:
                 with path.open(encoding="utf-8", newline="\n") as file:
                     before = takewhile(lambda line: line != _BEFORE, file)
                     head = _parsed("".join([*before, _BEFORE, _AFTER]))
-                    for label, overrides in _points(file) if with_points else ():
-                        put(label, overrides)
+                    if put is not None:
+                        for label, overrides in _points(file):
+                            put(label, overrides)
             except ValueError:  # somebody may have reformatted the file
                 head = _parsed(path.read_bytes())
-                for label, overrides in head["points"].items():
-                    put(label, overrides)
+                if put is not None:
+                    for label, overrides in head["points"].items():
+                        put(label, overrides)
             del head["points"]
             return head
     except ValueError as error:
@@ -162,15 +162,13 @@ def _reported(path: Path, what: str) -> Iterator[None]:
 def locked(directory: Path) -> Iterator[None]:
     """Exclude other drivers of this sweep from its common files; the lock ends with this process.
 
-    File systems without such locks do without: files are replaced as a whole in any case.
+    Without locks of the file system it does nothing: files are replaced as a whole in any case.
     """
-    # NFS locks only files that are open for writing.
-    path = directory / _LOCK
-    with _reported(path, "open"):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
+    path = directory / ".sweep.lock"
+    with contextlib.ExitStack() as stack:
+        with _reported(path, "open"):
+            # NFS locks only files that are open for writing.
+            file = stack.enter_context(path.open("ab"))
         with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)
