@@ -27,7 +27,7 @@ from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.cases import read_cases
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.filter import compile_filter
-from rompy_hydra.sweep.points import Assignment, Axis, Grid, Lazy, zipped
+from rompy_hydra.sweep.points import Assignment, Axis, Grid, Lazy, zip_axes
 from rompy_hydra.sweep.sampling import samples
 
 # Up to here the values of a range are counted one by one.
@@ -75,7 +75,7 @@ def grid(
             f"{next(iter(intervals))}=interval(...) needs a design: sweep.design=latin_hypercube "
             "sweep.samples=20"
         )
-    joined = list(zipped(axes, sweep.zip))
+    joined = list(zip_axes(axes, sweep.zip))
     if sweep.design is not None:
         joined.append(_design(sweep, intervals))
     if sweep.cases is not None:

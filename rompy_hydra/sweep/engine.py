@@ -212,7 +212,7 @@ class Engine:
         while True:
             for stored in self._spool.points(*decisions):
                 try:
-                    run = self._built(stored)
+                    run = self._run_of(stored)
                 except (RompyHydraError, OSError) as error:
                     # It was valid at the preflight: from now on that is a failure of this run only.
                     if stored.decision == ELSEWHERE:
@@ -225,7 +225,7 @@ class Engine:
             self._all_taken = True
             yield None
 
-    def _built(self, stored: StoredPoint) -> _Run | None:
+    def _run_of(self, stored: StoredPoint) -> _Run | None:
         """A run to start; None for one that another driver still works on, or has completed."""
         plan, pipeline = self._plan.build(stored.payload)
         seen = stored.seen

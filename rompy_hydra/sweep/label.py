@@ -25,15 +25,15 @@ _AWKWARD = re.compile(r"[^\w.+-]+", re.UNICODE)
 
 
 def label(overrides: Iterable[tuple[str, object]]) -> str:
-    """The label of a run from its overrides; see `join_shown`.
+    """The label of a run from its overrides; see `join_pairs`.
 
     >>> label([("model.friction", 0.03), ("+model.depth", 10)])
     'depth=10,friction=0.03'
     """
-    return join_shown(pair for pair in (shown(key, value) for key, value in overrides) if pair)
+    return join_pairs(pair for pair in (label_pair(key, value) for key, value in overrides) if pair)
 
 
-def shown(key: str, value: object) -> tuple[str, str] | None:
+def label_pair(key: str, value: object) -> tuple[str, str] | None:
     """An override as a label shows it: its key, and its value as a text; None if labels leave it out."""
     if not is_named(key):
         return None
@@ -46,8 +46,8 @@ def shown(key: str, value: object) -> tuple[str, str] | None:
     return key.lstrip("+"), text
 
 
-def join_shown(overrides: Iterable[tuple[str, str]]) -> str:
-    """The label of a run from overrides as `shown`, such as `friction=0.03,source=2.5`.
+def join_pairs(overrides: Iterable[tuple[str, str]]) -> str:
+    """The label of a run from pairs of `label_pair`, such as `friction=0.03,source=2.5`.
 
     Keys are sorted, so the order of the overrides does not matter, and shortened to their last part if
     that is unambiguous. Long or awkward values are cut and distinguished by a hash.

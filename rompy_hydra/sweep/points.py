@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.jsonable import Json
-from rompy_hydra.sweep.label import DEFAULT_LABEL, is_named, join_shown, shown
+from rompy_hydra.sweep.label import DEFAULT_LABEL, is_named, join_pairs, label_pair
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Assignment:
     fixed: bool = False
 
     @cached_property
-    def shown(self) -> tuple[str, str] | None:
+    def pair(self) -> tuple[str, str] | None:
         """How a label shows it; most points share most of their assignments."""
-        return shown(self.key, self.value)
+        return label_pair(self.key, self.value)
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Point:
     @cached_property
     def label(self) -> str:
         """The name of the run's directory."""
-        shown = dict(a.shown for a in self.assignments if a.shown)
+        shown = dict(a.pair for a in self.assignments if a.pair)
         pairs = [(key, text) for key, text in shown.items() if self.baseline.get(key) != text]
         pairs += [(f"~{key}", "") for key in self.baseline if key not in shown]
-        return join_shown(pairs) or DEFAULT_LABEL
+        return join_pairs(pairs) or DEFAULT_LABEL
 
     @property
     def overrides(self) -> list[str]:
@@ -107,7 +107,7 @@ class Grid:
         Of a single point, which a later command may extend: only the options of groups, and only if
         other values can name the point.
         """
-        shared = dict(a.shown for a in self._first_point() if a.fixed and a.shown)
+        shared = dict(a.pair for a in self._first_point() if a.fixed and a.pair)
         if self.size > 1:
             return shared
         groups = {key: text for key, text in shared.items() if "." not in key}
@@ -131,7 +131,7 @@ class Grid:
                     yield point
 
 
-def zipped(axes: Mapping[str, Axis], groups: Sequence[Sequence[str]]) -> tuple[Axis, ...]:
+def zip_axes(axes: Mapping[str, Axis], groups: Sequence[Sequence[str]]) -> tuple[Axis, ...]:
     """Axes by key, with those of each group joined into one that steps through them together.
 
     ConfigError names a key that is not swept, and a group whose lists have different lengths.
@@ -150,11 +150,11 @@ def zipped(axes: Mapping[str, Axis], groups: Sequence[Sequence[str]]) -> tuple[A
     for key in axes:
         group = partners.get(key, [key])
         if group[0] not in joined:
-            joined[group[0]] = _zip_axes({name: axes[name] for name in group})
+            joined[group[0]] = _join_axes({name: axes[name] for name in group})
     return tuple(joined.values())
 
 
-def _zip_axes(axes: Mapping[str, Axis]) -> Axis:
+def _join_axes(axes: Mapping[str, Axis]) -> Axis:
     lengths = {name: len(axis) for name, axis in axes.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} has {count}" for name, count in lengths.items())

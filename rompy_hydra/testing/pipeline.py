@@ -44,7 +44,7 @@ class PipelineContract(StageContract):
         assert "postprocess" not in results["stages_completed"], "the outputs of a failed model"
 
     def test_inputs_that_cannot_be_generated_are_a_failure_with_a_reason(self, tmp_path: Path) -> None:
-        run = self.model_run(tmp_path, files=[str(tmp_path / "there is no such file")])
+        run = self.model_run(tmp_path, files=[str(tmp_path / "missing")])
         results = self.use(run)
         assert results["success"] is False
         assert results["stages_completed"] == []

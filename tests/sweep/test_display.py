@@ -40,7 +40,7 @@ def test_failures_are_grouped_by_their_kind_with_one_example_each(sweeps):
     assert "run_backend.timeout" in out.split("failed     ")[1]
 
 
-def test_failures_with_one_exit_code_and_different_causes_are_told_apart(sweeps):
+def test_failures_with_one_exit_code_and_different_causes_are_distinguished(sweeps):
     template = sweeps.directory.parent / "template" / "probe.sh"
     template.write_text(
         "test {{ model.x }} -gt 2 && { echo 'no wind file /data/{{ model.x }}.nc'; exit 1; }\n"
@@ -104,7 +104,7 @@ def test_a_terminal_has_its_cursor_again_after_an_interrupt_key_that_was_held_do
     assert "2 interrupted, 2 not started" in terminal.screen
 
 
-def test_once_it_is_stopping_nothing_is_called_failed_and_no_time_is_foretold(sweeps):
+def test_once_it_is_stopping_nothing_is_called_failed_and_no_time_is_estimated(sweeps):
     template = sweeps.directory.parent / "template" / "probe.sh"
     wait = "trap '' TERM; while [ -e '{{ model.outside }}/hold' ]; do sleep 0.02; done"
     template.write_text("if [ {{ model.x }} -gt 1 ]; then " + wait + "; fi\necho 1 > result.txt\n")

@@ -45,7 +45,7 @@ def test_shuffled_values_keep_their_order_through_the_whole_sweep():
     assert len(set(grid)) == 50
 
 
-def test_ten_million_points_are_counted_and_not_made():
+def test_ten_million_points_are_counted_without_generating_them():
     grid = grid_parser.grid(
         ["a=range(0,10000000)", "b=range(0.0,1.0,0.00001)"], {}, SweepConfig(name="test"), None
     )
@@ -65,7 +65,7 @@ def test_a_range_without_a_step_is_refused(override):
         labels(override)
 
 
-def test_of_two_values_of_a_key_the_last_counts():
+def test_the_last_of_two_values_of_a_key_counts():
     assert labels("a=1", "a=2") == ["a=2"]
 
 
@@ -82,7 +82,7 @@ def test_sweeper_params_make_a_grid_and_the_command_line_wins():
     assert labels("++b=7", params=params) == ["a=1,b=7,c=5", "a=2,b=7,c=5"]
 
 
-def test_zipped_keys_go_together():
+def test_zipped_keys_vary_together():
     found = labels("a=1,2", "b=x,y", "c=0", zip=(("a", "b"),))
     assert found == ["a=1,b=x,c=0", "a=2,b=y,c=0"]
 
@@ -140,14 +140,14 @@ def test_a_design_does_not_depend_on_the_order_of_its_keys(design):
     assert labels(*keys, design=design, samples=4) == labels(*reversed(keys), design=design, samples=4)
 
 
-def test_a_huge_design_is_counted_and_not_made():
+def test_a_huge_design_is_counted_without_generating_it():
     arguments = ["a=interval(0,1)"]
     settings = SweepConfig(name="test", design="sobol", samples=2**40)
     assert grid_parser.grid(arguments, {}, settings, None).size == 2**40
 
 
 @pytest.mark.parametrize("key", ["run_id", "output_dir", "sweep.name", "hydra.launcher.workers"])
-def test_what_is_the_sweeps_own_is_no_parameter_of_an_experiment(key):
+def test_a_setting_of_the_sweep_is_not_a_parameter_of_an_experiment(key):
     with pytest.raises(ConfigError, match=f"hydra.sweeper.params: '{key}'"):
         labels("a=1,2", params={key: "x,y"})
 
@@ -194,7 +194,7 @@ def test_a_design_that_makes_no_sense_is_refused(arguments, settings, message):
         {"design": "sobol", "samples": 4, "seed": -1},
     ],
 )
-def test_a_design_and_its_samples_go_together(settings):
+def test_a_design_needs_samples_and_samples_a_design(settings):
     with pytest.raises(ValueError, match=r"sweep.samples|goes with a design|Input should be"):
         SweepConfig(name="test", **settings)
 

@@ -29,7 +29,7 @@ def test_hydras_own_plugins_run_a_sweep(sweeps, chosen):
 
 
 @pytest.mark.parametrize("chosen", [(BASIC_LAUNCHER,), (BASIC_SWEEPER,), (BASIC_LAUNCHER, BASIC_SWEEPER)])
-def test_hydras_own_plugins_go_on_after_a_failure_and_tell_it(sweeps, chosen):
+def test_hydras_own_plugins_continue_after_a_failure_and_report_it(sweeps, chosen):
     sweeps.fail(2)
     out = sweeps.sweep(f"{X}=1,2,3", *chosen, code=1)
     assert by_x(sweeps) == {1: "completed", 2: "failed", 3: "completed"}
@@ -38,7 +38,7 @@ def test_hydras_own_plugins_go_on_after_a_failure_and_tell_it(sweeps, chosen):
 
 
 @pytest.mark.parametrize("look", [("--dry-run",), ("sweep.dry_run=true",)])
-def test_looking_runs_nothing_whatever_launcher_is_chosen(sweeps, look):
+def test_validation_runs_nothing_whatever_launcher_is_selected(sweeps, look):
     before = sweeps.snapshot()
     assert "2 points in sweeps/probe: 2 to run" in sweeps.sweep(f"{X}=1,2", BASIC_LAUNCHER, *look)
     out = sweeps.sweep(f"{X}=1,2", BASIC_SWEEPER, BASIC_LAUNCHER, *look, code=2)
@@ -47,7 +47,7 @@ def test_looking_runs_nothing_whatever_launcher_is_chosen(sweeps, look):
     assert sweeps.started() == []
 
 
-def test_points_are_looked_at_before_another_launcher_runs_the_first(sweeps):
+def test_points_are_validated_before_another_launcher_runs_the_first(sweeps):
     before = sweeps.snapshot()
     for command in (("-m",), ("check", "-m")):
         out = sweeps.run(*command, "model.friction=0.05,1.9", BASIC_LAUNCHER, code=2)
@@ -62,7 +62,7 @@ def test_the_launcher_makes_the_same_runs_for_hydras_sweeper_as_for_its_own(swee
 
 
 @pytest.mark.parametrize("launcher", [BASIC_LAUNCHER, "hydra/launcher=joblib"])
-def test_a_sweep_that_another_launcher_began_is_gone_on_with(sweeps, launcher):
+def test_a_sweep_that_another_launcher_began_is_continued(sweeps, launcher):
     sweeps.fail(2)
     command = (f"{X}=1,2", "model.parameters.text='a, b',c", "~model.success")
     sweeps.sweep(*command, launcher, code=1)

@@ -22,7 +22,7 @@ def test_the_problems_of_all_points_are_one_table(sweeps):
     assert sweeps.snapshot() == before
 
 
-def test_a_key_that_is_wrong_in_all_points_is_told_once_with_the_closest_one(sweeps):
+def test_a_key_that_is_wrong_in_all_points_is_reported_once_with_the_closest_one(sweeps):
     out = sweeps.run("-m", "processor=noop", "model.frictoin=range(0,500)", code=2)
     assert "1 problem in 500 points" in out
     assert out.count("Did you mean 'friction'?") == 1
@@ -65,7 +65,7 @@ def test_a_mistake_in_every_one_of_many_points_does_not_fill_the_memory(tmp_path
     assert "1 problem in 2500 points" in answer.stderr
 
 
-def test_an_unknown_column_is_told_with_the_closest_key_before_anything_is_written(sweeps):
+def test_an_unknown_column_is_reported_with_the_closest_key_before_anything_is_written(sweeps):
     rows = "".join(f"0.0{number},{number}\n" for number in range(1, 9))
     (sweeps.directory / "cases.csv").write_text("model.friction,model.wave_hight\n" + rows)
     before = sweeps.snapshot()
@@ -93,7 +93,7 @@ def test_an_unknown_column_is_told_with_the_closest_key_before_anything_is_writt
         ("model.commands=[[no-such-program]],[[true]]", "'no-such-program' was not found"),
     ],
 )
-def test_whatever_is_wrong_with_a_point_is_told(sweeps, override, message):
+def test_any_mistake_in_a_point_is_reported(sweeps, override, message):
     before = sweeps.snapshot()
     out = sweeps.run("-m", "processor=noop", override, code=2)
     assert message in out
@@ -118,14 +118,14 @@ def test_a_dry_run_lists_the_points_and_what_would_happen_to_them(sweeps, flag):
 
 
 @pytest.mark.parametrize("command", [(), ("check",)])
-def test_a_setting_of_a_sweep_without_one_is_told(sweeps, command):
+def test_a_setting_of_a_sweep_without_a_sweep_is_reported(sweeps, command):
     before = sweeps.snapshot()
     out = sweeps.run(*command, "sweep.cases=storms.csv", code=2)
     assert "'sweep.cases=storms.csv' is a setting of a sweep: add -m" in out
     assert sweeps.snapshot() == before
 
 
-def test_check_looks_at_a_sweep_and_changes_nothing(sweeps):
+def test_check_validates_a_sweep_and_changes_nothing(sweeps):
     before = sweeps.snapshot()
     found = sweeps.run("check", *sweeps.command(f"{X}=1,2"))
     assert found == "2 points in sweeps/probe: 2 to run\n"
@@ -139,10 +139,13 @@ def test_flags_may_stand_anywhere_among_the_overrides(sweeps):
 
 
 @pytest.mark.parametrize("command", [("-m",), ("-m", "--dry-run"), ("check", "-m")])
-def test_a_place_where_no_directory_can_be_made_is_told_before_anything_starts(sweeps, command):
+def test_a_place_where_no_directory_can_be_created_is_reported_before_anything_starts(sweeps, command):
     (sweeps.directory / "sweeps").touch()
     out = sweeps.run(*command, "model.friction=0.1,0.2", code=2)
-    assert f"{sweeps.directory}/sweeps is not a directory. Choose another with sweep.directory=DIR" in out
+    assert (
+        f"{sweeps.directory}/sweeps is not a directory. Choose another place with sweep.directory=DIR"
+        in out
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,12 +192,12 @@ def test_a_huge_grid_is_refused_without_being_made(sweeps):
 
 
 @pytest.mark.parametrize(
-    ("answer", "code", "told"),
+    ("answer", "code", "message"),
     [("n", 2, "sweep.max_points"), ("y", 0, "3 points in sweeps/probe: 3 to run")],
 )
-def test_a_huge_grid_is_asked_for_on_a_terminal(sweeps, answer, code, told):
+def test_a_huge_grid_needs_confirmation_on_a_terminal(sweeps, answer, code, message):
     terminal = sweeps.on_terminal(*sweeps.command(f"{X}=1,2,3", "sweep.max_points=2", "--dry-run"))
     terminal.shows("The grid has 3 points. Run them all? [y/N]")
     terminal.type(f"{answer}\n")
-    terminal.shows(told)
+    terminal.shows(message)
     assert terminal.wait() == code
