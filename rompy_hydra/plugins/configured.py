@@ -9,7 +9,7 @@ from typing import ClassVar
 from rompy_hydra.hashing import hash_json
 from rompy_hydra.jsonable import Json
 from rompy_hydra.plugins import registry
-from rompy_hydra.redaction import redacted_mapping, without_secrets
+from rompy_hydra.redaction import redacted, without_secrets
 
 
 class Configured:
@@ -53,7 +53,7 @@ class Configured:
     @functools.cached_property
     def redacted(self) -> dict[str, Json]:
         """The name and the settings without secrets, as a record stores them."""
-        return redacted_mapping(self._with_name(self.plugin_settings))
+        return redacted(self._with_name(self.plugin_settings))
 
     def _with_name(self, settings: Mapping[str, Json]) -> dict[str, Json]:
         """The name beside the settings, one of which may be called `name` as well."""
