@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -63,8 +64,13 @@ class Configured:
 
 def name_of(category: str, cls: type, given: str = "") -> str:
     """The name of a plugin's class: that of its entry point, else `given`, else the class's own."""
-    registered = registry.name_of(category, cls)
-    if registered != cls.__name__:
-        return registered
+    path = f"{cls.__module__}.{cls.__qualname__}"
+    for name, found in registry.plugins(category).items():
+        for plugin in found:
+            # It may name another path to the same class.
+            home, _, attribute = plugin.target.rpartition(".")
+            if plugin.target == path or getattr(sys.modules.get(home), attribute, None) is cls:
+                is_enough = plugin is found[0] and not registry.rivals(found)
+                return name if is_enough else plugin.qualified
     own = getattr(cls, "name", None)
-    return given or (own if isinstance(own, str) else registered)
+    return given or (own if isinstance(own, str) else cls.__name__)

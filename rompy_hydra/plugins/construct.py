@@ -8,8 +8,7 @@ in its constructor and in its method (`run`, `process` or `execute`).
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -26,8 +25,6 @@ from rompy_hydra.plugins.signatures import (
     takes_anything,
     wrong_settings,
 )
-
-__all__ = ["OpenSettings", "check_arguments", "construct", "instantiate", "takes", "takes_anything"]
 
 
 class OpenSettings(dict[str, Any]):
@@ -51,34 +48,25 @@ def instantiate(
     method = method_of(found, category)
     own, others = named_parameters(found), method_settings(method)
     if "config" in own or "config" in others:
-        config = _config(found, settings, category)
-        both = [{"config": config} if _wants_config(names, settings) else {} for names in (own, others)]
-        return construct(found, both[0]), both[1]
-    settings = check_settings(settings_model(found, category), settings)
-    # A setting goes to the constructor or the method that names it, or else to the one that takes any.
-    unnamed = settings.keys() - own.keys() - others.keys()
-    to_method = takes_anything(method) or not takes_anything(found)
-    for_instance = own.keys() if to_method else own.keys() | unnamed
-    for_method = others.keys() | unnamed if to_method else others.keys()
-    return construct(found, _only(settings, for_instance)), _only(settings, for_method)
-
-
-def _only(settings: Mapping[str, object], names: Set[str]) -> dict[str, object]:
-    return {name: value for name, value in settings.items() if name in names}
-
-
-def _config(found: type, settings: Mapping[str, object], category: str | None) -> object:
-    kind = config_type(found, category)
-    if kind is None:
-        return OpenSettings(settings)
-    if not issubclass(kind, BaseModel):
+        kind = config_type(found, category) or OpenSettings
+        if not issubclass(kind, BaseModel | OpenSettings):
+            settings = check_settings(settings_model(found, category), settings)
+        config = construct(kind, settings)
+        given = [
+            # Not an empty one where the default is None.
+            {"config": config}
+            if "config" in names and (settings or names["config"].default is not None)
+            else {}
+            for names in (own, others)
+        ]
+    else:
         settings = check_settings(settings_model(found, category), settings)
-    return construct(kind, settings)
-
-
-def _wants_config(names: Mapping[str, inspect.Parameter], settings: Mapping[str, object]) -> bool:
-    """Whether to pass a `config`: not an empty one where the default is None."""
-    return "config" in names and (bool(settings) or names["config"].default is not None)
+        # A setting goes to the constructor or the method that names it, or else to the one that takes any.
+        wanted = [set(own), set(others)]
+        to_method = takes_anything(method) or not takes_anything(found)
+        wanted[to_method] |= settings.keys() - own.keys() - others.keys()
+        given = [{key: settings[key] for key in settings if key in names} for names in wanted]
+    return construct(found, given[0]), given[1]
 
 
 def takes(method: object, name: str) -> bool:

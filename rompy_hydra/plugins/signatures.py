@@ -184,14 +184,20 @@ def _evaluate(annotation: Any, function: Any) -> Any:
 
 def _build_model(found: Any, method: Any, given: Set[str]) -> type[BaseModel] | None:
     """A pydantic model of the fields of a dataclass, and of the parameters of `found` and its method."""
-    fields: dict[str, Any] = {}
-    if dataclasses.is_dataclass(found) and isinstance(found, type):
-        fields |= _dataclass_fields(found)
+    own: dict[str, Any] = {}
+    if dataclasses.is_dataclass(found):
+        own = {each.name: each.default_factory for each in dataclasses.fields(found)}
     parameters = method_settings(method) | named_parameters(found)
-    for name, each in parameters.items():
-        if name not in given and not name.startswith("_") and name != "model_config":
-            default = ... if each.default is each.empty else each.default
-            fields.setdefault(name, (_type_to_check(each.annotation, default), default))
+    fields: dict[str, Any] = {}
+    for name in dict.fromkeys([*own, *parameters]):
+        each = parameters.get(name)
+        is_reserved = name in given or name.startswith("_") or name == "model_config"
+        if each is None or (is_reserved and name not in own):
+            continue
+        default: Any = ... if each.default is each.empty else each.default
+        if own.get(name, dataclasses.MISSING) is not dataclasses.MISSING:
+            default = Field(default_factory=own[name])
+        fields[name] = (_type_to_check(each.annotation, default), default)
     anything = takes_anything(found) or takes_anything(method) or "config" in parameters
     extra = ConfigDict(
         extra="allow" if anything else "forbid", arbitrary_types_allowed=True, protected_namespaces=()
@@ -202,19 +208,6 @@ def _build_model(found: Any, method: Any, given: Set[str]) -> type[BaseModel] | 
             return create_model(getattr(found, "__name__", "Settings"), __config__=extra, **fields)
     except Exception:  # noqa: BLE001 - with a name that pydantic does not accept, nothing is checked
         return None
-
-
-def _dataclass_fields(found: Any) -> dict[str, Any]:
-    annotations = {each.name: each.annotation for each in _parameters(found)}
-    fields: dict[str, Any] = {}
-    for each in dataclasses.fields(found):
-        default: Any = ... if each.default is dataclasses.MISSING else each.default
-        if each.default_factory is not dataclasses.MISSING:
-            default = Field(default_factory=each.default_factory)
-        if each.init:
-            annotation = annotations.get(each.name, UNKNOWN)
-            fields[each.name] = (_type_to_check(annotation, default), default)
-    return fields
 
 
 def _type_to_check(annotation: Any, default: Any) -> Any:
