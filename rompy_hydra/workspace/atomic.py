@@ -22,8 +22,7 @@ def is_partial(path: str) -> bool:
 
 def write_atomic(path: str | Path, content: str | bytes, mode: int | None = None) -> None:
     """Write a file so that readers see either the old or the new content, even after a kill."""
-    data = _encode(content)
-    _replace(path, lambda part: _fill(_open(part, os.O_TRUNC), data, mode))
+    _replace(path, lambda part: _write(part, os.O_TRUNC, content, mode))
 
 
 def write_new(path: str, content: str | bytes, mode: int | None = None) -> bool:
@@ -32,17 +31,10 @@ def write_new(path: str, content: str | bytes, mode: int | None = None) -> bool:
     After a kill it may be incomplete, so nobody may trust it until the record lists it. That saves
     renaming a temporary file, which matters where files are written by the thousand.
     """
-    data = _encode(content)
     try:
-        descriptor = _open(path, os.O_EXCL)
+        _write(path, os.O_EXCL, content, mode)
     except FileExistsError:
         return False
-    try:
-        _fill(descriptor, data, mode)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        raise
     return True
 
 
@@ -85,21 +77,19 @@ def _replace(path: str | Path, create: Callable[[str], None]) -> None:
         raise
 
 
-def _encode(content: str | bytes) -> bytes:
-    return content.encode(errors="surrogateescape") if isinstance(content, str) else content
-
-
-# Descriptors take half the time of file objects, and every run writes several files.
-def _open(path: str, how: int) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o666)
-
-
-def _fill(descriptor: int, data: bytes, mode: int | None) -> None:
+def _write(path: str, how: int, content: str | bytes, mode: int | None) -> None:
+    """Write a file; it is deleted if that fails."""
+    rest = memoryview(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+    # Descriptors take half the time of file objects, and every run writes several files.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o666)
     try:
-        rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         if mode is not None:
             os.fchmod(descriptor, mode)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        raise
     finally:
         os.close(descriptor)

@@ -151,36 +151,31 @@ class RunRecord:
         """
         self.updated = now()
         self.created = self.created or self.updated
-        # Until it is final it is rarely read, so it is written in the fastest way.
+        # Until it is final it is rarely read, so it is written in the fastest way, with space for an
+        # error that may have to be written on a full disk.
         final = self.ended or self.state == PENDING
-        text = self.to_json() if final else json_text(self._data(), strict=True) + "\n"
-        # Space for an error that may have to be written on a full disk.
-        room = "" if final else " " * _ROOM + "\n"
+        text = self.to_json(indent=2 if final else None)
         try:
-            write_atomic(workspace.at(RECORD), text + room)
+            write_atomic(workspace.at(RECORD), text if final else text + " " * _ROOM + "\n")
         except OSError:
-            if not _write_in_place(workspace.record, text) and not (
-                self.error and _write_in_place(workspace.record, self._shortened().to_json())
-            ):
+            if _write_in_place(workspace.record, text):
+                return
+            if self.error is None:
+                raise
+            # Without the long fields that an unsuccessful attempt can do without.
+            error = self.error | {"message": str(self.error.get("message", ""))[:1000], "log": []}
+            short = replace(self, error=error, outputs=[], products=[], checks=[], metrics={})
+            if not _write_in_place(workspace.record, short.to_json()):
                 raise
 
-    def _data(self) -> dict[str, object]:
-        data: dict[str, object] = dict(vars(self))
+    def to_json(self, indent: int | None = 2) -> str:
+        """The record as text, by default for people to read."""
+        data: dict[str, Any] = dict(vars(self))
         del data["answers"]
         data["stages"] = {name: vars(stage) for name, stage in self.stages.items()}
         for files in _FILES:
-            data[files] = [vars(fact) for fact in cast("list[FileFact]", data[files])]
-        return data
-
-    def _shortened(self) -> RunRecord:
-        """This record without the long fields that an unsuccessful attempt can do without."""
-        error = dict(self.error or {})
-        error |= {"message": str(error.get("message", ""))[:1000], "log": []}
-        return replace(self, error=error, outputs=[], products=[], checks=[], metrics={})
-
-    def to_json(self) -> str:
-        """The record as text for people to read."""
-        return json_text(self._data(), indent=2, strict=True) + "\n"
+            data[files] = [vars(fact) for fact in data[files]]
+        return json_text(data, indent=indent, strict=True) + "\n"
 
     @property
     def ended(self) -> bool:

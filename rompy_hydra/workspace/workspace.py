@@ -1,19 +1,4 @@
-"""The run directory: its path, its files and their names.
-
-=====================  ==========================================================================
-file                   what it is
-=====================  ==========================================================================
-`run.json`             the run record: what happened, written at every change of state
-`run.sh`               the script that every backend starts, and that users can start by hand
-`run.log`              the output of the model
-`exit_code`            the exit code of `run.sh`; incomplete without its line end
-`.hydra/`              the composed configuration and the overrides, as in any Hydra program
-`metrics.json`         the metrics of the postprocessors
-`build.log`            the output of building a container image
-`claims/N.json`        which driver works, or worked, on the run
-`attempts/N/`          what an earlier, unsuccessful attempt left: its log and its files
-=====================  ==========================================================================
-"""
+"""The run directory: its path, its files and their names."""
 
 from __future__ import annotations
 
@@ -29,19 +14,23 @@ from rompy_hydra.errors import ConfigError, GenerateError
 from rompy_hydra.workspace.atomic import is_partial, write_atomic, write_new
 from rompy_hydra.workspace.script import EXIT_CODE, SCRIPT
 
-RECORD = "run.json"
-LOG = "run.log"
-METRICS = "metrics.json"
-COMPOSED = ".hydra"
-ATTEMPTS = "attempts"
-CLAIMS = "claims"
-BUILD_LOG = "build.log"
+RECORD = "run.json"  # the run record: what happened, written at every change of state
+LOG = "run.log"  # the output of the model
+METRICS = "metrics.json"  # the metrics of the postprocessors
+COMPOSED = ".hydra"  # the composed configuration and the overrides, as in any Hydra program
+ATTEMPTS = "attempts"  # N/: what an earlier, unsuccessful attempt left: its log and its files
+CLAIMS = "claims"  # N.json: which driver works, or worked, on the run
+BUILD_LOG = "build.log"  # the output of building a container image
 
 # The outputs of a model that does not declare any, as a glob.
 EVERYTHING = "**/*"
 
 # Files of the engine itself: neither inputs nor outputs of the model.
 _ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, COMPOSED, ATTEMPTS, CLAIMS, BUILD_LOG}
+
+
+def _path_of(name: str) -> functools.cached_property[Path]:
+    return functools.cached_property(lambda workspace: Path(workspace.root, name))
 
 
 class Workspace:
@@ -59,32 +48,14 @@ class Workspace:
         return f"{self.root}/{relative}"
 
     def exists(self) -> bool:
-        """Whether the directory exists."""
         return os.path.isdir(self.root)
 
-    @functools.cached_property
-    def path(self) -> Path:
-        return Path(self.root)
-
-    @functools.cached_property
-    def record(self) -> Path:
-        return self.path / RECORD
-
-    @functools.cached_property
-    def script(self) -> Path:
-        return self.path / SCRIPT
-
-    @functools.cached_property
-    def log(self) -> Path:
-        return self.path / LOG
-
-    @functools.cached_property
-    def metrics(self) -> Path:
-        return self.path / METRICS
-
-    @functools.cached_property
-    def attempts(self) -> Path:
-        return self.path / ATTEMPTS
+    path = _path_of("")
+    record = _path_of(RECORD)
+    script = _path_of(SCRIPT)
+    log = _path_of(LOG)
+    metrics = _path_of(METRICS)
+    attempts = _path_of(ATTEMPTS)
 
     def write_script(self, text: str) -> None:
         """Write `run.sh`, unless it exists with this text."""
@@ -190,8 +161,7 @@ class Workspace:
 
     def is_own(self, relative: str) -> bool:
         """Whether a path in the directory is one of the engine's own files, or below one."""
-        top = relative.split("/", 1)[0]
-        return top in _ENGINE or is_partial(relative)
+        return relative.split("/", 1)[0] in _ENGINE or is_partial(relative)
 
     def last_log_lines(self, count: int = 15) -> list[str]:
         """The last lines of `run.log`; only its end is read, so that a huge log takes no time."""
@@ -211,9 +181,8 @@ class Workspace:
 
         So an old output can neither pass nor fail the checks of the next attempt, and nothing is lost.
         """
-        left = [name for name, _ in _walk(self.root, "") if name not in keep]
-        left += [name for name in (LOG, EXIT_CODE, BUILD_LOG) if (self.path / name).exists()]
-        for name in left:
+        own = [name for name in (LOG, EXIT_CODE, BUILD_LOG) if (self.path / name).exists()]
+        for name in own + [name for name, _ in _walk(self.root, "") if name not in keep]:
             target = self.attempts / str(number) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(self.path / name, target)
