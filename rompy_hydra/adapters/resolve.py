@@ -64,7 +64,7 @@ def load_by_name(category: str, chosen: object, argument: str) -> tuple[str, obj
         return "", chosen
     if not chosen.strip():
         raise ValueError(f"{argument} must be a non-empty string")
-    return chosen, registry.load(category, chosen)
+    return chosen, registry.find(category, chosen).load()
 
 
 def _same(settings: Mapping[str, object], composed: Mapping[str, object]) -> bool:

@@ -126,7 +126,10 @@ def rivals(found: list[Plugin]) -> list[Plugin]:
 
 
 def find(category: str, name: str) -> Plugin:
-    """The plugin of this name, or `distribution:name` where two distributions share one."""
+    """The plugin of this name, or `distribution:name` where two distributions share one.
+
+    PluginError if it is unknown or ambiguous.
+    """
     found = candidates(category, name)
     if not found:
         raise PluginError(
@@ -134,11 +137,10 @@ def find(category: str, name: str) -> Plugin:
             "Install the package that provides it"
         )
     if clash := rivals(found):
-        choices = " or ".join(f"'{rival.qualified}'" for rival in clash)
         raise PluginError(
             f"{len(clash)} distributions provide a {WHAT[category]} '{name}': "
             f"{', '.join(f'{rival.distribution} {rival.version}' for rival in clash)}. "
-            f"Choose one with {choices}"
+            f"Choose one with {' or '.join(repr(rival.qualified) for rival in clash)}"
         )
     return found[0]
 
@@ -158,11 +160,6 @@ def names(category: str) -> list[str]:
         hidden = clash or [plugin for plugin in found if plugin.key != found[0].key]
         chosen += [*([] if clash else [name]), *(plugin.qualified for plugin in hidden)]
     return chosen
-
-
-def load(category: str, name: str) -> object:
-    """The class of a plugin by its name; PluginError if it is unknown, ambiguous or broken."""
-    return find(category, name).load()
 
 
 def _all() -> Iterator[Plugin]:

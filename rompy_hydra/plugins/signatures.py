@@ -6,6 +6,7 @@ annotations; nothing is called. `construct` then answers where each setting goes
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -40,7 +41,6 @@ _METHODS = {"run": "run", "postprocess": "process", "pipeline": "execute"}
 GIVEN = {"self", "model_run", "workspace_dir", "config"}
 # Arguments with which a pipeline gets the other choices.
 CHOICES = {"run_backend", "backend_config", "run_kwargs", "processor", "process_kwargs"}
-_REST = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 # Annotations of a `config` that do not say which settings are in it.
 _VAGUE = (dict, object, type(None), UNKNOWN)
 _JSON = (bool, int, float, str, list, dict)
@@ -95,17 +95,13 @@ def defaults(model: type[BaseModel], required: object) -> Iterator[tuple[str, ob
     A default that plain data cannot express is left out, so that the plugin's own applies.
     """
     for name, info in model.model_fields.items():
-        if info.is_required():
-            yield key_of(model, name), required
-            continue
         needs_data = getattr(info, "default_factory_takes_validated_data", False)
         value = None if needs_data else info.get_default(call_default_factory=True)
-        if isinstance(value, SecretStr | SecretBytes):
-            continue
-        try:
-            yield key_of(model, name), to_jsonable_python(value)
-        except PydanticSerializationError:
-            continue
+        if info.is_required():
+            value = required
+        if not isinstance(value, SecretStr | SecretBytes):
+            with contextlib.suppress(PydanticSerializationError):
+                yield key_of(model, name), to_jsonable_python(value)
 
 
 def names_of(model: type[BaseModel]) -> list[str]:
@@ -146,7 +142,8 @@ def method_settings(method: Any) -> dict[str, inspect.Parameter]:
 
 def named_parameters(function: Any) -> dict[str, inspect.Parameter]:
     """The parameters of a class or a function but `*args` and `**kwargs`."""
-    return {each.name: each for each in _parameters(function) if each.kind not in _REST}
+    rest = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {each.name: each for each in _parameters(function) if each.kind not in rest}
 
 
 def takes_anything(function: object) -> bool:

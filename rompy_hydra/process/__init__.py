@@ -3,7 +3,7 @@
 from rompy_hydra.process.command import run as run
 from rompy_hydra.process.command import signal_name as signal_name
 from rompy_hydra.process.command import wait_for as wait_for
-from rompy_hydra.process.stop_signal import StopSignal as StopSignal
 from rompy_hydra.process.tree import end_tree as end_tree
 from rompy_hydra.process.tree import find_leader as find_leader
 from rompy_hydra.process.tree import kill_marked as kill_marked
+from rompy_hydra.process.wait import StopSignal as StopSignal

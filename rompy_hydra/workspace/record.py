@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -30,9 +29,6 @@ TIMED_OUT = "timed_out"
 INTERRUPTED = "interrupted"
 LOST = "lost"  # never written: how a record is reported whose driver is dead
 
-# Bytes that a record reserves until it is final.
-_ROOM = 4096
-
 FINAL = {COMPLETED, FAILED, TIMED_OUT, INTERRUPTED}
 STAGES = ("generate", "run", "postprocess")
 # The fields of a record that list files.
@@ -55,9 +51,8 @@ class FileFact:
             facts = os.stat(path)
         except OSError:
             return False
-        if facts.st_size != self.size:
-            return False
-        return facts.st_mtime_ns == self.mtime_ns or hash_file(path, facts) == self.sha256
+        same_time = facts.st_mtime_ns == self.mtime_ns
+        return facts.st_size == self.size and (same_time or hash_file(path, facts) == self.sha256)
 
 
 def file_fact(workspace: Workspace, relative: str, sha256: str | None = None) -> FileFact:
@@ -151,12 +146,12 @@ class RunRecord:
         """
         self.updated = now()
         self.created = self.created or self.updated
-        # Until it is final it is rarely read, so it is written in the fastest way, with space for an
-        # error that may have to be written on a full disk.
+        # Until it is final it is rarely read, so it is written in the fastest way, with 4096 bytes of
+        # space for an error that may have to be written on a full disk.
         final = self.ended or self.state == PENDING
         text = self.to_json(indent=2 if final else None)
         try:
-            write_atomic(workspace.at(RECORD), text if final else text + " " * _ROOM + "\n")
+            write_atomic(workspace.at(RECORD), text if final else text + " " * 4096 + "\n")
         except OSError:
             if _write_in_place(workspace.record, text):
                 return
@@ -205,12 +200,8 @@ class RunRecord:
         }
 
 
-@functools.cache
-def _types() -> dict[str, type]:
-    """The types of the fields that are in the file and never None."""
-    record = RunRecord("")
-    values = {each.name: getattr(record, each.name) for each in fields(record) if each.init}
-    return {name: type(value) for name, value in values.items() if value is not None}
+# The types of the fields that are in the file and never None.
+_TYPES = {name: type(value) for name, value in vars(RunRecord("")).items() if value is not None}
 
 
 def _parse(text: bytes) -> dict[str, Any]:
@@ -228,7 +219,7 @@ def _parse(text: bytes) -> dict[str, Any]:
     for name in ("schema_version", "run_id", "stages", *_FILES):
         if name not in data:
             raise ValueError(f"it has no {name}")
-    for name, kind in _types().items():
+    for name, kind in _TYPES.items():
         if name in data and not isinstance(data[name], kind):
             raise ValueError(f"{name} is {data[name]!r}")
     data["stages"] = {name: StageRecord(**data["stages"][name]) for name in STAGES}
@@ -244,15 +235,14 @@ def _write_in_place(path: Path, text: str) -> bool:
     """
     data = text.encode()
     try:
-        with path.open("r+b") as file:
-            room = os.fstat(file.fileno()).st_size - len(data)
-            if room < 0:
-                return False
+        room = path.stat().st_size - len(data)
+        if room >= 0:
             # Not truncated: the next error may need the space.
-            file.write(data + b" " * room)
+            with path.open("r+b") as file:
+                file.write(data + b" " * room)
+        return room >= 0
     except OSError:
         return False
-    return True
 
 
 def now() -> str:
@@ -262,13 +252,7 @@ def now() -> str:
 
 def iso_utc(moment: float) -> str:
     """Seconds since 1970 as a record has them; sorting these texts sorts the times."""
-    seconds, milliseconds = divmod(int(moment * 1000), 1000)
-    return f"{_iso_seconds(seconds)}.{milliseconds:03d}+00:00"
-
-
-@functools.lru_cache(maxsize=2)
-def _iso_seconds(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
 
 
 def error_facts(stage: str, error: BaseException, log: list[str]) -> dict[str, Json]:

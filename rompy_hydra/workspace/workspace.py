@@ -67,15 +67,13 @@ class Workspace:
                 return
         write_atomic(self.at(SCRIPT), text, mode=0o755)
 
-    def create(self) -> bool:
-        """Create the directory; whether it is new. GenerateError if it cannot be created."""
+    def create(self) -> None:
+        """Create the directory unless it exists; GenerateError if that fails."""
         try:
             try:
                 os.mkdir(self.root)
-                return True
             except (FileExistsError, FileNotFoundError):
                 os.makedirs(self.root, exist_ok=True)
-                return False
         except OSError as error:
             raise GenerateError(
                 f"cannot create the run directory {self.path}: {error.strerror}. "

@@ -1,19 +1,47 @@
-"""Wait until a process has ended, with a deadline, a stop signal and periodic observation."""
+"""Wait until a process has ended, or until another thread requests a stop."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import select
 import time
 from collections.abc import Callable
 
-from rompy_hydra.process.stop_signal import StopSignal
 
-# Seconds until the first observation, and the longest interval between two.
-_FIRST_OBSERVATION, _LONGEST_INTERVAL = 0.05, 2.0
-# Seconds between checks on systems without pidfd.
-_CHECK_SECONDS = 0.02
+class StopSignal:
+    """Asks the running commands of other threads to stop; wakes them immediately, without polling.
+
+    It uses no lock, so a signal handler can set it at any moment.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        self._is_set = False
+
+    def set(self) -> None:
+        """Request the stop; repeated calls have no further effect."""
+        if not self._is_set:
+            self._is_set = True
+            os.write(self._writer, b"!")
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most `seconds` for the signal, and return whether it is set."""
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def fileno(self) -> int:
+        """A file descriptor that becomes readable with `set()`, for select and poll."""
+        return self._reader
+
+    def close(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
 
 
 def wait_for_exit(
@@ -25,11 +53,13 @@ def wait_for_exit(
     """Wait until a process has ended, whether or not its parent has reaped it.
 
     Returns False if `deadline` (by `time.monotonic`) passes first. Raises KeyboardInterrupt when `stop`
-    is set. Calls `observe` after a twentieth of a second, then at growing intervals.
+    is set. Calls `observe` after a twentieth of a second, then at intervals that grow to 2 seconds.
     """
-    interval = _FIRST_OBSERVATION
+    interval = 0.05
     poll = select.poll()
-    pidfd = _open_pidfd(pid)
+    pidfd = None
+    with contextlib.suppress(AttributeError, OSError):  # not on macOS; no such process
+        pidfd = os.pidfd_open(pid)
     if pidfd is not None:
         poll.register(pidfd, select.POLLIN)
     if stop is not None:
@@ -42,7 +72,7 @@ def wait_for_exit(
             if observe is not None:
                 seconds = min(seconds, interval)
             if pidfd is None:
-                seconds = min(seconds, _CHECK_SECONDS)
+                seconds = min(seconds, 0.02)
             ready = poll.poll(min(seconds * 1000, 2**30))
             if stop is not None and stop.is_set():
                 raise KeyboardInterrupt
@@ -50,18 +80,11 @@ def wait_for_exit(
                 return True
             if observe is not None:
                 observe()
-                interval = min(interval * 1.5, _LONGEST_INTERVAL)
+                interval = min(interval * 1.5, 2.0)
         return True
     finally:
         if pidfd is not None:
             os.close(pidfd)
-
-
-def _open_pidfd(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):  # not on macOS; no such process
-        return None
 
 
 def _has_ended(pid: int) -> bool:
