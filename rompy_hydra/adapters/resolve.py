@@ -9,7 +9,7 @@ from rompy_hydra.adapters.run_backend import ForeignRunBackend
 from rompy_hydra.core import scope
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.plugins import registry
-from rompy_hydra.plugins.construct import construct
+from rompy_hydra.plugins.signatures import construct
 from rompy_hydra.postprocess.base import BasePostprocessor
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend
 

@@ -21,7 +21,7 @@ from rompy_hydra.errors import (
 from rompy_hydra.jsonable import Json, to_plain
 from rompy_hydra.plugins.answers import as_bool, describe
 from rompy_hydra.plugins.configured import name_of
-from rompy_hydra.plugins.construct import check_arguments, construct, instantiate, takes
+from rompy_hydra.plugins.signatures import check_arguments, construct, instantiate, takes
 from rompy_hydra.redaction import is_secret
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, RunLike
 from rompy_hydra.run.outcome import error_with_log

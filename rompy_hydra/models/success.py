@@ -12,8 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from rompy_hydra.jsonable import Json
-from rompy_hydra.workspace import LOG, Workspace
-from rompy_hydra.workspace.globs import Glob
+from rompy_hydra.workspace import LOG, Glob, Workspace
 
 # Read in one piece from a log that may be a single endless line.
 _LINE_CHARACTERS = 65536

@@ -19,9 +19,8 @@ from rompy_hydra.postprocess.netcdf.reading import Location, Statistic, load_fie
 from rompy_hydra.postprocess.outputs import NETCDF_SUFFIXES, find_outputs, shorten, suffix
 from rompy_hydra.postprocess.plot.figure import Style, render_png
 from rompy_hydra.postprocess.plot.map_axes import project
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace import Glob, Workspace
 from rompy_hydra.workspace.atomic import write_atomic
-from rompy_hydra.workspace.globs import Glob
 
 if TYPE_CHECKING:
     import xarray as xr

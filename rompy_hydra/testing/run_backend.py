@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from rompy_hydra.plugins.answers import as_bool
-from rompy_hydra.plugins.construct import check_arguments, instantiate
+from rompy_hydra.plugins.signatures import check_arguments, instantiate
 from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.testing.base import OUTPUT, UNKNOWN, WRITES, PluginContract, left_alone, refused
 from rompy_hydra.workspace.record import COMPLETED, FAILED, RunRecord

@@ -10,4 +10,5 @@ from rompy_hydra.workspace.workspace import EVERYTHING as EVERYTHING
 from rompy_hydra.workspace.workspace import LOG as LOG
 from rompy_hydra.workspace.workspace import METRICS as METRICS
 from rompy_hydra.workspace.workspace import RECORD as RECORD
+from rompy_hydra.workspace.workspace import Glob as Glob
 from rompy_hydra.workspace.workspace import Workspace as Workspace

@@ -9,6 +9,9 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from rompy_hydra.errors import ConfigError, GenerateError
 from rompy_hydra.workspace.atomic import is_partial, write_atomic, write_new
@@ -27,6 +30,17 @@ EVERYTHING = "**/*"
 
 # Files of the engine itself: neither inputs nor outputs of the model.
 _ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, COMPOSED, ATTEMPTS, CLAIMS, BUILD_LOG}
+
+
+def _check_inside(pattern: str) -> str:
+    inside = pattern and not pattern.startswith("/") and ".." not in pattern.split("/")
+    if not inside or os.path.normpath(pattern) == ".":
+        raise ValueError(f"'{pattern}' must be a path or glob inside the run directory")
+    return pattern
+
+
+# A path or glob inside the run directory, as configurations give them.
+Glob = Annotated[str, AfterValidator(_check_inside)]
 
 
 def _path_of(name: str) -> functools.cached_property[Path]:
