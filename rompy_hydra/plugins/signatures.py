@@ -35,8 +35,6 @@ _METHODS = {"run": "run", "postprocess": "process", "pipeline": "execute"}
 GIVEN = {"self", "model_run", "workspace_dir", "config"}
 # Arguments with which a pipeline gets the other choices.
 CHOICES = {"run_backend", "backend_config", "run_kwargs", "processor", "process_kwargs"}
-# Annotations of a `config` that do not say which settings are in it.
-_VAGUE = (dict, object, type(None), UNKNOWN)
 
 
 def settings_model(found: Any, category: str | None = None) -> type[BaseModel] | None:
@@ -116,7 +114,8 @@ def config_type(found: Any, category: str | None = None) -> type | None:
         if "config" in parameters:
             annotation = parameters["config"].annotation
             kinds = (getattr(found, "config_class", None), annotation, *typing.get_args(annotation))
-            return next((kind for kind in kinds if isinstance(kind, type) and kind not in _VAGUE), None)
+            vague = (dict, object, type(None), UNKNOWN)  # they do not say which settings are in it
+            return next((kind for kind in kinds if isinstance(kind, type) and kind not in vague), None)
     return None
 
 
@@ -205,11 +204,7 @@ def _type_to_check(annotation: Any, default: Any) -> Any:
     unknown = annotation is UNKNOWN
     if unknown:
         # Otherwise a path or a set would become the plain data that a configuration holds.
-        if (
-            default is ...
-            or default is None
-            or isinstance(default, bool | int | float | str | list | dict | FieldInfo)
-        ):
+        if isinstance(default, EllipsisType | None | int | float | str | list | dict | FieldInfo):
             return Any
         annotation = type(default)
     try:

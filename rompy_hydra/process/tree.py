@@ -147,7 +147,9 @@ def _has_survivors(pid: int, mark: str) -> bool:
     """
     if sys.platform != "linux":
         return bool(_find_tree(pid, mark))
-    last = _last_pid()
+    last = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        last = int(os.pread(_loadavg(), 200, 0).split()[4])  # the process id that was assigned last
     candidates: Sequence[int] = range(pid + 1, last + 1)
     if not 0 <= last - pid < 200:  # for many ids, listing all processes is faster than trying each
         ids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
@@ -158,13 +160,6 @@ def _has_survivors(pid: int, mark: str) -> bool:
             if os.getsid(each) == pid or _is_marked(each, entry):
                 return True
     return False
-
-
-def _last_pid() -> int:
-    """The process id that the kernel assigned last; 0 if unknown."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(os.pread(_loadavg(), 200, 0).split()[4])
-    return 0
 
 
 @functools.cache

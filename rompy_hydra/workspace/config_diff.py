@@ -28,7 +28,6 @@ def describe_difference(stored: Mapping[str, Json], wanted: Mapping[str, Json]) 
 
 
 def _flatten(values: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
-    """Nested mappings as pairs of a dotted key and a value."""
     for key, value in values.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")

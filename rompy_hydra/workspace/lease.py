@@ -31,8 +31,6 @@ _HEARTBEAT_SECONDS = 30.0
 _SHORT_SECONDS = 2.0
 # The directory of the claims and the suffix of their names, now and in version 0.1.0.
 _PLACES = ((CLAIMS, ".json"), (ATTEMPTS, ".claim"))
-# PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: the process namespace outside of containers.
-_INIT_NAMESPACE = 0xEFFFFFFC
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def _host() -> str:
     # Containers on one machine share its boot, but do not see each other's processes.
     with contextlib.suppress(OSError):
         namespace = os.stat("/proc/self/ns/pid").st_ino
-        if namespace != _INIT_NAMESPACE:
+        if namespace != 0xEFFFFFFC:  # PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h
             parts.append(str(namespace))
     return "/".join(parts)
 
@@ -227,16 +225,14 @@ def release(workspace: Workspace, number: int, unused: bool = False) -> None:
 def _age(path: Path) -> float:
     """Seconds since a file was touched, by the clock of its file system instead of this machine's."""
     probe = path.with_name(f".clock-{os.getpid()}-{threading.get_ident()}.part")
-    try:
+    now = time.time()
+    with contextlib.suppress(OSError):
         probe.touch()
-        return probe.stat().st_mtime - path.stat().st_mtime
-    except OSError:
-        try:
-            return time.time() - path.stat().st_mtime
-        except OSError:
-            return float("inf")
-    finally:
-        probe.unlink(missing_ok=True)
+        now = probe.stat().st_mtime
+        probe.unlink()
+    with contextlib.suppress(OSError):
+        return now - path.stat().st_mtime
+    return float("inf")
 
 
 class _Heartbeat:

@@ -54,9 +54,6 @@ class Workspace:
         # A string besides `path`: `Path` objects are too slow for what every run does.
         self.root = os.path.abspath(path)
 
-    def __repr__(self) -> str:
-        return f"Workspace({self.root!r})"
-
     def at(self, relative: str) -> str:
         """The path of a file in the run directory, as a string."""
         return f"{self.root}/{relative}"
@@ -100,12 +97,10 @@ class Workspace:
             with os.scandir(self.root) as entries:
                 # Version 0.1.0 kept its claims in `attempts/`.
                 return any(entry.name not in (CLAIMS, ATTEMPTS) for entry in entries)
-        except FileNotFoundError:
-            return False
-        except NotADirectoryError:
-            if not self.path.exists():  # a parent is a file: `create` reports that
-                return False
-            raise ConfigError(f"{self.path} is a file, but the run needs a directory there") from None
+        except (FileNotFoundError, NotADirectoryError):
+            if self.path.is_file():
+                raise ConfigError(f"{self.path} is a file, but the run needs a directory there") from None
+            return False  # also if a parent is a file, which `create` reports
 
     def inside(self, relative: str) -> str:
         """The path of a file in the run directory; ValueError if it is outside of it."""
@@ -116,18 +111,16 @@ class Workspace:
 
     def exit_code(self) -> int | None:
         """The exit code of `run.sh`; None if it has not ended, or if the file is incomplete."""
-        try:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
             text = (self.path / EXIT_CODE).read_text()
-        except (OSError, UnicodeDecodeError):
-            return None
-        return int(text) if re.fullmatch(r"[0-9]{1,3}\n", text) else None
+            return int(text) if re.fullmatch(r"[0-9]{1,3}\n", text) else None
+        return None
 
     def ended_at(self) -> float | None:
         """When `run.sh` ended, in seconds since 1970 by the file system's clock; None if it has not."""
-        try:
+        with contextlib.suppress(OSError):
             return os.stat(self.at(EXIT_CODE)).st_mtime
-        except OSError:
-            return None
+        return None
 
     def leave_exit_code(self, code: int) -> None:
         """Write what `run.sh` writes when it ends, for a model that runs without it."""
@@ -147,13 +140,16 @@ class Workspace:
 
         Links to files are included. Links to directories, pipes and sockets are not: they have no content.
         """
-        return (name for name, entry in _walk(self.root, "") if _is_file(entry))
+        for name, entry in _walk(self.root, ""):
+            with contextlib.suppress(OSError):  # a link that leads to itself
+                if entry.is_file():
+                    yield name
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
         """The same files, each with its status as from `os.stat`."""
         for name, entry in _walk(self.root, ""):
             with contextlib.suppress(OSError):  # it was deleted just now
-                if _is_file(entry):
+                if entry.is_file():
                     yield name, entry.stat()
 
     def meant_by(self, globs: Sequence[str]) -> Callable[[str], bool]:
@@ -214,13 +210,6 @@ class Workspace:
                 if parent == self.path or any(parent.iterdir()):
                     break
                 parent.rmdir()
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a dangling link
-        return False
 
 
 def _walk(directory: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
