@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rompy_hydra.jsonable import Json
 
-# Packages that can influence the results of a run; those that are not installed are left out.
+# Those that are not installed are left out.
 _PACKAGES = ["rompy-hydra", "hydra-core", "omegaconf", "pydantic", "jinja2", "docker", "numpy", "xarray"]
 _PACKAGES += ["netCDF4", "matplotlib", "anuga", "rompy"]
 

@@ -41,9 +41,7 @@ def is_secret(name: str) -> bool:
 def redacted(value: _T, name: str = "") -> _T:
     """A copy of a configuration without secrets and values of environment variables."""
     return _replace(
-        value,
-        name,
-        lambda owner, key, item: isinstance(item, str) and (owner in _ENVIRONMENTS or is_secret(key)),
+        value, name, lambda in_env, key, item: isinstance(item, str) and (in_env or is_secret(key))
     )
 
 
@@ -52,15 +50,15 @@ def without_secrets(value: _T, name: str = "") -> _T:
 
     They control access and do not affect the result, so a new password does not make it another run.
     """
-    return _replace(value, name, lambda owner, key, _: owner in _ENVIRONMENTS and is_secret(key))
+    return _replace(value, name, lambda in_env, key, _: in_env and is_secret(key))
 
 
-def _replace(value: _T, name: str, hidden: Callable[[str, str, Json], bool]) -> _T:
-    """A copy with NOT_STORED for each item whose mapping's name, key and value are `hidden`."""
+def _replace(value: _T, name: str, hidden: Callable[[bool, str, Json], bool]) -> _T:
+    """A copy with NOT_STORED for each `hidden` item of a mapping, which may be an environment."""
     changed: object = value
     if isinstance(value, Mapping):
         changed = {
-            key: NOT_STORED if hidden(name, key, item) else _replace(item, key, hidden)
+            key: NOT_STORED if hidden(name in _ENVIRONMENTS, key, item) else _replace(item, key, hidden)
             for key, item in value.items()
         }
     elif isinstance(value, list):

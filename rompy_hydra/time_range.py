@@ -9,8 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 # `m` and `M` are both minutes, as in rompy's configurations; months have no fixed length.
-_UNIT_SECONDS = {"s": 1, "M": 60, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-_UNIT_SECONDS |= {"S": 1, "H": 3600, "D": 86400, "W": 604800}
+_UNIT_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
 _DURATION = re.compile(
     r"[0-9]+(?:\.[0-9]+)?\s*(?:min|[smhdwSMHDW])"
@@ -35,7 +34,7 @@ def parse_duration(value: object) -> timedelta:
     text = value.strip() if isinstance(value, str) else ""
     if _DURATION.fullmatch(text) and (parts := _PART.findall(text)):
         try:
-            return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
+            return timedelta(seconds=sum(float(n) * _UNIT_SECONDS[unit.lower()] for n, unit in parts))
         except OverflowError:
             raise ValueError(f"'{value}' exceeds the longest possible time range") from None
     raise ValueError(f"{value!r} is not a duration; write '1h', '15M', '2d', '30s' or 'PT1H'")
@@ -43,20 +42,19 @@ def parse_duration(value: object) -> timedelta:
 
 def parse_time(value: object) -> datetime:
     """A point in time from ISO 8601 text, a date or a datetime; converted to UTC if it has an offset."""
-    if isinstance(value, datetime):
-        time = value
-    elif isinstance(value, date):
-        time = datetime(value.year, value.month, value.day)
-    elif isinstance(value, str):
+    time = value
+    if isinstance(value, str):
         try:
             time = datetime.fromisoformat(value.strip())
         except ValueError:
             raise ValueError(f"'{value}' is not a time; write '2024-01-31T06:00:00'") from None
-    else:
+    if not isinstance(time, date):
         raise ValueError(
             f"{value!r} is not a time; write '2024-01-31T06:00:00' in quotes "
             "(an unquoted time in YAML turns into a number)"
         )
+    if not isinstance(time, datetime):
+        return datetime(time.year, time.month, time.day)
     try:
         return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
     except OverflowError:

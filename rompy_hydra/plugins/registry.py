@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
@@ -72,12 +73,11 @@ class Plugin:
     def directory(self) -> Path | None:
         """The path of the package that it names, found without an import; None if it does not exist."""
         top, *rest = self.target.split(".")
-        try:
-            spec = importlib.util.find_spec(top)
-        except (ImportError, ValueError):
-            return None
-        places = (spec.submodule_search_locations or []) if spec else []
-        return next((path for place in places if (path := Path(place, *rest)).is_dir()), None)
+        with contextlib.suppress(ImportError, ValueError):
+            if spec := importlib.util.find_spec(top):
+                paths = [Path(place, *rest) for place in spec.submodule_search_locations or ()]
+                return next(filter(Path.is_dir, paths), None)
+        return None
 
     def load(self) -> object:
         """The object that the entry point names; PluginError if importing it fails."""
@@ -157,8 +157,8 @@ def names(category: str) -> list[str]:
     chosen: list[str] = []
     for name, found in plugins(category).items():
         clash = rivals(found)
-        hidden = clash or [plugin for plugin in found if plugin.key != found[0].key]
-        chosen += [*([] if clash else [name]), *(plugin.qualified for plugin in hidden)]
+        chosen += [] if clash else [name]
+        chosen += [p.qualified for p in clash or found if clash or p.key != found[0].key]
     return chosen
 
 

@@ -243,21 +243,18 @@ def instantiate(
         kind = config_type(found, category) or OpenSettings
         if not issubclass(kind, BaseModel | OpenSettings):
             settings = check_settings(settings_model(found, category), settings)
-        config = construct(kind, settings)
-        given = [
-            # Not an empty one where the default is None.
-            {"config": config}
-            if "config" in names and (settings or names["config"].default is not None)
-            else {}
-            for names in (own, others)
+        # Not an empty one where the default is None.
+        wanted = [
+            {n for n, p in names.items() if settings or p.default is not None} for names in (own, others)
         ]
+        settings = {"config": construct(kind, settings)}
     else:
         settings = check_settings(settings_model(found, category), settings)
         # A setting goes to the constructor or the method that names it, or else to the one that takes any.
         wanted = [set(own), set(others)]
         to_method = takes_anything(method) or not takes_anything(found)
         wanted[to_method] |= settings.keys() - own.keys() - others.keys()
-        given = [{key: settings[key] for key in settings if key in names} for names in wanted]
+    given = [{key: settings[key] for key in settings if key in names} for names in wanted]
     return construct(found, given[0]), given[1]
 
 

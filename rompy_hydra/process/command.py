@@ -108,10 +108,7 @@ def wait_for(pid: int, mark: str, *, timeout: float | None, grace: float, stop: 
 
 def signal_name(exit_code: int) -> str:
     """The name of the signal behind an exit code above 128, or ''."""
-    with contextlib.suppress(ValueError):
-        if exit_code > 128:
-            return signal.Signals(exit_code - 128).name
-    return ""
+    return next((each.name for each in signal.Signals if each == exit_code - 128), "")
 
 
 def _in_directory(argv: Sequence[str], cwd: str | Path) -> Sequence[str]:

@@ -90,7 +90,6 @@ def wait_for_exit(
 def _has_ended(pid: int) -> bool:
     import psutil
 
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    return True

@@ -68,11 +68,10 @@ def _start_time(pid: int) -> float | None:
         return None if facts[0] in "ZX" else int(facts[19]) / os.sysconf("SC_CLK_TCK")
     import psutil
 
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.NoSuchProcess:
-        return None
+    return None
 
 
 def process_start_time() -> float:
