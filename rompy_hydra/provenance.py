@@ -34,7 +34,6 @@ def git_facts(directory: Path) -> dict[str, Json]:
             encoding="utf-8",
             errors="replace",
             timeout=30,
-            check=False,
             env=os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
         )
     except (OSError, subprocess.TimeoutExpired):

@@ -259,13 +259,3 @@ def error_facts(stage: str, error: BaseException, log: list[str]) -> dict[str, J
     """An error as the record stores it, with the last lines of the log."""
     message = str(error) or type(error).__name__
     return {"stage": stage, "type": type(error).__name__, "message": message, "log": list(log)}
-
-
-class Clock:
-    """A stopwatch: calling it returns the seconds since it was created."""
-
-    def __init__(self) -> None:
-        self._begin = time.monotonic()
-
-    def __call__(self) -> float:
-        return time.monotonic() - self._begin
