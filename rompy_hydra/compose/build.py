@@ -21,7 +21,7 @@ from rompy_hydra.core.pipeline import BasePipeline
 from rompy_hydra.core.plan import Origin, RunPlan
 from rompy_hydra.errors import ConfigError, InvalidConfig, Problem, RompyHydraError, closest
 from rompy_hydra.model_run import ModelRun
-from rompy_hydra.plugins.construct import construct
+from rompy_hydra.plugins.signatures import construct
 from rompy_hydra.run.base import BaseRunBackend
 
 _HYDRA_ONLY = SPECIAL - {"_target_"}

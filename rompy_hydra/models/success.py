@@ -12,8 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from rompy_hydra.jsonable import Json
-from rompy_hydra.workspace import LOG, Workspace
-from rompy_hydra.workspace.globs import Glob
+from rompy_hydra.workspace import LOG, Glob, Workspace
 
 
 def _check_regex(pattern: str) -> str:

@@ -13,9 +13,8 @@ from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
 from rompy_hydra.postprocess.netcdf import Statistic
 from rompy_hydra.postprocess.outputs import find_outputs, is_netcdf, requirement, shorten
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace import Glob, Workspace
 from rompy_hydra.workspace.atomic import write_atomic
-from rompy_hydra.workspace.globs import Glob
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -14,8 +14,7 @@ from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
 from rompy_hydra.postprocess.outputs import find_outputs, is_netcdf, is_table, requirement, shorten
 from rompy_hydra.postprocess.statistics import RunningStatistics, table_statistics
-from rompy_hydra.workspace import Workspace
-from rompy_hydra.workspace.globs import Glob
+from rompy_hydra.workspace import Glob, Workspace
 
 Statistic = Literal["min", "mean", "max", "missing_share"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rompy_hydra import ModelRun
-from rompy_hydra.plugins.construct import check_arguments, instantiate
+from rompy_hydra.plugins.signatures import check_arguments, instantiate
 from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.testing.base import OUTPUT, WRITES, StageContract
 from rompy_hydra.workspace.record import COMPLETED, FAILED, RunRecord

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from rompy_hydra.redaction import is_secret
 
 SCRIPT = "run.sh"
-EXIT_CODE = "exit_code"
+EXIT_CODE = "exit_code"  # that of `run.sh`; incomplete without its line end
 
 Command = str | list[str]
 
@@ -36,11 +36,7 @@ Env = Annotated[
 
 
 def script_text(
-    commands: Sequence[Command],
-    env: Mapping[str, str],
-    *,
-    title: str,
-    working_dir: str | None = None,
+    commands: Sequence[Command], env: Mapping[str, str], *, title: str, working_dir: str | None = None
 ) -> str:
     """A script that needs nothing but a POSIX `/bin/sh`, and can be started by hand from anywhere.
 
@@ -54,7 +50,7 @@ def script_text(
         # Names that a user's commands and variables are unlikely to have.
         "_rh_dir=$PWD",
         "_rh_end() {",
-        # Incomplete without its line end, which comes with the same write(2).
+        # The line end comes with the same write(2).
         f'  echo "$1" >"$_rh_dir/{EXIT_CODE}"',
         '  exit "$1"',
         "}",

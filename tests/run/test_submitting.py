@@ -44,7 +44,7 @@ def installed(tmp_path_factory, monkeypatch):
     )
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{ROOT}")
-    caches = (registry._points, registry._registered, registry.registered_targets)
+    caches = (registry._groups, registry.plugins, registry.registered_targets)
     for cache in caches:
         cache.cache_clear()
     yield

@@ -268,7 +268,7 @@ def has_living_driver(info: Mapping[str, Any]) -> bool:
         driver = Owner(**json.loads((info["Config"]["Labels"] or {})[DRIVER_LABEL]))
     except (KeyError, TypeError, ValueError):
         return False
-    if driver.is_me():
+    if driver == lease.me():
         return info["Id"] in own_containers
     return driver.host != lease.me().host or lease.lives_here(driver)
 
