@@ -33,6 +33,9 @@ from rompy_hydra.sweep.summary import Summary
 from rompy_hydra.sweep.sweep_file import check_directory, make_directory, read_constants, write_sweep_file
 from rompy_hydra.workspace.record import now
 
+# Where Hydra finds this package's sweeper and launcher; it imports this module, and not the reverse.
+_PLUGINS = "hydra_plugins.rompy_hydra"
+
 
 @dataclass(frozen=True)
 class SweepOutcome:
@@ -68,7 +71,7 @@ class SweepRequest:
     def accept(self, config: DictConfig) -> None:
         """ConfigError if the chosen sweeper would write or run what is only to be validated."""
         chosen = config.hydra.sweeper.get("_target_")
-        own = "hydra_plugins.rompy_hydra.RompySweeper"
+        own = f"{_PLUGINS}.RompySweeper"
         if chosen != own and (self.dry_run or config.sweep.get("dry_run") is True):
             raise ConfigError(
                 f"{chosen} cannot validate its points without running them: leave out hydra/sweeper=..., "
@@ -130,10 +133,8 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
             f"want them all, set sweep.max_points={grid.size}"
         )
     config = _named(config, grid, sweeper.config)
-    from hydra_plugins.rompy_hydra import RompyLauncher
-
     shared = [*sweeper.config.hydra.overrides.hydra, *own]
-    if isinstance(sweeper.launcher, RompyLauncher):
+    if type(sweeper.launcher).__module__ == _PLUGINS:
         return drive(request, config, grid, shared, sweeper.launcher.workers, arguments)
     # Hydra's own launchers run every point that they are given.
     config = config.model_copy(update={"retry": "all"})

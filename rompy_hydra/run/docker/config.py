@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
 from rompy_hydra.run.base import BackendConfig
-
-if TYPE_CHECKING:
-    from rompy_hydra.run.docker import DockerRunBackend
 
 T = TypeVar("T")
 
@@ -146,6 +143,7 @@ class DockerConfig(BackendConfig):
     4.0
     """
 
+    backend: ClassVar[str] = "rompy_hydra.run.docker.backend:DockerRunBackend"
     unnamed: ClassVar[frozenset[str]] = frozenset({"timeout", "kill_grace", "remove_container", "pull"})
     # Limits and isolation affect whether a model finishes, not its results. The sources of a build are
     # part of the image's key.
@@ -192,8 +190,3 @@ class DockerConfig(BackendConfig):
     def mounts(self) -> tuple[Volume, ...]:
         """The volumes, parsed."""
         return tuple(parse_volume(value) for value in self.volumes)
-
-    def get_backend_class(self) -> type[DockerRunBackend]:
-        from rompy_hydra.run.docker import DockerRunBackend
-
-        return DockerRunBackend
