@@ -66,11 +66,6 @@ class Preflight:
     def count(self, *actions: str) -> int:
         return sum(self.actions[action] for action in actions)
 
-    def add(self, decision: Decision) -> None:
-        self.actions[decision.action] += 1
-        if decision.action == LEAVE and decision.row is not None:
-            self.left[decision.row.state] += 1
-
     def fail(self, label: str, *problems: Problem) -> None:
         for problem in problems:
             kind = normalise_message(problem.reason.replace(label, "#"))
@@ -106,7 +101,9 @@ def inspect_points(
         except (RompyHydraError, OSError) as error:
             preflight.fail(point.label, _as_problem(error))
             continue
-        preflight.add(decision)
+        preflight.actions[decision.action] += 1
+        if decision.action == LEAVE and decision.row is not None:
+            preflight.left[decision.row.state] += 1
         keep = b"" if decision.action in (SKIP, LEAVE) else pickle.dumps(composed)
         if not spool.add_point(point.label, decision.action, decision.seen, point.overrides, keep):
             preflight.fail(point.label, _same_label(point))
