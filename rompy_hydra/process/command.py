@@ -63,6 +63,13 @@ def run(
     if cwd is not None:
         argv = _in_directory(argv, cwd)
     memory = PeakMemory()
+    pending = [] if on_started is None else [on_started]
+
+    def observe(process: int) -> None:
+        memory.sample(process)
+        while pending:
+            pending.pop()(process)
+
     pid: int | None = None
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
@@ -70,7 +77,7 @@ def run(
             try:
                 pid = _spawn(argv, {**env, RUN_MARK: mark}, output)
                 deadline = None if timeout is None else begin + timeout
-                ended = wait_for_exit(pid, deadline, stop, _observer(pid, memory, on_started))
+                ended = wait_for_exit(pid, deadline, stop, observe)
                 # Before reaping the process: until then, its id cannot be reused.
                 left = end_tree(pid, mark, grace, reap=not ended, quick=ended)
             except BaseException as error:
@@ -134,17 +141,6 @@ def _spawn(argv: Sequence[str], env: Mapping[str, str], output: int) -> int:
         setsid=True,
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # ignored by Python
     )
-
-
-def _observer(pid: int, memory: PeakMemory, on_started: Callable[[int], None] | None) -> Callable[[], None]:
-    pending = [] if on_started is None else [on_started]
-
-    def observe() -> None:
-        memory.sample(pid)
-        while pending:
-            pending.pop()(pid)
-
-    return observe
 
 
 @contextlib.contextmanager

@@ -48,12 +48,12 @@ def wait_for_exit(
     pid: int,
     deadline: float | None = None,
     stop: StopSignal | None = None,
-    observe: Callable[[], None] | None = None,
+    observe: Callable[[int], None] | None = None,
 ) -> bool:
     """Wait until a process has ended, whether or not its parent has reaped it.
 
     Returns False if `deadline` (by `time.monotonic`) passes first. Raises KeyboardInterrupt when `stop`
-    is set. Calls `observe` after a twentieth of a second, then at intervals that grow to 2 seconds.
+    is set. Calls `observe(pid)` after a twentieth of a second, then at intervals up to 2 seconds.
     """
     interval = 0.05
     poll = select.poll()
@@ -79,7 +79,7 @@ def wait_for_exit(
             if any(fd == pidfd for fd, _ in ready):
                 return True
             if observe is not None:
-                observe()
+                observe(pid)
                 interval = min(interval * 1.5, 2.0)
         return True
     finally:

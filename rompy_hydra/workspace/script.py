@@ -16,13 +16,11 @@ EXIT_CODE = "exit_code"  # that of `run.sh`; incomplete without its line end
 
 Command = str | list[str]
 
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
 
 def check_env_names(env: Mapping[str, str]) -> Mapping[str, str]:
     """`env` unchanged if a POSIX shell can export all of it; ValueError names the first it cannot."""
     for name, value in env.items():
-        if not _ENV_NAME.fullmatch(name):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise ValueError(f"{name!r} is not a valid environment variable name (letters, digits, _)")
         if "\0" in value:
             raise ValueError(f"the value of {name} contains a null byte, which is not valid")
