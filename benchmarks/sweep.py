@@ -122,7 +122,7 @@ def page(trivial: dict[str, float], second: dict[str, float], scale: list[tuple[
         "# Benchmarks",
         "",
         f"Measured on {date.today().isoformat()} with `make bench`: {machine()}. Each program in its own",
-        "virtual environment, two runs in parallel where it can, medians of interleaved rounds. A run makes",
+        "virtual environment, two runs in parallel if it can, medians of interleaved rounds. A run makes",
         "its directory, writes an input file and starts the model; this engine also checks the result and",
         "keeps a record. The time is that of the whole command, its start included, divided by the runs.",
         "",

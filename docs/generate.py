@@ -246,10 +246,19 @@ def _cell(text: str) -> str:
 
 
 def exceptions() -> str:
-    """The exception tree from the docstring of its module."""
-    tree = (errors.__doc__ or "").split("::\n\n")[1].split("\n\nEach")[0]
-    lines = [line.removeprefix("    ") for line in tree.splitlines()]
-    return "\n".join(["```text", *lines, "```", ""])
+    """The exceptions as a table, each with its base class and the first line of its docstring."""
+    lines = ["| exception | base | meaning |", "|---|---|---|"]
+
+    def add(kind: type) -> None:
+        text = (kind.__doc__ or "").splitlines()[0].rstrip(".")
+        others = [base.__name__ for base in kind.__bases__ if base is not Exception]
+        lines.append(f"| `{kind.__name__}` | {', '.join(f'`{name}`' for name in others)} | {_cell(text)} |")
+        for sub in kind.__subclasses__():
+            if sub.__module__ == errors.__name__:
+                add(sub)
+
+    add(errors.RompyHydraError)
+    return "\n".join([*lines, ""])
 
 
 REGIONS = {"exceptions": exceptions}

@@ -1,24 +1,5 @@
 """All exceptions that rompy_hydra raises, with one base class to catch them all.
 
-::
-
-    RompyHydraError
-    ├── ConfigError        the configuration or the usage is wrong (also a ValueError)
-    │   └── InvalidConfig  ... with a list of all problems
-    │       └── SweepInvalid  ... in all points of a sweep
-    ├── PluginError        a plugin is unknown, broken or ambiguous
-    ├── GenerateError      the inputs of a run could not be generated
-    ├── RunError           a run could not be started, or was lost
-    │   ├── Busy           ... because another driver is working on it
-    │   ├── EngineUnavailable  ... because the container engine does not respond
-    │   └── RunLost        ... although its model may still be running
-    ├── ModelFailed        the model started, then failed
-    │   └── ModelTimedOut  ... because it exceeded its time limit (also a TimeoutError)
-    ├── PostprocessError   the outputs could not be processed
-    ├── PipelineFailed     a pipeline plugin reported a failure
-    ├── DamagedRecord      a run record cannot be read
-    └── SweepError         a sweep as a whole cannot continue
-
 Each message says what happened, what it affects, and what to do next. `exit_code` is the exit code of the
 command line: 2 if the user's input is wrong, 1 if a run failed.
 """
@@ -75,9 +56,8 @@ class InvalidConfig(ConfigError):
 
     def __init__(self, found: Sequence[Problem]) -> None:
         self.problems = list(found)
-        count = len(self.problems)
-        head = f"{count} problem{'s' * (count != 1)} in the configuration:"
-        super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
+        head = f"{len(found)} problem{'s' * (len(found) != 1)} in the configuration:"
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in found)]))
 
 
 class SweepInvalid(InvalidConfig):
@@ -150,8 +130,7 @@ def closest(name: str, choices: Iterable[str]) -> str:
     by_lower = {choice.lower(): choice for choice in names}
     # A prefix beats any similarity; in very short names, half of the letters may differ.
     near = [choice for choice in sorted(by_lower, key=len) if name and choice.startswith(name.lower())]
-    near = near or difflib.get_close_matches(
-        name.lower(), by_lower, n=1, cutoff=0.6 if len(name) > 3 else 0.5
-    )
+    cutoff = 0.6 if len(name) > 3 else 0.5
+    near = near or difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
     hint = f"Did you mean '{by_lower[near[0]]}'? " if near else ""
     return f"{hint}Choices: {', '.join(names)}."

@@ -9,9 +9,6 @@ from pathlib import Path
 
 from rompy_hydra.jsonable import Json, canonical_json, json_text
 
-# Files up to this size (bytes) are read in one call.
-_SMALL = 65536
-
 
 def hash_json(value: Json) -> str:
     """SHA-256 of a value's canonical JSON."""
@@ -36,9 +33,8 @@ def hash_file(path: str | Path, facts: os.stat_result | None = None) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _hash_content(path: str, size: int, mtime_ns: int, inode: int) -> str:
-    if size > _SMALL:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    # Avoids the 256 kB buffer that file_digest allocates for each file.
     with open(path, "rb", buffering=0) as file:
+        if size > 65536:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        # Avoids the 256 kB buffer that file_digest allocates for each file.
         return hashlib.sha256(file.readall()).hexdigest()

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
@@ -23,9 +23,8 @@ def json_text(value: object, indent: int | None = None, *, strict: bool = False)
 
     `strict` writes NaN and the infinities as strings, because they are not valid JSON.
     """
-    mode: Literal["strings", "constants"] = "strings" if strict else "constants"
     try:
-        return to_json(value, indent=indent, inf_nan_mode=mode).decode()
+        return to_json(value, indent=indent, inf_nan_mode="strings" if strict else "constants").decode()
     except (PydanticSerializationError, UnicodeError):  # a file name that is not valid text
         return json.dumps(value, indent=indent)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rompy_hydra.jsonable import Json
 
-# Packages that can influence the results of a run; those that are not installed are left out.
+# Those that are not installed are left out.
 _PACKAGES = ["rompy-hydra", "hydra-core", "omegaconf", "pydantic", "jinja2", "docker", "numpy", "xarray"]
 _PACKAGES += ["netCDF4", "matplotlib", "anuga", "rompy"]
 
@@ -34,20 +34,16 @@ def git_facts(directory: Path) -> dict[str, Json]:
             encoding="utf-8",
             errors="replace",
             timeout=30,
-            check=False,
             env=os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
         )
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    commit, dirty = None, False
-    for line in result.stdout.splitlines():
-        if line.startswith("# branch.oid "):
-            commit = line.removeprefix("# branch.oid ")
-        elif not line.startswith("#"):
-            dirty = True
-    if result.returncode or commit is None or commit == "(initial)":
+    # Without a commit, it is "(initial)".
+    commit = re.search(r"^# branch\.oid ([0-9a-f]+)$", result.stdout, re.MULTILINE)
+    if result.returncode or commit is None:
         return {}
-    return {"git_commit": commit, "git_dirty": dirty}
+    is_dirty = any(not line.startswith("#") for line in result.stdout.splitlines())
+    return {"git_commit": commit[1], "git_dirty": is_dirty}
 
 
 @functools.cache
@@ -74,7 +70,7 @@ def provenance(config_dir: Path) -> dict[str, Json]:
 
 @functools.cache
 def collect_in_background(config_dir: Path) -> None:
-    """Collect the provenance in another thread, once, because git may be slow."""
+    """Collect the provenance in another thread, because git may be slow."""
     threading.Thread(target=provenance, args=(config_dir,), daemon=True).start()
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 # `m` and `M` are both minutes, as in rompy's configurations; months have no fixed length.
-_UNIT_SECONDS = {"s": 1, "M": 60, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-_UNIT_SECONDS |= {"S": 1, "H": 3600, "D": 86400, "W": 604800}
-_SHORT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
-_ISO = re.compile(
-    r"P(?:(?P<w>[\d.]+)W)?(?:(?P<d>[\d.]+)D)?"
-    r"(?:T(?:(?P<h>[\d.]+)H)?(?:(?P<M>[\d.]+)M)?(?:(?P<s>[\d.]+)S)?)?"
+_UNIT_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+_NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
+_DURATION = re.compile(
+    r"[0-9]+(?:\.[0-9]+)?\s*(?:min|[smhdwSMHDW])"
+    rf"|P(?:{_NUMBER}W)?(?:{_NUMBER}D)?(?:T(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?"
 )
-
-_T = TypeVar("_T")
+_PART = re.compile(rf"({_NUMBER})\s*(min|[A-Za-z])")
 
 
 def parse_duration(value: object) -> timedelta:
@@ -34,58 +31,34 @@ def parse_duration(value: object) -> timedelta:
             f"{value!r} has no unit; write '1h', '15M' or 'PT30S' (an unquoted time such as 1:30 "
             "in YAML turns into a number: put it in quotes)"
         )
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a duration; write '1h', '15M', '2d' or 'PT1H'")
-    parts: dict[str, str | None] = {}
-    if short := _SHORT.fullmatch(value):
-        number, unit = short.groups()
-        parts = {unit: number} if unit in _UNIT_SECONDS else {}
-    elif iso := _ISO.fullmatch(value.strip()):
-        parts = iso.groupdict()
-    if any(parts.values()):
+    text = value.strip() if isinstance(value, str) else ""
+    if _DURATION.fullmatch(text) and (parts := _PART.findall(text)):
         try:
-            return timedelta(seconds=sum(float(n) * _UNIT_SECONDS[u] for u, n in parts.items() if n))
-        except ValueError:
-            pass  # such as 'PT1.2.3S': reported below, with the valid forms
+            return timedelta(seconds=sum(float(n) * _UNIT_SECONDS[unit.lower()] for n, unit in parts))
         except OverflowError:
             raise ValueError(f"'{value}' exceeds the longest possible time range") from None
-    raise ValueError(f"'{value}' is not a duration; write '1h', '15M', '2d', '30s' or 'PT1H'")
+    raise ValueError(f"{value!r} is not a duration; write '1h', '15M', '2d', '30s' or 'PT1H'")
 
 
 def parse_time(value: object) -> datetime:
     """A point in time from ISO 8601 text, a date or a datetime; converted to UTC if it has an offset."""
-    if isinstance(value, datetime):
-        time = value
-    elif isinstance(value, date):
-        time = datetime(value.year, value.month, value.day)
-    elif isinstance(value, str):
+    time = value
+    if isinstance(value, str):
         try:
             time = datetime.fromisoformat(value.strip())
         except ValueError:
             raise ValueError(f"'{value}' is not a time; write '2024-01-31T06:00:00'") from None
-    else:
+    if not isinstance(time, date):
         raise ValueError(
             f"{value!r} is not a time; write '2024-01-31T06:00:00' in quotes "
             "(an unquoted time in YAML turns into a number)"
         )
+    if not isinstance(time, datetime):
+        return datetime(time.year, time.month, time.day)
     try:
         return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
     except OverflowError:
         raise ValueError(f"{time.isoformat()} is outside the years 1 to 9999 in UTC") from None
-
-
-def _parse_field(parse: Callable[[object], _T], given: dict[str, object], key: str) -> _T | None:
-    """The value of a field, None if it is not given; the error names the field."""
-    if key not in given:
-        return None
-    try:
-        return parse(given[key])
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from None
-
-
-Time = Annotated[datetime, BeforeValidator(parse_time)]
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 
 class TimeRange(BaseModel):
@@ -99,30 +72,35 @@ class TimeRange(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    start: Time
-    end: Time
-    duration: Duration
-    interval: Duration = timedelta(hours=1)
+    start: datetime
+    end: datetime
+    duration: timedelta
+    interval: Annotated[timedelta, BeforeValidator(parse_duration)] = timedelta(hours=1)
 
     @model_validator(mode="before")
     @classmethod
-    def _derive_third(cls, data: object) -> object:
+    def _derive_third(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        given = {k: v for k, v in data.items() if v is not None}
-        start, end = (_parse_field(parse_time, given, key) for key in ("start", "end"))
-        duration = _parse_field(parse_duration, given, "duration")
+        given = {key: value for key, value in data.items() if value is not None}
+        for key in [key for key in ("start", "end", "duration") if key in given]:
+            try:
+                given[key] = parse_duration(given[key]) if key == "duration" else parse_time(given[key])
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
         try:
-            if start is not None and end is not None:
-                given.setdefault("duration", end - start)
-            elif start is not None and duration is not None:
-                given["end"] = start + duration
-            elif end is not None and duration is not None:
-                given["start"] = end - duration
+            if given.keys() >= {"start", "end"}:
+                given.setdefault("duration", given["end"] - given["start"])
+            elif given.keys() >= {"start", "duration"}:
+                given["end"] = given["start"] + given["duration"]
+            elif given.keys() >= {"end", "duration"}:
+                given["start"] = given["end"] - given["duration"]
             else:
                 raise ValueError("needs two of start, end and duration")
         except OverflowError:
-            raise ValueError(f"a duration of {duration} reaches beyond the years 1 to 9999") from None
+            raise ValueError(
+                f"a duration of {given['duration']} reaches beyond the years 1 to 9999"
+            ) from None
         return given
 
     @model_validator(mode="after")

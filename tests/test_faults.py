@@ -21,7 +21,7 @@ from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.record import RunRecord
 from tests.conftest import LIMIT, is_gone, living, wait_until
 
-# A model that tells each of its starts, then waits for leave to go on.
+# A model that records each start, then waits for permission to continue.
 PATIENT = ["echo $$ >> starts; until [ -e go ]; do sleep 0.01; done", "echo data > out.nc; exit $(cat go)"]
 
 DRIVE = """
@@ -75,7 +75,7 @@ def started(directory, start_driver):
             return []
 
         pids = [int(pid) for pid in wait_until(ids)]
-        # A model is written down when it has lived for a moment; what comes before has a test of its own.
+        # A model is recorded once it has run for a moment; a separate test covers what comes before.
         wait_until(lambda: record_of(directory).state != "generating")
         return pids
 
@@ -105,7 +105,7 @@ def small_model(output_dir: Path, *commands: str, run_id: str = "shoal", **field
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_driver_ends_the_model_and_the_record_says_so(
+def test_an_interrupted_driver_stops_the_model_and_records_the_interrupt(
     start_driver, directory, started, number
 ):
     driver = start_driver(DRIVE_PATIENT)
@@ -118,7 +118,7 @@ def test_an_interrupted_driver_ends_the_model_and_the_record_says_so(
     assert (record.error["type"], record.error["message"]) == ("KeyboardInterrupt", "interrupted")
 
 
-def test_an_interrupted_run_is_done_again_as_a_new_attempt(start_driver, directory, started):
+def test_an_interrupted_run_is_repeated_as_a_new_attempt(start_driver, directory, started):
     driver = start_driver(DRIVE_PATIENT)
     model = started()
     driver.send(signal.SIGINT)
@@ -143,7 +143,7 @@ class Interrupts:
         return {"success": True, "message": ""}
 
 
-def test_an_interrupt_while_postprocessing_keeps_what_the_model_made(tmp_path):
+def test_an_interrupt_while_postprocessing_keeps_the_outputs_of_the_model(tmp_path):
     run = small_model(tmp_path, f"echo x >> '{tmp_path}/starts'; echo data > out.nc")
     impatient, patient = Interrupts(), Interrupts()
     patient.patience = True
@@ -169,7 +169,7 @@ def test_a_killed_driver_leaves_the_run_marked_lost(start_driver, directory, sta
 
 
 @pytest.mark.parametrize("generated", [False, True])
-def test_a_model_that_was_started_a_moment_before_its_driver_died_is_taken_over_or_ended(
+def test_a_model_started_just_before_its_driver_died_is_reattached_or_stopped(
     start_driver, directory, generated
 ):
     if generated:
@@ -189,7 +189,7 @@ def test_a_model_that_was_started_a_moment_before_its_driver_died_is_taken_over_
     assert len(starts.read_text().split()) == 1
 
 
-def test_a_model_that_outlived_its_driver_is_waited_for_and_its_result_taken(
+def test_a_model_that_outlived_its_driver_is_waited_for_and_its_result_is_used(
     start_driver, directory, started
 ):
     start = start_driver(DRIVE_PATIENT)
@@ -219,7 +219,7 @@ def test_a_model_that_ended_while_nobody_watched_is_not_started_again(start_driv
     assert started() == [model]
 
 
-def test_the_time_of_a_model_that_is_taken_over_counts_from_its_start(start_driver, directory, started):
+def test_the_time_of_a_reattached_model_counts_from_its_start(start_driver, directory, started):
     first = start_driver(DRIVE_PATIENT)
     started()
     begin = time.monotonic()
@@ -247,7 +247,7 @@ def test_the_time_of_a_model_that_nobody_watched_ends_with_its_exit_code(
     assert 3600 <= row_of("shoal", record).seconds < 3600 + LIMIT
 
 
-def test_no_time_is_told_of_a_model_that_ended_before_it_began(start_driver, directory, started):
+def test_no_time_is_reported_for_a_model_that_ended_before_it_began(start_driver, directory, started):
     end_unwatched(start_driver, directory, started, 0, seconds=-1)
     assert start_driver(DRIVE_PATIENT).wait() == 0
     record = record_of(directory)
@@ -267,7 +267,7 @@ def end_unwatched(start_driver, directory, started, code, seconds):
     os.utime(directory / "exit_code", (begin + seconds, begin + seconds))
 
 
-def test_what_a_model_left_running_while_nobody_watched_is_ended_with_it(start_driver, tmp_path):
+def test_processes_that_a_model_left_while_nobody_watched_are_terminated(start_driver, tmp_path):
     driver = start_driver("""
 commands = ["sh -c 'sleep 1000 & echo $! > late'; while [ ! -e go ]; do sleep 0.02; done"]
 ModelRun(run_id="shoal", output_dir="runs", config=BaseConfig(commands=commands)).run()
@@ -301,7 +301,7 @@ def test_a_model_that_failed_while_nobody_watched_has_failed(start_driver, direc
     assert (record.state, record.attempt, record.exit_code) == ("failed", 1, 3)
 
 
-def test_a_run_whose_driver_and_model_were_killed_is_a_lost_attempt_and_done_again(
+def test_a_run_whose_driver_and_model_were_killed_is_a_lost_attempt_and_is_repeated(
     start_driver, directory, started
 ):
     driver = start_driver(DRIVE_PATIENT)
@@ -320,9 +320,7 @@ def test_a_run_whose_driver_and_model_were_killed_is_a_lost_attempt_and_done_aga
     assert (directory / "attempts" / "1" / "starts").exists()
 
 
-def test_a_timeout_of_the_second_driver_holds_for_the_model_that_it_took_over(
-    start_driver, directory, started
-):
+def test_a_timeout_of_the_second_driver_applies_to_the_reattached_model(start_driver, directory, started):
     driver = start_driver(DRIVE_PATIENT)
     (model,) = started()
     driver.kill()
@@ -336,9 +334,7 @@ def test_a_timeout_of_the_second_driver_holds_for_the_model_that_it_took_over(
     assert is_gone(model)
 
 
-def test_an_interrupt_of_the_second_driver_ends_the_model_that_it_took_over(
-    start_driver, directory, started
-):
+def test_an_interrupt_of_the_second_driver_stops_the_reattached_model(start_driver, directory, started):
     driver = start_driver(DRIVE_PATIENT)
     (model,) = started()
     driver.kill()
@@ -350,7 +346,7 @@ def test_an_interrupt_of_the_second_driver_ends_the_model_that_it_took_over(
     assert is_gone(model)
 
 
-def test_a_model_with_inputs_of_before_is_ended_and_not_taken_over(
+def test_a_model_with_outdated_inputs_is_stopped_and_not_reattached(
     start_driver, tmp_path, directory, started
 ):
     (tmp_path / "template").mkdir()
@@ -369,7 +365,7 @@ def test_a_model_with_inputs_of_before_is_ended_and_not_taken_over(
     assert (directory / "INPUT").read_text() == "two"
 
 
-def test_a_half_dead_model_is_ended_and_not_taken_for_a_living_one(start_driver, directory):
+def test_a_model_that_has_lost_its_leader_is_stopped_and_not_reattached(start_driver, directory):
     """The script is dead, so that nobody will leave an exit code, but something that it started lives."""
     mark = f"half-dead-{os.getpid()}"
     command = f"[ -e ../go ] || {{ setsid tail -f /dev/null {mark} & wait; }}"
@@ -395,7 +391,7 @@ def _is(pid: int, name: str) -> bool:
         return False
 
 
-def test_a_hook_that_outlived_its_driver_is_taken_over_as_well(start_driver, directory, started):
+def test_a_hook_that_outlived_its_driver_is_reattached_as_well(start_driver, directory, started):
     driver = start_driver(DRIVE_HOOK)
     (hook,) = started()
     driver.kill()
@@ -414,7 +410,7 @@ def test_a_driver_that_dies_while_postprocessing_loses_nothing_of_the_model(
 import os, signal
 class Dies:
     def process(self, model_run):
-        if not Path("mended").exists():
+        if not Path("repaired").exists():
             os.kill(os.getpid(), signal.SIGKILL)
         return {"success": True, "message": ""}
 config = BaseConfig(commands=["echo x >> ../starts; echo data > out.nc"])
@@ -423,7 +419,7 @@ say(run.pipeline(processor=Dies)["success"])
 """
     assert start_driver(code).wait() == -signal.SIGKILL
     assert recorded_state(Workspace(directory), record_of(directory)) == "lost"
-    (tmp_path / "mended").touch()
+    (tmp_path / "repaired").touch()
     second = start_driver(code)
     assert second.wait() == 0, second.output
     assert record_of(directory).state == "completed"
@@ -493,7 +489,7 @@ def test_of_many_drivers_at_once_one_runs_the_model_once(start_driver, tmp_path,
     assert record_of(directory).state == "completed"
 
 
-def test_rivals_that_all_overwrite_leave_whole_runs(start_driver, tmp_path):
+def test_drivers_that_all_overwrite_leave_complete_runs(start_driver, tmp_path):
     code = """
 from rompy_hydra.core.execute import execute
 from rompy_hydra.errors import Busy
@@ -538,7 +534,7 @@ def test_a_second_thread_of_this_process_finds_the_run_busy(tmp_path):
 # --- disks --------------------------------------------------------------------------------------
 
 
-def test_a_disk_that_is_full_when_inputs_are_written_is_told_and_recorded(small_disk, tmp_path):
+def test_a_disk_that_is_full_when_inputs_are_written_is_reported_and_recorded(small_disk, tmp_path):
     big = tmp_path / "grid.nc"
     big.write_bytes(b"x" * 2**21)
     run = small_model(small_disk, "true", files=[str(big)])
@@ -553,7 +549,7 @@ def test_a_disk_that_is_full_when_inputs_are_written_is_told_and_recorded(small_
 
 
 @pytest.mark.parametrize(("ending", "code"), [("", 1), ("; echo done > done.txt; exit 0", 0)])
-def test_a_model_that_fills_the_disk_has_failed_and_the_record_says_so(small_disk, ending, code):
+def test_a_model_that_fills_the_disk_is_recorded_as_failed(small_disk, ending, code):
     checks = SuccessChecks(must_exist=["done.txt"])
     run = small_model(small_disk, f"cat /dev/zero > out.nc{ending}", success=checks)
     assert run.run() is False
@@ -568,7 +564,7 @@ def test_a_model_that_fills_the_disk_has_failed_and_the_record_says_so(small_dis
     assert RunRecord.load(run.workspace).attempt == 2
 
 
-def test_a_disk_that_is_full_from_the_start_is_told(small_disk):
+def test_a_disk_that_is_full_from_the_start_is_reported(small_disk):
     filler = fill(small_disk)
     run = small_model(small_disk, "true")
     with pytest.raises(GenerateError, match="No space left on device"):
@@ -580,7 +576,7 @@ def test_a_disk_that_is_full_from_the_start_is_told(small_disk):
     assert run.pipeline()["success"] is True
 
 
-def test_a_read_only_disk_is_told(read_only_directory):
+def test_a_read_only_disk_is_reported(read_only_directory):
     run = small_model(read_only_directory, "true")
     with pytest.raises(GenerateError, match=r"Read-only file system.* Choose another one with output_dir"):
         run.generate()
@@ -590,7 +586,7 @@ def test_a_read_only_disk_is_told(read_only_directory):
 
 @pytest.fixture
 def immutable(tmp_path):
-    """Make a directory in which nothing can be made or renamed any more, not even by root."""
+    """Create a directory in which nothing can be created or renamed any more, not even by root."""
     made = []
 
     def immutable(path):
@@ -604,7 +600,7 @@ def immutable(tmp_path):
         subprocess.run(["chattr", "-i", path], check=True)
 
 
-def test_a_run_directory_that_became_immutable_is_told(tmp_path, immutable):
+def test_a_run_directory_that_became_immutable_is_reported(tmp_path, immutable):
     run = small_model(tmp_path, "true")
     run.workspace.create()
     immutable(run.workspace.path)
@@ -630,7 +626,7 @@ def test_a_directory_that_becomes_immutable_under_a_model_still_gets_its_record(
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
-def test_an_unreadable_record_is_told(tmp_path):
+def test_an_unreadable_record_is_reported(tmp_path):
     run = small_model(tmp_path, "true")
     assert run.run()
     run.workspace.record.chmod(0)
@@ -638,7 +634,7 @@ def test_an_unreadable_record_is_told(tmp_path):
         run.generate()
 
 
-def test_an_output_directory_that_is_a_file_is_told(tmp_path):
+def test_an_output_directory_that_is_a_file_is_reported(tmp_path):
     (tmp_path / "runs").write_text("a file")
     run = small_model(tmp_path / "runs", "true")
     with pytest.raises(GenerateError, match="cannot create the run directory"):
@@ -716,7 +712,7 @@ Path("facts").write_text(f"{success} {peak}")
     assert (tmp_path / "runs" / "loud" / "run.log").stat().st_size > 100_000_000
 
 
-def test_an_exit_code_of_a_start_by_hand_is_not_taken_for_the_drivers(start_driver, directory, started):
+def test_the_exit_code_of_a_manual_start_is_not_mistaken_for_the_drivers(start_driver, directory, started):
     """Generated, started by hand to its end, then driven, killed, and driven again."""
     assert start_driver(GENERATE_PATIENT).wait() == 0
     (directory / "go").write_text("0")
@@ -737,7 +733,7 @@ def test_an_exit_code_of_a_start_by_hand_is_not_taken_for_the_drivers(start_driv
     assert record_of(directory).attempts[0]["state"] == "lost"
 
 
-def test_an_exit_code_of_a_start_by_hand_is_gone_before_inputs_are_made_anew(small_disk, tmp_path):
+def test_the_exit_code_of_a_manual_start_is_deleted_before_inputs_are_generated_again(small_disk, tmp_path):
     staged = tmp_path / "grid.nc"
     staged.write_bytes(b"small")
     run = small_model(small_disk, "true", files=[str(staged)])

@@ -70,7 +70,7 @@ def run(tmp_path, template):
     return run
 
 
-def test_what_is_done_and_unchanged_is_skipped(run):
+def test_completed_and_unchanged_stages_are_skipped(run):
     run()
     before = (run.directory / "run.json").read_bytes()
     record = run()
@@ -81,7 +81,7 @@ def test_what_is_done_and_unchanged_is_skipped(run):
     assert (run.directory / "count.txt").read_text() == "x"
 
 
-def test_again_does_all_but_unchanged_inputs_again(run):
+def test_again_repeats_everything_but_unchanged_inputs(run):
     run()
     record = run(again=True)
     assert run.starts() == 2
@@ -103,7 +103,7 @@ def test_what_cannot_change_the_result_reruns_nothing(run, fields):
     assert run.starts() == 1
 
 
-def test_a_new_secret_makes_no_new_run(run):
+def test_a_new_secret_does_not_make_it_another_run(run):
     run(env={"API_TOKEN": "old"}, backend=LocalConfig(env_vars={"DB_PASSWORD": "old"}))
     run(env={"API_TOKEN": "new"}, backend=LocalConfig(env_vars={"DB_PASSWORD": "new"}))
     assert run.starts() == 1
@@ -122,7 +122,7 @@ def test_touching_the_files_reruns_nothing(run, template):
     assert run.why == {}
 
 
-def test_another_postprocessor_or_setting_postprocesses_again_and_runs_nothing(run):
+def test_another_postprocessor_or_setting_repeats_postprocessing_only(run):
     run()
     run(settings={"name": "other"})
     assert run.why == {"postprocess": "the postprocessor or its settings changed"}
@@ -146,7 +146,7 @@ def test_a_missing_or_changed_output_runs_the_model_again(run):
     assert (run.directory / "attempts" / "2" / "out.nc").read_text() == "f=9.99\n"
 
 
-def test_a_changed_input_is_generated_again_with_all_that_depends_on_it(run):
+def test_a_changed_input_is_generated_again_with_everything_that_depends_on_it(run):
     run()
     (run.directory / "INPUT").write_text("f=9.99\n")
     run()
@@ -158,7 +158,7 @@ def test_a_changed_input_is_generated_again_with_all_that_depends_on_it(run):
     assert (run.directory / "out.nc").read_text() == "f=0.02\n"
 
 
-def test_a_missing_product_postprocesses_again_only(run):
+def test_a_missing_product_repeats_postprocessing_only(run):
     run()
     (run.directory / "count.txt").unlink()
     run()
@@ -182,7 +182,7 @@ def test_a_postprocessor_that_changes_or_removes_outputs_does_not_make_the_model
 
 def test_another_configuration_in_the_same_directory_is_refused_with_the_difference(run):
     run()
-    for fields, told in [
+    for fields, expected in [
         ({"parameters": {"friction": 0.05}}, "model.parameters.friction: 0.02 there, 0.05 here"),
         ({"parameters": {"friction": 0.02, "depth": 5}}, "model.parameters.depth: nothing there, 5 here"),
         ({"backend": LocalConfig(command="true")}, 'run_backend.command: null there, "true" here'),
@@ -190,13 +190,13 @@ def test_another_configuration_in_the_same_directory_is_refused_with_the_differe
     ]:
         with pytest.raises(ConfigError, match="holds another configuration") as error:
             run(**fields)
-        assert told.replace("null", "nothing") in str(error.value)
+        assert expected.replace("null", "nothing") in str(error.value)
         assert "Choose another run_id or output_dir, or set overwrite=true" in str(error.value)
     assert run.starts() == 1
     assert RunRecord.read(run.directory / "run.json").state == "completed"
 
 
-def test_a_change_of_a_plain_variable_is_refused_without_telling_its_value(run):
+def test_a_change_of_a_plain_variable_is_refused_without_showing_its_value(run):
     run(env={"PLAIN": "of before"})
     with pytest.raises(ConfigError, match="values that are not stored differ") as error:
         run(env={"PLAIN": "of now"})
@@ -215,7 +215,7 @@ def test_overwrite_moves_the_old_directory_aside_and_loses_nothing(run):
     assert run.directory.with_name("shoal.old-2").is_dir()
 
 
-def test_overwrite_where_nothing_is_moves_nothing(run):
+def test_overwrite_without_an_earlier_run_moves_nothing(run):
     run(overwrite=True)
     assert [path.name for path in run.directory.parent.iterdir()] == ["shoal"]
 
@@ -229,7 +229,7 @@ def test_a_changed_template_of_a_completed_run_sets_the_old_directory_aside(run,
     assert (run.directory / "out.nc").read_text() == "f=0.02 # edited\n"
 
 
-def test_a_changed_template_of_a_failed_run_is_mended_in_place(run, template, tmp_path):
+def test_a_changed_template_of_a_failed_run_is_repaired_in_place(run, template, tmp_path):
     commands = ["grep -q good INPUT && cp INPUT out.nc"]
     with pytest.raises(Exception, match="exited with 1"):
         run(commands=commands)
@@ -240,7 +240,7 @@ def test_a_changed_template_of_a_failed_run_is_mended_in_place(run, template, tm
     assert (run.directory / "attempts" / "1" / "run.log").exists()
 
 
-def test_an_input_that_is_none_any_more_is_no_output_of_the_next_attempt(run, template):
+def test_a_former_input_is_not_an_output_of_the_next_attempt(run, template):
     with pytest.raises(Exception, match="exited with 3"):
         run(commands=["exit 3"])
     (template / "INPUT").rename(template / "params.txt")
@@ -253,11 +253,11 @@ def test_an_input_that_is_none_any_more_is_no_output_of_the_next_attempt(run, te
 
 def test_a_new_attempt_finds_nothing_of_the_old_one(run, tmp_path):
     """A stale error file must not fail, and a stale output not pass, the checks of the next attempt."""
-    commands = [f"[ -e '{tmp_path}/mended' ] || {{ touch Errfile deep.nc; exit 1; }}; ls > listing.txt"]
+    commands = [f"[ -e '{tmp_path}/repaired' ] || {{ touch Errfile deep.nc; exit 1; }}; ls > listing.txt"]
     checks = {"must_not_exist": ["**/Errfile"], "must_exist": ["listing.txt"]}
     with pytest.raises(Exception, match=r"exited with 1; .*the model left Errfile"):
         run(commands=commands, success=checks)
-    (tmp_path / "mended").touch()
+    (tmp_path / "repaired").touch()
     record = run(commands=commands, success=checks)
     assert record.attempt == 2
     assert "Errfile" not in (run.directory / "listing.txt").read_text()
@@ -270,7 +270,7 @@ def test_a_new_attempt_finds_nothing_of_the_old_one(run, tmp_path):
     assert earlier["error"]["type"] == "ModelFailed"
 
 
-def test_files_that_were_there_before_are_never_moved_never_deleted_and_no_outputs(run):
+def test_files_from_before_the_run_are_never_moved_or_deleted_and_are_not_outputs(run):
     run.directory.mkdir(parents=True)
     (run.directory / "notes.txt").write_text("mine")
     with pytest.raises(Exception, match="exited with 3"):
@@ -283,7 +283,7 @@ def test_files_that_were_there_before_are_never_moved_never_deleted_and_no_outpu
 
 
 @pytest.mark.parametrize("name", ["INPUT", "run.sh", "run.log", "metrics.json", "exit_code"])
-def test_a_file_of_somebody_else_is_never_replaced(run, name):
+def test_a_file_that_the_run_did_not_write_is_never_replaced(run, name):
     run.directory.mkdir(parents=True)
     (run.directory / name).write_text("somebody else's")
     with pytest.raises(ConfigError, match=r"overwrite=true.*moves the directory aside"):
@@ -305,7 +305,7 @@ def test_a_file_of_somebody_else_is_never_replaced(run, name):
         ("model.log", {"success": {"log_file": "model.log"}}),
     ],
 )
-def test_what_the_model_says_that_it_makes_is_not_made_over_a_file_of_somebody_else(run, name, declared):
+def test_declared_outputs_do_not_replace_a_file_that_the_run_did_not_write(run, name, declared):
     path = run.directory / name
     path.parent.mkdir(parents=True)
     path.write_text("precious")
@@ -318,7 +318,7 @@ def test_what_the_model_says_that_it_makes_is_not_made_over_a_file_of_somebody_e
     assert (run.directory.with_name("shoal.old-1") / name).read_text() == "precious"
 
 
-def test_a_model_does_not_write_through_a_link_of_somebody_else(run, tmp_path):
+def test_a_model_does_not_write_through_an_existing_link(run, tmp_path):
     run.directory.mkdir(parents=True)
     (run.directory / "out.nc").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match=r"out.nc already exists"):
@@ -326,13 +326,13 @@ def test_a_model_does_not_write_through_a_link_of_somebody_else(run, tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_an_input_that_is_an_output_as_well_is_none_of_somebody_else(run):
+def test_an_input_that_is_also_an_output_does_not_count_as_an_existing_file(run):
     run.directory.mkdir(parents=True)
     (run.directory / "INPUT").write_text("f=0.02\n")
     assert run(success={"must_exist": ["INPUT"]}).state == "completed"
 
 
-def test_a_directory_that_is_made_ready_for_outputs_is_welcome(run):
+def test_a_directory_prepared_for_outputs_is_accepted(run):
     (run.directory / "fields").mkdir(parents=True)
     assert run(commands=["cp INPUT fields/a.nc"], outputs=["fields/*"]).state == "completed"
     assert [fact.path for fact in run(outputs=["fields/*"], commands=["cp INPUT fields/a.nc"]).outputs] == [
@@ -340,7 +340,7 @@ def test_a_directory_that_is_made_ready_for_outputs_is_welcome(run):
     ]
 
 
-def test_an_input_of_somebody_else_with_the_same_content_is_welcome(run):
+def test_an_existing_input_with_the_same_content_is_accepted(run):
     run.directory.mkdir(parents=True)
     (run.directory / "INPUT").write_text("f=0.02\n")
     assert run().state == "completed"
@@ -359,7 +359,7 @@ def test_a_damaged_record_is_refused_and_overwrite_moves_it_aside(run, content):
     assert RunRecord.read(run.directory / "run.json").state == "completed"
 
 
-def test_a_linked_input_is_the_same_run_while_its_content_is(run, tmp_path):
+def test_a_linked_input_identifies_the_same_run_as_long_as_its_content_is_unchanged(run, tmp_path):
     source = tmp_path / "grid.nc"
     source.write_text("one")
     files = [{"source": str(source), "link": True}]
@@ -381,7 +381,7 @@ def test_the_secrets_of_an_override_are_not_in_the_record(tmp_path):
     assert stored == ["run_backend.env_vars.TOKEN=<not stored>", "model.friction=1"]
 
 
-def test_another_version_of_the_script_text_is_no_other_run(run):
+def test_another_version_of_the_script_text_is_not_another_run(run):
     run()
     script = run.directory / "run.sh"
     script.write_text("# of an older version\n" + script.read_text())

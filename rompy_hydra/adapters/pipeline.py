@@ -16,8 +16,7 @@ from rompy_hydra.core.spec import RunSpec
 from rompy_hydra.errors import ConfigError, DamagedRecord, PluginError
 from rompy_hydra.plugins.answers import as_bool, as_results, describe
 from rompy_hydra.plugins.configured import name_of
-from rompy_hydra.plugins.construct import check_arguments, instantiate, takes, takes_anything
-from rompy_hydra.plugins.signatures import CHOICES
+from rompy_hydra.plugins.signatures import CHOICES, check_arguments, instantiate, takes, takes_anything
 from rompy_hydra.postprocess.base import Results
 from rompy_hydra.workspace.record import COMPLETED, RunRecord
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from rompy_hydra.errors import PluginError
 from rompy_hydra.jsonable import Json, plain, to_plain
 from rompy_hydra.plugins.configured import name_of
-from rompy_hydra.plugins.construct import check_arguments, construct, instantiate
+from rompy_hydra.plugins.signatures import check_arguments, construct, instantiate
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs
 
 # Fields of rompy's postprocessor configurations that are not settings of the postprocessor.

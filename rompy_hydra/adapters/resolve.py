@@ -9,7 +9,7 @@ from rompy_hydra.adapters.run_backend import ForeignRunBackend
 from rompy_hydra.core import scope
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.plugins import registry
-from rompy_hydra.plugins.construct import construct
+from rompy_hydra.plugins.signatures import construct
 from rompy_hydra.postprocess.base import BasePostprocessor
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend
 
@@ -64,7 +64,7 @@ def load_by_name(category: str, chosen: object, argument: str) -> tuple[str, obj
         return "", chosen
     if not chosen.strip():
         raise ValueError(f"{argument} must be a non-empty string")
-    return chosen, registry.load(category, chosen)
+    return chosen, registry.find(category, chosen).load()
 
 
 def _same(settings: Mapping[str, object], composed: Mapping[str, object]) -> bool:

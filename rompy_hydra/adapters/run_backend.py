@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,12 +22,11 @@ from rompy_hydra.errors import (
 from rompy_hydra.jsonable import Json, to_plain
 from rompy_hydra.plugins.answers import as_bool, describe
 from rompy_hydra.plugins.configured import name_of
-from rompy_hydra.plugins.construct import check_arguments, construct, instantiate, takes
+from rompy_hydra.plugins.signatures import check_arguments, construct, instantiate, takes
 from rompy_hydra.redaction import is_secret
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, RunLike
 from rompy_hydra.run.outcome import error_with_log
 from rompy_hydra.workspace import LOG, SCRIPT, Workspace
-from rompy_hydra.workspace.record import Clock
 
 # Backends that know nothing of this package's models start the one script of the run, in its directory.
 _START = "sh {script} > {log} 2>&1"
@@ -92,7 +92,7 @@ class ForeignRunBackend(BaseRunBackend):
 
     def start(self, job: Job) -> Outcome:
         assert job.model_run is not None
-        clock = Clock()
+        begin = time.monotonic()
         try:
             success = self._call(job.model_run, job.workspace)
         except RompyHydraError:
@@ -107,7 +107,7 @@ class ForeignRunBackend(BaseRunBackend):
         if not success:
             message = f"the run backend {self.plugin_name} reported a failure"
             raise error_with_log(ModelFailed, job.workspace, message)
-        return Outcome(0, clock())
+        return Outcome(0, time.monotonic() - begin)
 
     def reattach(self, job: Job, facts: Mapping[str, Json]) -> None:
         """Nothing: how such a backend runs models is not known."""

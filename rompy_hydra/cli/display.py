@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from rompy_hydra.cli.report import counted, say
-from rompy_hydra.sweep.plan import SweepPlan
+from rompy_hydra.sweep.config import SweepPlan
 from rompy_hydra.sweep.preflight import LEAVE, SKIP, Preflight
 from rompy_hydra.sweep.results_table import Row
 from rompy_hydra.sweep.summary import is_failure

@@ -81,8 +81,8 @@ def _check_name(name: str, package: str, kind: Kind) -> None:
             f"'{name}' is not a valid package name: use lower-case letters and digits, in words joined by "
             f"'-', at most {_MAX_LENGTH} characters, and no Python keyword"
         )
-    if registry.is_known(kind.category, package):
-        owner = registry.plugins(kind.category)[package][0].distribution
+    if found := registry.candidates(kind.category, package):
+        owner = found[0].distribution
         raise ConfigError(f"the {what} '{package}' of {owner} already exists; choose another name")
     spec = importlib.util.find_spec(package)
     if package in sys.stdlib_module_names or (spec is not None and spec.origin is not None):

@@ -17,21 +17,23 @@ from rompy_hydra.compose.allowed_targets import allowed_prefixes, load_target
 from rompy_hydra.compose.composer import Composed, config_dir
 from rompy_hydra.compose.override_parser import json_value, parse
 from rompy_hydra.compose.validate import SPECIAL, is_target, problems, walk
+from rompy_hydra.core.pipeline import BasePipeline
 from rompy_hydra.core.plan import Origin, RunPlan
 from rompy_hydra.errors import ConfigError, InvalidConfig, Problem, RompyHydraError, closest
 from rompy_hydra.model_run import ModelRun
-from rompy_hydra.plugins.construct import construct
+from rompy_hydra.plugins.signatures import construct
 from rompy_hydra.run.base import BaseRunBackend
-from rompy_hydra.sweep.plan import Ready
 
 _HYDRA_ONLY = SPECIAL - {"_target_"}
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @dataclass(frozen=True)
-class Built(Ready):
+class Built:
     """A run that can start, and the configuration it was built from."""
 
+    plan: RunPlan
+    pipeline: BasePipeline
     config: Mapping[str, Any]
 
 

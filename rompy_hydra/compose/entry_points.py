@@ -37,7 +37,7 @@ class EntryPointSource(ConfigSource):
 
     def is_config(self, config_path: str) -> bool:
         group, _, name = config_path.removesuffix(".yaml").partition("/")
-        return group in GROUPS and registry.is_known(GROUPS[group], name)
+        return group in GROUPS and bool(registry.candidates(GROUPS[group], name))
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path == "":

@@ -7,7 +7,7 @@ import decimal
 import math
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.cases import read_cases
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.filter import compile_filter
-from rompy_hydra.sweep.points import Assignment, Axis, Grid, Lazy, zipped
+from rompy_hydra.sweep.points import Assignment, Axis, Grid, Lazy, zip_axes
 from rompy_hydra.sweep.sampling import samples
 
 # Up to here the values of a range are counted one by one.
@@ -62,7 +62,7 @@ def grid(
         axes[key] = _axis(override)
         if not axes[key]:
             raise ConfigError(f"{override.input_line}: there is nothing to sweep over")
-    joined = list(zipped(axes, sweep.zip))
+    joined = list(zip_axes(axes, sweep.zip))
     if sweep.design is not None:
         joined.append(_design(sweep, intervals))
     elif intervals:
@@ -115,7 +115,7 @@ def _design(sweep: SweepConfig, intervals: Mapping[str, tuple[float, float, bool
     return Lazy(count, make)
 
 
-def _axis(override: Override) -> Collection[tuple[Assignment, ...]]:
+def _axis(override: Override) -> Axis:
     values = override.value()
     if not override.is_sweep_override():
         return [(_fixed(override),)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import ValueType
@@ -17,12 +17,17 @@ from yaml.error import MarkedYAMLError
 from rompy_hydra.compose.override_parser import first_line, parse, whole_text
 from rompy_hydra.errors import ConfigError, closest
 
-if TYPE_CHECKING:
-    from rompy_hydra.compose.composer import Composer
+
+class Composing(Protocol):
+    """What an explanation needs of the composer."""
+
+    hydra: Any
+
+    def compose_config(self, overrides: Sequence[str]) -> DictConfig: ...
 
 
 @contextlib.contextmanager
-def readable_errors(composer: Composer, overrides: Sequence[str]) -> Iterator[None]:
+def readable_errors(composer: Composing, overrides: Sequence[str]) -> Iterator[None]:
     """A context in which Hydra's composition errors are raised as ConfigError with a readable message."""
     parse(overrides)
     try:
@@ -35,7 +40,7 @@ def readable_errors(composer: Composer, overrides: Sequence[str]) -> Iterator[No
         raise ConfigError(f"{where}is not valid YAML: {error.problem}") from error
 
 
-def _explain(error: BaseException, composer: Composer, overrides: Sequence[str]) -> str:
+def _explain(error: BaseException, composer: Composing, overrides: Sequence[str]) -> str:
     text = whole_text(error)
     get_options = composer.hydra.config_loader.get_group_options
     if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
@@ -65,7 +70,7 @@ def _explain(error: BaseException, composer: Composer, overrides: Sequence[str])
     return first_line(error) if len(text) > 400 else text
 
 
-def _unknown_key(key: str, advice: str, composer: Composer, others: Sequence[str]) -> str:
+def _unknown_key(key: str, advice: str, composer: Composing, others: Sequence[str]) -> str:
     parent, _, last = key.rpartition(".")
     try:
         config = composer.compose_config([choice for line in others for choice in _group_choice(line)])

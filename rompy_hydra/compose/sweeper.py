@@ -23,10 +23,8 @@ from rompy_hydra.jsonable import Json
 from rompy_hydra.process.cpus import available_cores
 from rompy_hydra.provenance import versions
 from rompy_hydra.redaction import redacted_override
-from rompy_hydra.sweep.config import SweepConfig
-from rompy_hydra.sweep.engine import Watcher, run_sweep
-from rompy_hydra.sweep.label import Naming
-from rompy_hydra.sweep.plan import SweepPlan
+from rompy_hydra.sweep.config import SweepConfig, SweepPlan
+from rompy_hydra.sweep.engine import Engine, Watcher
 from rompy_hydra.sweep.points import Grid, Point
 from rompy_hydra.sweep.preflight import RUN, Decision, Preflight, inspect_points
 from rompy_hydra.sweep.results_table import ResultsTable
@@ -34,6 +32,9 @@ from rompy_hydra.sweep.spool import Spool
 from rompy_hydra.sweep.summary import Summary
 from rompy_hydra.sweep.sweep_file import check_directory, make_directory, read_constants, write_sweep_file
 from rompy_hydra.workspace.record import now
+
+# Where Hydra finds this package's sweeper and launcher; it imports this module, and not the reverse.
+_PLUGINS = "hydra_plugins.rompy_hydra"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class SweepRequest:
     def accept(self, config: DictConfig) -> None:
         """ConfigError if the chosen sweeper would write or run what is only to be validated."""
         chosen = config.hydra.sweeper.get("_target_")
-        own = "hydra_plugins.rompy_hydra.RompySweeper"
+        own = f"{_PLUGINS}.RompySweeper"
         if chosen != own and (self.dry_run or config.sweep.get("dry_run") is True):
             raise ConfigError(
                 f"{chosen} cannot validate its points without running them: leave out hydra/sweeper=..., "
@@ -132,10 +133,8 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
             f"want them all, set sweep.max_points={grid.size}"
         )
     config = _named(config, grid, sweeper.config)
-    from hydra_plugins.rompy_hydra import RompyLauncher
-
     shared = [*sweeper.config.hydra.overrides.hydra, *own]
-    if isinstance(sweeper.launcher, RompyLauncher):
+    if type(sweeper.launcher).__module__ == _PLUGINS:
         return drive(request, config, grid, shared, sweeper.launcher.workers, arguments)
     # Hydra's own launchers run every point that they are given.
     config = config.model_copy(update={"retry": "all"})
@@ -151,7 +150,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
             f"hydra.sweep.subdir={text_of(point.label)}",
             *point.overrides,
         ]
-        for point in _with_naming(grid, read_constants(config.path))
+        for point in _with_baseline(grid, read_constants(config.path))
     ]
     return SweepOutcome(config, jobs=sweeper.launcher.launch(points, initial_job_idx=0))
 
@@ -190,8 +189,7 @@ def drive(
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ConfigError(f"hydra.launcher.workers = {workers!r} must be a whole number above 0")
     check_directory(config.path)
-    known = read_constants(config.path)
-    grid = _with_naming(grid, known)
+    grid = _with_baseline(grid, read_constants(config.path))
     points = PointComposer(request.composer, config, shared)
     plan = SweepPlan(config, grid, points.compose, points.build, workers)
     spool = Spool()
@@ -222,20 +220,18 @@ def drive(
             "workers": workers,
             "packages": dict(versions()),
         }
-        constants = grid.naming.constants
-        write_sweep_file(
-            config.path, config.name, facts, spool.overrides(), constants=constants, expected=known
-        )
+        overrides = ((point.label, point.overrides) for point in spool.points())
+        write_sweep_file(config.path, config.name, facts, overrides, grid.baseline)
         table.add_earlier()
-        summary = run_sweep(plan, preflight, spool, request.watcher, table)
+        summary = Engine(plan, preflight, spool, request.watcher, table).run()
         return replace(outcome, summary=summary)
     finally:
         spool.close()
 
 
-def _with_naming(grid: Grid, known: Mapping[str, str] | None) -> Grid:
-    """A grid that names points as in the sweep's first command, or else by what varies in this one."""
-    return replace(grid, naming=Naming(grid.constants if known is None else known))
+def _with_baseline(grid: Grid, known: Mapping[str, str] | None) -> Grid:
+    """The points, named as in the sweep's first command, or else by what varies in this one."""
+    return replace(grid, baseline=grid.constants if known is None else known)
 
 
 def _named(config: SweepConfig, grid: Grid, composed: DictConfig) -> SweepConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 
 from loguru import logger
@@ -25,7 +26,7 @@ from rompy_hydra.run.base import Handle, Job, Outcome
 from rompy_hydra.workspace import COMPOSED, lease
 from rompy_hydra.workspace import record as rec
 from rompy_hydra.workspace.atomic import write_atomic
-from rompy_hydra.workspace.record import Clock, RunRecord, StageRecord
+from rompy_hydra.workspace.record import RunRecord, StageRecord
 
 _ERRORS: dict[str, type[RompyHydraError]] = {
     "generate": GenerateError,
@@ -104,11 +105,11 @@ class Attempt:
 
         An error leaves it with `record_of(error)` and `stage_of(error)`.
         """
-        clock = Clock()
+        begin = time.monotonic()
         try:
             yield
             if completes:
-                self._complete(stage, self._seconds(stage, clock))
+                self._complete(stage, self._seconds(stage, begin))
         except GeneratorExit:
             raise  # whoever drives this run has let go of it; its job may still run
         except BaseException as error:
@@ -117,7 +118,7 @@ class Attempt:
                 assert self.plan.backend is not None
                 process.end_tree(None, self.workspace.root, grace=self.plan.backend.kill_grace)
             failure = _in_plain_words(stage, error)
-            self._fail(stage, failure, self._seconds(stage, clock))
+            self._fail(stage, failure, self._seconds(stage, begin))
             vars(failure)["run_record"], vars(failure)["run_stage"] = self.record, stage
             if failure is error:
                 raise
@@ -161,11 +162,12 @@ class Attempt:
     def _add_provenance(self) -> None:
         self.record.provenance = provenance(self.plan.origin.config_dir)
 
-    def _seconds(self, stage: str, clock: Clock) -> float | None:
+    def _seconds(self, stage: str, begin: float) -> float | None:
         """How long a stage took, including the time its model ran under a driver that died."""
+        seconds = time.monotonic() - begin
         if stage != "run":
-            return clock()
-        return None if self.ran_before is None else self.ran_before + clock()
+            return seconds
+        return None if self.ran_before is None else self.ran_before + seconds
 
     def _complete(self, stage: str, seconds: float | None) -> None:
         self.record.end(stage, rec.COMPLETED, seconds)

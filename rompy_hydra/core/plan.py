@@ -14,7 +14,7 @@ from rompy_hydra.jsonable import Json, canonical_json
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.models.inputs import Input, RunFacts
 from rompy_hydra.postprocess.base import BasePostprocessor
-from rompy_hydra.redaction import may_hide, redacted_mapping, without_secrets
+from rompy_hydra.redaction import may_hide, redacted, without_secrets
 from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.time_range import TimeRange
 from rompy_hydra.workspace import Workspace
@@ -117,7 +117,7 @@ class RunPlan:
             "run_id": self.spec.run_id,
             "output_dir": str(self.spec.output_dir),
             "period": self.spec.period.model_dump(mode="json"),
-            "model": redacted_mapping(self.model_data) if self._hides else self.model_data,
+            "model": redacted(self.model_data) if self._hides else self.model_data,
         }
         if self.backend:
             data["run_backend"] = self.backend.redacted

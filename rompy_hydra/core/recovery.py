@@ -94,7 +94,7 @@ def _seconds_between(started: str | None, end: float | None) -> float | None:
 def _backend_named(name: object) -> type[BaseRunBackend] | None:
     """The backend that an earlier attempt used, if it is one of this package's base type."""
     try:
-        found = registry.load("run", name) if isinstance(name, str) else None
+        found = registry.find("run", name).load() if isinstance(name, str) else None
     except PluginError:
         return None
     return found if isinstance(found, type) and issubclass(found, BaseRunBackend) else None

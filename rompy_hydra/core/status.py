@@ -94,7 +94,7 @@ def inspect(plan: RunPlan) -> RunStatus:
     a damaged record. GenerateError if the inputs cannot be rendered.
     """
     # In this order: whoever takes a lease after this makes ours fail.
-    seen = lease.look(plan.workspace)
+    seen = lease.snapshot(plan.workspace)
     record = _own_record(plan) if seen.directory else None
     stale = _stale_stages(plan, record)
     replace = (plan.overwrite or _is_outdated(plan, record, stale)) and plan.workspace.is_taken()

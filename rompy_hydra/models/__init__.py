@@ -5,15 +5,13 @@ from typing import TYPE_CHECKING
 from rompy_hydra.lazy import lazy
 
 if TYPE_CHECKING:
-    from rompy_hydra.models.base import BaseConfig
-    from rompy_hydra.models.beach import Beach
-    from rompy_hydra.models.salish_tsunami import SalishTsunami
-    from rompy_hydra.models.success import SuccessChecks
-    from rompy_hydra.models.template import TemplateModel
+    from rompy_hydra.models.base import BaseConfig as BaseConfig
+    from rompy_hydra.models.beach import Beach as Beach
+    from rompy_hydra.models.salish_tsunami import SalishTsunami as SalishTsunami
+    from rompy_hydra.models.success import SuccessChecks as SuccessChecks
+    from rompy_hydra.models.template import TemplateModel as TemplateModel
 
-__all__ = ["BaseConfig", "Beach", "SalishTsunami", "SuccessChecks", "TemplateModel"]
-
-__getattr__ = lazy(
+__getattr__, __dir__, __all__ = lazy(
     __name__,
     {
         "base": ["BaseConfig"],

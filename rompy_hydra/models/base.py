@@ -6,19 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    JsonValue,
-    field_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, field_validator
 
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.jsonable import Json, json_text, plain
 from rompy_hydra.models.inputs import Input, RunFacts
 from rompy_hydra.models.success import SuccessChecks
-from rompy_hydra.workspace.globs import Glob
+from rompy_hydra.workspace import Glob
 from rompy_hydra.workspace.script import Env
 
 

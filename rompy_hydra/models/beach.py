@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
-from rompy_hydra.models.base import BaseConfig, CommandField
+from rompy_hydra.models.base import CommandField
 from rompy_hydra.models.success import SuccessChecks
-from rompy_hydra.models.template import shipped_template
+from rompy_hydra.models.template import ShippedModel
 
 
-class Beach(BaseConfig):
+class Beach(ShippedModel):
     """Wave height and set-up across a barred beach, by a random-wave energy balance.
 
     The script in the workspace, `beach.py`, contains the equations and their sources; its output is
@@ -37,7 +36,3 @@ class Beach(BaseConfig):
         must_exist=("profile.csv",), log_must_contain=("beach completed",)
     )
     image: str | None = "python:3.12-slim"
-
-    @property
-    def template_dir(self) -> Path:
-        return shipped_template("beach")

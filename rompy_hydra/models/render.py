@@ -17,7 +17,6 @@ import jinja2.sandbox
 from rompy_hydra.errors import GenerateError, closest
 from rompy_hydra.models.inputs import Input
 
-_SUFFIX = ".j2"
 # Directories that tools create anywhere and no model reads.
 _IGNORED = {"__pycache__", ".git", ".hg", ".svn", ".mypy_cache", ".ruff_cache"}
 _IGNORED |= {".pytest_cache", ".ipynb_checkpoints"}
@@ -33,37 +32,26 @@ def render_directory(directory: Path, context: Mapping[str, object]) -> Iterator
     # Paths as strings, for speed: this runs twice for every point of a sweep.
     root = os.path.join(directory, "")
     for path in _walk(root):
-        name = _render(path.removeprefix(root), path, context).removesuffix(_SUFFIX)
+        name = _render(path.removeprefix(root), path, context).removesuffix(".j2")
         text, executable = _read(path)
-        if text is None:
-            yield Input(name, source=Path(path), executable=executable)
-        else:
-            content = _render(text, path, context).encode()
-            yield Input(name, content=content, executable=executable)
+        content = None if text is None else _render(text, path, context).encode()
+        source = Path(path) if text is None else None
+        yield Input(name, content, source, executable=executable)
 
 
 def _walk(directory: str) -> Iterator[str]:
-    folders: list[str] = []
-    names: list[str] = []
-    try:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                (folders if entry.is_dir() else names).append(entry.name)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        where = directory.rstrip("/")
-        raise GenerateError(f"the template directory {where} does not exist (model.template)") from error
-    except OSError as error:
-        raise GenerateError(
-            f"cannot read the template directory {error.filename}: {error.strerror}"
-        ) from error
-    yield from (directory + name for name in sorted(names))
-    for folder in sorted(set(folders) - _IGNORED):
-        path = directory + folder
-        if os.path.islink(path):
-            parent = Path(directory).resolve()
-            if Path(path).resolve() in [parent, *parent.parents]:
+    def fail(error: OSError) -> None:
+        problem = f"cannot read the template directory {error.filename}: {error.strerror}"
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            problem = f"the template directory {directory.rstrip('/')} does not exist (model.template)"
+        raise GenerateError(problem) from error
+
+    for folder, folders, names in os.walk(directory, onerror=fail, followlinks=True):
+        yield from (os.path.join(folder, name) for name in sorted(names))
+        folders[:] = sorted(set(folders) - _IGNORED)
+        for path in (os.path.join(folder, name) for name in folders):
+            if os.path.islink(path) and Path(folder).resolve().is_relative_to(os.path.realpath(path)):
                 raise GenerateError(f"{path} is a link to a directory that contains it; remove the link")
-        yield from _walk(f"{path}/")
 
 
 def _read(path: str) -> tuple[str | None, bool]:
@@ -80,10 +68,8 @@ def _read(path: str) -> tuple[str | None, bool]:
 @functools.lru_cache(maxsize=256)
 def _read_text(path: str, mtime_ns: int, size: int) -> str | None:
     data = Path(path).read_bytes()
-    if b"\0" in data:
-        return None
     try:
-        return data.decode()
+        return None if b"\0" in data else data.decode()
     except UnicodeDecodeError:
         return None
 
@@ -96,10 +82,9 @@ def _render(text: str, path: str, context: Mapping[str, object]) -> str:
     try:
         return template.render(context)
     except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
         if isinstance(error, jinja2.UndefinedError):
             reason = f"{error.message}. {_hint(str(error), context)}"
-        else:
-            reason = f"{type(error).__name__}: {error}"
         raise GenerateError(f"{path}, line {_line(error, path)}: {reason}") from error
 
 
@@ -115,7 +100,7 @@ def _compile(text: str, filename: str) -> jinja2.Template:
 
 @functools.cache
 def _environment(newline: Literal["\n", "\r\n"]) -> jinja2.Environment:
-    # Sandboxed, because templates may come from strangers: they format values, and run no Python code.
+    # Sandboxed, because templates may be untrusted: they format values, and cannot run Python code.
     return jinja2.sandbox.SandboxedEnvironment(
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,

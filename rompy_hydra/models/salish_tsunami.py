@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
-from rompy_hydra.models.base import BaseConfig, CommandField
+from rompy_hydra.models.base import CommandField
 from rompy_hydra.models.success import SuccessChecks
-from rompy_hydra.models.template import shipped_template
+from rompy_hydra.models.template import ShippedModel
 from rompy_hydra.workspace.script import Env
 
 
-class SalishTsunami(BaseConfig):
+class SalishTsunami(ShippedModel):
     """A wave train from the Pacific through the Strait of Juan de Fuca (shallow water equations).
 
     The topography is part of matplotlib; the solver is ANUGA (extra `anuga`). The outputs are
@@ -36,11 +35,5 @@ class SalishTsunami(BaseConfig):
     commands: tuple[CommandField, ...] = (["python3", "tsunami.py"],)
     env: Env = {"OMP_NUM_THREADS": "1"}
     success: SuccessChecks = SuccessChecks(
-        must_exist=("salish_tsunami.sww", "gauges.csv"),
-        log_must_contain=("salish_tsunami completed",),
+        must_exist=("salish_tsunami.sww", "gauges.csv"), log_must_contain=("salish_tsunami completed",)
     )
-    image: str | None = None
-
-    @property
-    def template_dir(self) -> Path:
-        return shipped_template("salish_tsunami")

@@ -12,11 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from rompy_hydra.jsonable import Json
-from rompy_hydra.workspace import LOG, Workspace
-from rompy_hydra.workspace.globs import Glob
-
-# Read in one piece from a log that may be a single endless line.
-_LINE_CHARACTERS = 65536
+from rompy_hydra.workspace import LOG, Glob, Workspace
 
 
 def _check_regex(pattern: str) -> str:
@@ -63,18 +59,28 @@ class SuccessChecks(BaseModel):
 
     def judge(self, workspace: Workspace) -> list[Check]:
         """Evaluate every declared check, in the order of the fields."""
-        checks = [_check_exists(workspace, glob) for glob in self.must_exist]
-        checks += [_check_absent(workspace, glob) for glob in self.must_not_exist]
-        checks += [_check_empty(workspace, glob) for glob in self.must_be_empty]
-        if self.log_must_contain or self.log_must_not_contain:
-            checks += self._check_log(workspace)
-        return checks
+        return [*self._check_files(workspace), *self._check_log(workspace)]
+
+    def _check_files(self, workspace: Workspace) -> Iterator[Check]:
+        for glob in self.must_exist:
+            found = _find(workspace, glob)
+            empty = [name for name, size in found if size == 0]
+            message = f"{empty[0]} is empty" if empty else "found" if found else f"{glob} was not written"
+            yield Check("must_exist", glob, bool(found) and not empty, message)
+        for glob in self.must_not_exist:
+            found = _find(workspace, glob)
+            message = f"the model left {found[0][0]}" if found else "absent"
+            yield Check("must_not_exist", glob, not found, message)
+        for glob in self.must_be_empty:
+            filled = [(name, size) for name, size in _find(workspace, glob) if size]
+            message = f"{filled[0][0]} has {filled[0][1]} bytes" if filled else "empty or absent"
+            yield Check("must_be_empty", glob, not filled, message)
 
     def _check_log(self, workspace: Workspace) -> Iterator[Check]:
         patterns = {p: re.compile(p) for p in (*self.log_must_contain, *self.log_must_not_contain)}
         found: dict[str, str] = {}
         # Line by line: a log may be larger than the memory.
-        for line in _log_lines(workspace, self.log_file):
+        for line in _log_lines(workspace, self.log_file) if patterns else ():
             for pattern, regex in patterns.items():
                 if pattern not in found and regex.search(line):
                     found[pattern] = line.strip()[:500]
@@ -86,32 +92,12 @@ class SuccessChecks(BaseModel):
             yield Check("log_must_not_contain", pattern, pattern not in found, message)
 
 
-def _check_exists(workspace: Workspace, glob: str) -> Check:
-    found = _find(workspace, glob)
-    empty = [name for name, size in found if size == 0]
-    message = f"{empty[0]} is empty" if empty else "found" if found else f"{glob} was not written"
-    return Check("must_exist", glob, bool(found) and not empty, message)
-
-
-def _check_absent(workspace: Workspace, glob: str) -> Check:
-    found = _find(workspace, glob)
-    message = f"the model left {found[0][0]}" if found else "absent"
-    return Check("must_not_exist", glob, not found, message)
-
-
-def _check_empty(workspace: Workspace, glob: str) -> Check:
-    filled = [(name, size) for name, size in _find(workspace, glob) if size]
-    message = f"{filled[0][0]} has {filled[0][1]} bytes" if filled else "empty or absent"
-    return Check("must_be_empty", glob, not filled, message)
-
-
 def _find(workspace: Workspace, glob: str) -> list[tuple[str, int]]:
     """The matches of a path or glob, each with its size in bytes, or entries for a directory."""
     names = [glob]
     if any(char in glob for char in "*?["):
-        found = sorted(workspace.path.glob(glob))
-        names = [str(path.relative_to(workspace.path)) for path in found]
-        names = [name for name in names if not workspace.is_own(name)]
+        found = (str(path.relative_to(workspace.path)) for path in sorted(workspace.path.glob(glob)))
+        names = [name for name in found if not workspace.is_own(name)]
     sizes = ((name, _size(workspace.path / name)) for name in names)
     return [(name, size) for name, size in sizes if size is not None]
 
@@ -128,5 +114,5 @@ def _log_lines(workspace: Workspace, glob: str) -> Iterator[str]:
         path = workspace.path / name
         if path.is_file():
             with path.open(encoding="utf-8", errors="replace") as log:
-                while line := log.readline(_LINE_CHARACTERS):
+                while line := log.readline(65536):  # the log may be a single endless line
                     yield line

@@ -38,6 +38,9 @@ class TemplateModel(BaseConfig):
         return self.parameters
 
 
-def shipped_template(name: str) -> Path:
-    """The directory of a template that is part of this package."""
-    return Path(__file__).with_name("templates") / name
+class ShippedModel(BaseConfig):
+    """A model with a template that is part of this package."""
+
+    @property
+    def template_dir(self) -> Path:
+        return Path(__file__).with_name("templates") / self.kind

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping
 from typing import ClassVar
 
 from rompy_hydra.hashing import hash_json
 from rompy_hydra.jsonable import Json
 from rompy_hydra.plugins import registry
-from rompy_hydra.redaction import redacted_mapping, without_secrets
+from rompy_hydra.redaction import redacted, without_secrets
 
 
 class Configured:
@@ -53,7 +54,7 @@ class Configured:
     @functools.cached_property
     def redacted(self) -> dict[str, Json]:
         """The name and the settings without secrets, as a record stores them."""
-        return redacted_mapping(self._with_name(self.plugin_settings))
+        return redacted(self._with_name(self.plugin_settings))
 
     def _with_name(self, settings: Mapping[str, Json]) -> dict[str, Json]:
         """The name beside the settings, one of which may be called `name` as well."""
@@ -63,8 +64,13 @@ class Configured:
 
 def name_of(category: str, cls: type, given: str = "") -> str:
     """The name of a plugin's class: that of its entry point, else `given`, else the class's own."""
-    registered = registry.name_of(category, cls)
-    if registered != cls.__name__:
-        return registered
+    path = f"{cls.__module__}.{cls.__qualname__}"
+    for name, found in registry.plugins(category).items():
+        for plugin in found:
+            # It may name another path to the same class.
+            home, _, attribute = plugin.target.rpartition(".")
+            if plugin.target == path or getattr(sys.modules.get(home), attribute, None) is cls:
+                is_enough = plugin is found[0] and not registry.rivals(found)
+                return name if is_enough else plugin.qualified
     own = getattr(cls, "name", None)
-    return given or (own if isinstance(own, str) else registered)
+    return given or (own if isinstance(own, str) else cls.__name__)

@@ -9,8 +9,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import re
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution
 from pathlib import Path
@@ -24,10 +23,6 @@ WHAT = {
     "pipeline": "pipeline backend",
     "config": "model configuration",
 }
-# The entry-point group of packages that contain a directory of configurations.
-TREES = "rompy_hydra.conf"
-# That of rompy's configuration objects for postprocessors, which a `_target_` may name.
-_CONFIGURATIONS = "rompy.postprocess.config"
 _OWN = "rompy-hydra"
 
 
@@ -35,13 +30,16 @@ _OWN = "rompy-hydra"
 class Plugin:
     """One registered plugin; `load` imports it."""
 
-    category: str
     name: str
     value: str
     group: str
     # The normalised name of its distribution: lower case, with dashes.
     key: str
     found_in: Distribution | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def category(self) -> str:
+        return self.group.rpartition(".")[2]
 
     @property
     def own(self) -> bool:
@@ -58,15 +56,13 @@ class Plugin:
         return (self.found_in.version if self.found_in else None) or ""
 
     @property
-    def place(self) -> tuple[str, str]:
-        """The module that its entry point names, and the dotted attribute there, which may be empty."""
-        module, _, attribute = self.value.partition("[")[0].replace(" ", "").partition(":")
-        return module, attribute
-
-    @property
     def target(self) -> str:
         """The dotted path of the object that its entry point names."""
-        return ".".join(filter(None, self.place))
+        return self._path.replace(":", ".").rstrip(".")
+
+    @property
+    def _path(self) -> str:
+        return self.value.partition("[")[0].replace(" ", "")
 
     @property
     def qualified(self) -> str:
@@ -77,16 +73,15 @@ class Plugin:
     def directory(self) -> Path | None:
         """The path of the package that it names, found without an import; None if it does not exist."""
         top, *rest = self.target.split(".")
-        try:
-            spec = importlib.util.find_spec(top)
-        except (ImportError, ValueError):
-            return None
-        places = (spec.submodule_search_locations or []) if spec else []
-        return next((path for place in places if (path := Path(place, *rest)).is_dir()), None)
+        with contextlib.suppress(ImportError, ValueError):
+            if spec := importlib.util.find_spec(top):
+                paths = [Path(place, *rest) for place in spec.submodule_search_locations or ()]
+                return next(filter(Path.is_dir, paths), None)
+        return None
 
     def load(self) -> object:
         """The object that the entry point names; PluginError if importing it fails."""
-        module, attribute = self.place
+        module, _, attribute = self._path.partition(":")
         try:
             return functools.reduce(getattr, filter(None, attribute.split(".")), import_module(module))
         # A module may also exit when it is imported.
@@ -102,16 +97,10 @@ class Plugin:
 
 def import_module(name: str) -> object:
     """A module; changes that importing it makes to the configuration of logging are undone."""
-    with _logging_kept():
-        return importlib.import_module(name)
-
-
-@contextlib.contextmanager
-def _logging_kept() -> Iterator[None]:
     root, kind = logging.getLogger(), logging.getLoggerClass()
     handlers, level = list(root.handlers), root.level
     try:
-        yield
+        return importlib.import_module(name)
     finally:
         logging.setLoggerClass(kind)
         if root.handlers != handlers:
@@ -119,10 +108,13 @@ def _logging_kept() -> Iterator[None]:
             root.setLevel(level)
 
 
+@functools.cache
 def plugins(category: str) -> dict[str, list[Plugin]]:
     """All plugins of a category by name; the first of each list wins."""
+    own = f"rompy_hydra.{category}"
+    both = _groups().get(own, []) + _groups().get(f"rompy.{category}", [])
     found: dict[str, list[Plugin]] = {}
-    for plugin in _registered(category):
+    for plugin in sorted(both, key=lambda p: (not p.own, p.group != own, p.key)):
         found.setdefault(plugin.name, []).append(plugin)
     return found
 
@@ -134,29 +126,27 @@ def rivals(found: list[Plugin]) -> list[Plugin]:
 
 
 def find(category: str, name: str) -> Plugin:
-    """The plugin of this name, or `distribution:name` where two distributions share one."""
-    chosen = _candidates(category, name)
-    if not chosen:
+    """The plugin of this name, or `distribution:name` where two distributions share one.
+
+    PluginError if it is unknown or ambiguous.
+    """
+    found = candidates(category, name)
+    if not found:
         raise PluginError(
             f"there is no {WHAT[category]} '{name}'. {closest(name, names(category))} "
             "Install the package that provides it"
         )
-    if clash := rivals(chosen):
-        choices = " or ".join(f"'{rival.qualified}'" for rival in clash)
+    if clash := rivals(found):
         raise PluginError(
             f"{len(clash)} distributions provide a {WHAT[category]} '{name}': "
             f"{', '.join(f'{rival.distribution} {rival.version}' for rival in clash)}. "
-            f"Choose one with {choices}"
+            f"Choose one with {' or '.join(repr(rival.qualified) for rival in clash)}"
         )
-    return chosen[0]
+    return found[0]
 
 
-def is_known(category: str, name: str) -> bool:
-    """Whether a plugin has this name, even if it is broken or ambiguous."""
-    return bool(_candidates(category, name))
-
-
-def _candidates(category: str, name: str) -> list[Plugin]:
+def candidates(category: str, name: str) -> list[Plugin]:
+    """The plugins of this name, even if it is ambiguous or they are broken."""
     known = plugins(category)
     distribution, _, short = name.partition(":")
     return known.get(name) or [p for p in known.get(short, []) if p.key == _normalise(distribution)]
@@ -167,73 +157,36 @@ def names(category: str) -> list[str]:
     chosen: list[str] = []
     for name, found in plugins(category).items():
         clash = rivals(found)
-        hidden = clash or [plugin for plugin in found if plugin.key != found[0].key]
-        chosen += [*([] if clash else [name]), *(plugin.qualified for plugin in hidden)]
+        chosen += [] if clash else [name]
+        chosen += [p.qualified for p in clash or found if clash or p.key != found[0].key]
     return chosen
 
 
-def load(category: str, name: str) -> object:
-    """The class of a plugin by its name; PluginError if it is unknown, ambiguous or broken."""
-    return find(category, name).load()
-
-
-def name_of(category: str, cls: type) -> str:
-    """The name that selects a registered class; the class's own name if it is not registered."""
-    for name, found in plugins(category).items():
-        for plugin in found:
-            if _names_class(plugin, cls):
-                return name if plugin is found[0] and not rivals(found) else plugin.qualified
-    return cls.__name__
-
-
-def _names_class(plugin: Plugin, cls: type) -> bool:
-    """Whether a plugin is this class, perhaps by another path to it; imports nothing."""
-    module, attribute = plugin.place
-    own_path = f"{cls.__module__}.{cls.__qualname__}"
-    return plugin.target == own_path or getattr(sys.modules.get(module), attribute, None) is cls
+def _all() -> Iterator[Plugin]:
+    return (plugin for category in WHAT for found in plugins(category).values() for plugin in found)
 
 
 def find_by_target(target: str) -> Plugin | None:
     """The third-party plugin with this dotted path, so that an error can name its distribution."""
-    found = (plugin for category in WHAT for plugin in _registered(category) if not plugin.own)
-    return next((plugin for plugin in found if plugin.target == target), None)
+    return next((plugin for plugin in _all() if not plugin.own and plugin.target == target), None)
 
 
 @functools.cache
 def registered_targets() -> frozenset[str]:
     """The dotted paths of all registered plugins, which a configuration may name as `_target_`."""
-    found = (plugin.target for category in WHAT for plugin in _registered(category))
-    others = (_plugin("postprocess", point) for point in _points().get(_CONFIGURATIONS, []))
-    return frozenset([*found, *(plugin.target for plugin in others)])
+    # The last ones are rompy's configuration objects for postprocessors.
+    return frozenset(plugin.target for plugin in [*_all(), *_groups().get("rompy.postprocess.config", [])])
 
 
-@functools.cache
-def configuration_trees() -> tuple[Plugin, ...]:
+def configuration_trees() -> list[Plugin]:
     """The packages that contain a directory of configurations."""
-    return tuple(_plugin("config", point) for point in _points().get(TREES, []))
+    return _groups().get("rompy_hydra.conf", [])
 
 
 @functools.cache
-def _registered(category: str) -> tuple[Plugin, ...]:
-    """The plugins of a category; of those with one name, the first wins."""
-    own = f"rompy_hydra.{category}"
-    points = [*_points().get(own, []), *_points().get(f"rompy.{category}", [])]
-    found = [_plugin(category, point) for point in points]
-    if not any(plugin.own for plugin in found):
-        found += _own_from_checkout(category, own)
-    return tuple(sorted(found, key=lambda p: (not p.own, p.group != own, p.key)))
-
-
-def _plugin(category: str, point: importlib.metadata.EntryPoint) -> Plugin:
-    distribution = point.dist
-    key = _key(distribution) if distribution else "unknown"
-    return Plugin(category, point.name, point.value, point.group, key, distribution)
-
-
-@functools.cache
-def _points() -> dict[str, list[importlib.metadata.EntryPoint]]:
+def _groups() -> dict[str, list[Plugin]]:
     """This package's and rompy's entry points by group; each distribution is read once."""
-    found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    found: dict[str, list[Plugin]] = {}
     seen: set[str] = set()
     for distribution in importlib.metadata.distributions():
         # Parsing is slow, and few distributions have such entry points.
@@ -244,7 +197,15 @@ def _points() -> dict[str, list[importlib.metadata.EntryPoint]]:
             continue
         seen.add(key)
         for point in distribution.entry_points:
-            found.setdefault(point.group, []).append(point)
+            plugin = Plugin(point.name, point.value, point.group, key, distribution)
+            found.setdefault(point.group, []).append(plugin)
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    if _OWN not in seen and project.is_file():  # used from a checkout without being installed
+        import tomllib
+
+        for group, points in tomllib.loads(project.read_text())["project"]["entry-points"].items():
+            own = [Plugin(name, value, group, _OWN) for name, value in points.items()]
+            found[group] = own + found.get(group, [])
     return found
 
 
@@ -257,15 +218,3 @@ def _key(distribution: Distribution) -> str:
 
 def _normalise(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-def _own_from_checkout(category: str, group: str) -> Iterable[Plugin]:
-    """This package's own plugins where it is used from a checkout without being installed."""
-    project = Path(__file__).parents[2] / "pyproject.toml"
-    if not project.is_file():
-        return
-    import tomllib
-
-    data = tomllib.loads(project.read_text())["project"]
-    for name, value in data["entry-points"].get(group, {}).items():
-        yield Plugin(category, name, value, group, _OWN)

@@ -1,32 +1,27 @@
-"""Which settings does a plugin take, of which types, with which defaults?
+"""Which settings does a plugin take, of which types, with which defaults, and where does each go?
 
-The answer is a pydantic model (`settings_model`), read from the plugin's class, its method and their
-annotations; nothing is called. `construct` then answers where each setting goes.
+The answer to the first question is a pydantic model (`settings_model`), read from the plugin's class, its
+method and their annotations; nothing is called. `instantiate` constructs a plugin from its settings, and
+its method gets the others. A plugin class names a pydantic `config_class`, or is a pydantic model or
+dataclass, or its method or constructor takes a `config` of an annotated class, or it is a plain class with
+settings in its constructor and in its method (`run`, `process` or `execute`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import inspect
 import typing
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from enum import Enum
-from types import FunctionType, SimpleNamespace
+from types import EllipsisType, FunctionType, SimpleNamespace
 from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretBytes,
-    SecretStr,
-    TypeAdapter,
-    ValidationError,
-    create_model,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
@@ -40,10 +35,6 @@ METHODS = {"run": "run", "postprocess": "process", "pipeline": "execute"}
 GIVEN = {"self", "model_run", "workspace_dir", "config"}
 # Arguments with which a pipeline gets the other choices.
 CHOICES = {"run_backend", "backend_config", "run_kwargs", "processor", "process_kwargs"}
-_REST = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-# Annotations of a `config` that do not say which settings are in it.
-_VAGUE = (dict, object, type(None), UNKNOWN)
-_JSON = (bool, int, float, str, list, dict)
 
 
 def settings_model(found: Any, category: str | None = None) -> type[BaseModel] | None:
@@ -95,17 +86,13 @@ def defaults(model: type[BaseModel], required: object) -> Iterator[tuple[str, ob
     A default that plain data cannot express is left out, so that the plugin's own applies.
     """
     for name, info in model.model_fields.items():
-        if info.is_required():
-            yield key_of(model, name), required
-            continue
         needs_data = getattr(info, "default_factory_takes_validated_data", False)
         value = None if needs_data else info.get_default(call_default_factory=True)
-        if isinstance(value, SecretStr | SecretBytes):
-            continue
-        try:
-            yield key_of(model, name), to_jsonable_python(value)
-        except PydanticSerializationError:
-            continue
+        if info.is_required():
+            value = required
+        if not hasattr(value, "get_secret_value"):
+            with contextlib.suppress(PydanticSerializationError):
+                yield key_of(model, name), to_jsonable_python(value)
 
 
 def names_of(model: type[BaseModel]) -> list[str]:
@@ -127,7 +114,8 @@ def config_type(found: Any, category: str | None = None) -> type | None:
         if "config" in parameters:
             annotation = parameters["config"].annotation
             kinds = (getattr(found, "config_class", None), annotation, *typing.get_args(annotation))
-            return next((kind for kind in kinds if isinstance(kind, type) and kind not in _VAGUE), None)
+            vague = (dict, object, type(None), UNKNOWN)  # they do not say which settings are in it
+            return next((kind for kind in kinds if isinstance(kind, type) and kind not in vague), None)
     return None
 
 
@@ -146,7 +134,8 @@ def method_settings(method: Any) -> dict[str, inspect.Parameter]:
 
 def named_parameters(function: Any) -> dict[str, inspect.Parameter]:
     """The parameters of a class or a function but `*args` and `**kwargs`."""
-    return {each.name: each for each in _parameters(function) if each.kind not in _REST}
+    rest = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {each.name: each for each in _parameters(function) if each.kind not in rest}
 
 
 def takes_anything(function: object) -> bool:
@@ -184,14 +173,20 @@ def _evaluate(annotation: Any, function: Any) -> Any:
 
 def _build_model(found: Any, method: Any, given: Set[str]) -> type[BaseModel] | None:
     """A pydantic model of the fields of a dataclass, and of the parameters of `found` and its method."""
-    fields: dict[str, Any] = {}
-    if dataclasses.is_dataclass(found) and isinstance(found, type):
-        fields |= _dataclass_fields(found)
+    own: dict[str, Any] = {}
+    if dataclasses.is_dataclass(found):
+        own = {each.name: each.default_factory for each in dataclasses.fields(found)}
     parameters = method_settings(method) | named_parameters(found)
-    for name, each in parameters.items():
-        if name not in given and not name.startswith("_") and name != "model_config":
-            default = ... if each.default is each.empty else each.default
-            fields.setdefault(name, (_type_to_check(each.annotation, default), default))
+    fields: dict[str, Any] = {}
+    for name in dict.fromkeys([*own, *parameters]):
+        each = parameters.get(name)
+        is_reserved = name in given or name.startswith("_") or name == "model_config"
+        if each is None or (is_reserved and name not in own):
+            continue
+        default: Any = ... if each.default is each.empty else each.default
+        if own.get(name, dataclasses.MISSING) is not dataclasses.MISSING:
+            default = Field(default_factory=own[name])
+        fields[name] = (_type_to_check(each.annotation, default), default)
     anything = takes_anything(found) or takes_anything(method) or "config" in parameters
     extra = ConfigDict(
         extra="allow" if anything else "forbid", arbitrary_types_allowed=True, protected_namespaces=()
@@ -204,44 +199,98 @@ def _build_model(found: Any, method: Any, given: Set[str]) -> type[BaseModel] | 
         return None
 
 
-def _dataclass_fields(found: Any) -> dict[str, Any]:
-    annotations = {each.name: each.annotation for each in _parameters(found)}
-    fields: dict[str, Any] = {}
-    for each in dataclasses.fields(found):
-        default: Any = ... if each.default is dataclasses.MISSING else each.default
-        if each.default_factory is not dataclasses.MISSING:
-            default = Field(default_factory=each.default_factory)
-        if each.init:
-            annotation = annotations.get(each.name, UNKNOWN)
-            fields[each.name] = (_type_to_check(annotation, default), default)
-    return fields
-
-
 def _type_to_check(annotation: Any, default: Any) -> Any:
     """The type that a setting must have: its annotation, unless its own default contradicts that."""
-    if annotation is UNKNOWN:
+    unknown = annotation is UNKNOWN
+    if unknown:
         # Otherwise a path or a set would become the plain data that a configuration holds.
-        special = default is not ... and default is not None and not isinstance(default, _JSON)
-        return type(default) if special and _survives_json(default) else Any
+        if isinstance(default, EllipsisType | None | int | float | str | list | dict | FieldInfo):
+            return Any
+        annotation = type(default)
     try:
         adapter = TypeAdapter(annotation)
-    except Exception:  # noqa: BLE001 - pydantic cannot check this type
-        return Any
-    if default is ... or isinstance(default, FieldInfo):
-        return annotation
-    try:
-        adapter.validate_python(to_jsonable_python(default, fallback=str))
+        if default is ... or isinstance(default, FieldInfo) or (unknown and isinstance(default, Enum)):
+            return annotation
+        read_back = adapter.validate_python(to_jsonable_python(default, fallback=str))
+        return annotation if not unknown or read_back == default else Any
     except ValidationError:
         return annotation | None if default is None else Any
-    return annotation
+    except Exception:  # noqa: BLE001 - pydantic cannot check this type
+        return Any
 
 
-def _survives_json(default: Any) -> bool:
-    """Whether a default can be written as plain data and read back."""
-    if isinstance(default, Enum):
-        return True
+class OpenSettings(dict[str, Any]):
+    """Settings as keys and attributes, for a plugin that does not say of which class its `config` is."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def instantiate(
+    found: Any, settings: Mapping[str, object], category: str | None = None
+) -> tuple[Any, dict[str, object]]:
+    """A plugin object, and the arguments that its method gets besides the model run."""
+    if not isinstance(found, type):
+        return found, dict(settings)
+    if issubclass(found, BaseModel):
+        return construct(found, settings), {}
+    method = method_of(found, category)
+    own, others = named_parameters(found), method_settings(method)
+    if "config" in own or "config" in others:
+        kind = config_type(found, category) or OpenSettings
+        if not issubclass(kind, BaseModel | OpenSettings):
+            settings = check_settings(settings_model(found, category), settings)
+        # Not an empty one where the default is None.
+        wanted = [
+            {n for n, p in names.items() if settings or p.default is not None} for names in (own, others)
+        ]
+        settings = {"config": construct(kind, settings)}
+    else:
+        settings = check_settings(settings_model(found, category), settings)
+        # A setting goes to the constructor or the method that names it, or else to the one that takes any.
+        wanted = [set(own), set(others)]
+        to_method = takes_anything(method) or not takes_anything(found)
+        wanted[to_method] |= settings.keys() - own.keys() - others.keys()
+    given = [{key: settings[key] for key in settings if key in names} for names in wanted]
+    return construct(found, given[0]), given[1]
+
+
+def takes(method: object, name: str) -> bool:
+    """Whether a bound method names this argument."""
+    return name in method_settings(method)
+
+
+def construct(kind: Any, fields: Mapping[str, object]) -> Any:
+    """An object of a plugin's class; ConfigError if it cannot be constructed from these fields."""
+    name = getattr(kind, "__qualname__", repr(kind))
     try:
-        read_back = TypeAdapter(type(default)).validate_python(to_jsonable_python(default))
-        return bool(read_back == default)
-    except Exception:  # noqa: BLE001 - whatever it is, it is not plain data
-        return False
+        return kind(**fields)
+    except ValidationError as error:
+        raise wrong_settings(error, name, getattr(kind, "model_fields", fields)) from error
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{name} cannot be constructed: {type(error).__name__}: {error}") from error
+
+
+def check_arguments(method: Callable[..., object], given: Mapping[str, object]) -> dict[str, object]:
+    """The arguments that a method takes; ConfigError if one is unknown to it or missing.
+
+    What the engine passes by itself (`workspace_dir`) is left out if the method does not name it, unless
+    the method takes anything besides its `config`, as rompy calls it.
+    """
+    owner = getattr(method, "__qualname__", str(method))
+    names = method_settings(method)
+    anything = takes_anything(method)
+    unknown = [key for key in given if key not in names and key not in GIVEN]
+    if unknown and not anything:
+        hint = closest(unknown[0], names.keys() - GIVEN)
+        raise ConfigError(f"{owner} does not take '{unknown[0]}'. {hint}")
+    missing = [n for n, p in names.items() if p.default is p.empty and n not in {*given, *GIVEN}]
+    if missing:
+        raise ConfigError(f"{owner} needs a value for {', '.join(missing)}")
+    as_rompy = anything and "config" in given
+    return {k: v for k, v in given.items() if k in names or (anything and (k not in GIVEN or as_rompy))}

@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING
 from rompy_hydra.lazy import lazy
 
 if TYPE_CHECKING:
-    from rompy_hydra.postprocess.base import BasePostprocessor
-    from rompy_hydra.postprocess.map import MapPostprocessor
-    from rompy_hydra.postprocess.noop import NoopPostprocessor
-    from rompy_hydra.postprocess.summary import SummaryPostprocessor
+    from rompy_hydra.postprocess.base import BasePostprocessor as BasePostprocessor
+    from rompy_hydra.postprocess.map import MapPostprocessor as MapPostprocessor
+    from rompy_hydra.postprocess.noop import NoopPostprocessor as NoopPostprocessor
+    from rompy_hydra.postprocess.summary import SummaryPostprocessor as SummaryPostprocessor
 
-__all__ = ["BasePostprocessor", "MapPostprocessor", "NoopPostprocessor", "SummaryPostprocessor"]
-
-__getattr__ = lazy(
+__getattr__, __dir__, __all__ = lazy(
     __name__,
     {
         "base": ["BasePostprocessor"],

@@ -11,22 +11,16 @@ from pydantic import FiniteFloat, model_validator
 
 from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
-from rompy_hydra.postprocess.netcdf import conventions as cv
-from rompy_hydra.postprocess.netcdf import variables
-from rompy_hydra.postprocess.netcdf.dataset import open_groups
-from rompy_hydra.postprocess.netcdf.field import has_values
-from rompy_hydra.postprocess.netcdf.reading import Location, Statistic, load_field, locate
-from rompy_hydra.postprocess.outputs import NETCDF_SUFFIXES, find_outputs, shorten, suffix
-from rompy_hydra.postprocess.plot.figure import Style, render_png
-from rompy_hydra.postprocess.plot.map_axes import project
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.postprocess.netcdf import Statistic
+from rompy_hydra.postprocess.outputs import find_outputs, is_netcdf, requirement, shorten
+from rompy_hydra.workspace import Glob, Workspace
 from rompy_hydra.workspace.atomic import write_atomic
-from rompy_hydra.workspace.globs import Glob
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_WORDS = {"max": "maximum", "min": "minimum", "mean": "mean", "last": "last", "first": "first"}
+    from rompy_hydra.postprocess.netcdf.reading import Location
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # What a mappable variable has.
 _DIMENSIONS = "two dimensions of a grid, or one of a mesh that the file describes, besides time"
@@ -75,29 +69,37 @@ class MapPostprocessor(BasePostprocessor):
         Raises PostprocessError if there is nothing to map, if the variable or the colormap does not
         exist, or if a file cannot be read.
         """
-        workspace = outputs_of(model_run)
-        return self.with_settings(settings)._map(model_run.run_id, workspace)
+        return self.with_settings(settings)._map(outputs_of(model_run), model_run.run_id)
 
-    def _map(self, run_id: str, workspace: Workspace) -> Results:
+    def _map(self, workspace: Workspace, run_id: str) -> Results:
         if not workspace.path.is_dir():
             message = f"Output directory not found: {workspace.path}"
             return {"success": False, "message": message, "run_id": run_id}
         self._check_colormap()
         names = find_outputs(workspace, [self.file] if self.file else [])
-        files = [name for name in names if suffix(name) in NETCDF_SUFFIXES or name == self.file]
+        files = [name for name in names if is_netcdf(name) or name == self.file]
         if not files:
             raise PostprocessError(
                 f"nothing to map in {workspace.path}: a map requires a netCDF output, but the outputs are "
                 f"{shorten(names)}. For tables, use processor=summary"
             )
+        with requirement(f"reading {workspace.path / files[0]} requires xarray and netCDF4"):
+            from rompy_hydra.postprocess.netcdf.reading import mappable_variables, open_groups
         mappable: list[str] = []
         for file in files:
             with open_groups(workspace.path / file) as groups:
                 for dataset in groups.values():
-                    mappable += mappable_variables(dataset)
-                    variable = self._select_variable(dataset, file)
-                    if variable is not None:
-                        return self._draw(run_id, workspace, file, dataset, variable)
+                    locations = mappable_variables(dataset)
+                    if self.variable in locations or (self.variable is None and locations):
+                        return self._draw(run_id, workspace, file, dataset, locations)
+                    if self.variable in dataset.variables:
+                        sizes = dataset.variables[self.variable].sizes.items()
+                        raise PostprocessError(
+                            f"cannot map the variable '{self.variable}' of {file} "
+                            f"({', '.join(f'{dim}: {size}' for dim, size in sizes)}): it does not have "
+                            f"{_DIMENSIONS}. Mappable variables: {shorten(locations)}"
+                        )
+                    mappable += locations
         if not mappable:
             raise PostprocessError(
                 f"nothing to map in {workspace.path} ({shorten(files)}): no variable has {_DIMENSIONS}"
@@ -108,12 +110,8 @@ class MapPostprocessor(BasePostprocessor):
         )
 
     def _check_colormap(self) -> None:
-        try:
+        with requirement("a map requires matplotlib"):
             from matplotlib import colormaps
-        except ImportError as error:
-            raise PostprocessError(
-                f"a map requires matplotlib ({error}): pip install 'rompy-hydra[analysis]'"
-            ) from error
         if self.colormap is not None and self.colormap not in colormaps:
             near = difflib.get_close_matches(self.colormap, colormaps, n=3, cutoff=0.5)
             raise PostprocessError(
@@ -121,26 +119,17 @@ class MapPostprocessor(BasePostprocessor):
                 f"Did you mean {' or '.join(near or ['viridis', 'RdBu_r'])}?"
             )
 
-    def _select_variable(self, dataset: xr.Dataset, file: str) -> str | None:
-        names = mappable_variables(dataset)
-        if self.variable is None or self.variable in names:
-            return self.variable or next(iter(names), None)
-        if self.variable in dataset.variables:
-            sizes = dataset.variables[self.variable].sizes.items()
-            raise PostprocessError(
-                f"cannot map the variable '{self.variable}' of {file} "
-                f"({', '.join(f'{d}: {n}' for d, n in sizes)}): it does not have {_DIMENSIONS}. "
-                f"Mappable variables: {shorten(names)}"
-            )
-        return None
-
     def _draw(
-        self, run_id: str, workspace: Workspace, file: str, dataset: xr.Dataset, variable: str
+        self, run_id: str, workspace: Workspace, file: str, dataset: xr.Dataset, found: dict[str, Location]
     ) -> Results:
+        from rompy_hydra.postprocess.figure import Style, project, render_png
+        from rompy_hydra.postprocess.netcdf import conventions as cv
+        from rompy_hydra.postprocess.netcdf.field import has_values
+        from rompy_hydra.postprocess.netcdf.reading import load_field
+
+        variable = self.variable or next(iter(found))
         stored = variable if self.dry_depth is None else cv.centroid_name(dataset, variable)
-        location = locate(dataset, stored)
-        assert location is not None, stored
-        field = load_field(dataset, stored, location, self.statistic, self.dry_depth)
+        field = load_field(dataset, stored, found[stored], self.statistic, self.dry_depth)
         if not has_values(field):
             raise PostprocessError(
                 f"the variable '{variable}' of {file} in {workspace.path} has no values to draw: all are "
@@ -149,50 +138,31 @@ class MapPostprocessor(BasePostprocessor):
         unit = self.units if self.units is not None else cv.units(dataset, variable)
         facts = {"run_id": run_id, "variable": variable, "statistic": self.statistic, "units": unit}
         long_name = str(dataset.variables[variable].attrs.get("long_name") or variable.replace("_", " "))
-        style = self._style(run_id, file, variable, long_name, unit, field.steps)
-        projected = project(dataset, location, field, (workspace.path / file).parent)
+        time = cv.time_dimension(dataset, dataset.variables[stored])
+        steps = dataset.sizes[time] if time else 0
+        before, after = "", ""
+        if steps and self.statistic in {"first", "last"}:
+            after = f", {self.statistic} of {steps} time steps"
+        elif steps:
+            word = {"max": "maximum", "min": "minimum"}.get(self.statistic, self.statistic)
+            before, after = f"{word} ", f" over {steps} time steps"
+        style = Style(
+            title=run_id,
+            subtitle=f"{file}: {before}{variable}{after}",
+            colour_label=f"{before}{long_name}" + (f" ({superscripts(unit)})" if unit else ""),
+            **self.model_dump(include={"vmin", "vmax", "colormap", "width", "dpi"}),
+        )
+        projected = project(dataset, found[stored], field, (workspace.path / file).parent)
         metadata = {"Title": f"{variable} of {run_id}", "Software": "rompy_hydra", "Source": file, **facts}
         target = workspace.path / map_file_name(variable, self.statistic)
         write_atomic(target, render_png(projected, style, metadata))
         message = f"{target.name}: {style.subtitle}"
         return {"success": True, "message": message, **facts, "plots": [str(target)]}
 
-    def _style(self, run_id: str, file: str, variable: str, long_name: str, unit: str, steps: int) -> Style:
-        word = _WORDS[self.statistic]
-        if not steps:
-            before, after = "", ""
-        elif self.statistic in {"first", "last"}:
-            before, after = "", f", {word} of {steps} time steps"
-        else:
-            before, after = f"{word} ", f" over {steps} time steps"
-        return Style(
-            title=run_id,
-            subtitle=f"{file}: {before}{variable}{after}",
-            colour_label=f"{before}{long_name}" + (f" ({superscripts(unit)})" if unit else ""),
-            **self.model_dump(include={"vmin", "vmax", "colormap", "width", "dpi"}),
-        )
-
-
-def mappable_variables(dataset: xr.Dataset) -> list[str]:
-    """The variables that can be drawn on a map, the most informative first."""
-    locations: dict[str, Location] = {}
-    for name in map(str, dataset.variables):
-        location = locate(dataset, name)
-        if location is not None:
-            locations[name] = location
-
-    def order(name: str) -> tuple[int, bool, bool, bool]:
-        constant = cv.time_dimension(dataset, dataset.variables[name]) is None
-        at_centroids = cv.is_at_centroids(dataset, name)
-        return variables.map_rank(dataset, name), at_centroids, locations[name].x is None, constant
-
-    return sorted(locations, key=order)
-
 
 def map_file_name(variable: str, statistic: Statistic) -> str:
     """The file name of a map."""
-    part = "" if statistic == "max" else f"-{statistic}"
-    return f"map-{variable.replace('/', '-')}{part}.png"
+    return f"map-{variable.replace('/', '-')}{'' if statistic == 'max' else f'-{statistic}'}.png"
 
 
 def superscripts(units: str) -> str:

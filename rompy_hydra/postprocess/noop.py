@@ -27,16 +27,12 @@ class NoopPostprocessor(BasePostprocessor):
     def process(self, model_run: HasOutputs, **settings: object) -> Results:
         """See the class. As in the reference, unknown settings are ignored; a warning lists them."""
         workspace = outputs_of(model_run)
-        unused = sorted(set(settings) - set(type(self).model_fields))
-        if unused:
+        if unused := sorted(set(settings) - set(type(self).model_fields)):
             logger.warning("the noop postprocessor ignores {}", ", ".join(unused))
-        known = {key: value for key, value in settings.items() if key not in unused}
-        return self.with_settings(known)._check(model_run.run_id, workspace)
-
-    def _check(self, run_id: str, workspace: Workspace) -> Results:
-        directory = (workspace if self.output_dir is None else Workspace(self.output_dir)).root
-        facts: Results = {"run_id": run_id, "output_dir": directory}
-        if self.validate_outputs and not os.path.exists(directory):
+        used = self.with_settings({key: settings[key] for key in settings if key not in unused})
+        directory = (workspace if used.output_dir is None else Workspace(used.output_dir)).root
+        facts: Results = {"run_id": model_run.run_id, "output_dir": directory}
+        if used.validate_outputs and not os.path.exists(directory):
             return {"success": False, "message": f"Output directory not found: {directory}", **facts}
         message = "No postprocessing requested - validation only"
-        return {"success": True, "message": message, "validated": self.validate_outputs, **facts}
+        return {"success": True, "message": message, "validated": used.validate_outputs, **facts}

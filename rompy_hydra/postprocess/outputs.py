@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from rompy_hydra.errors import PostprocessError
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.record import RunRecord
-
-NETCDF_SUFFIXES = {".nc", ".nc3", ".nc4", ".cdf", ".netcdf", ".sww"}
-TABLE_SUFFIXES = {".csv", ".tsv"}
 
 
 def find_outputs(workspace: Workspace, globs: Sequence[str] = ()) -> list[str]:
@@ -24,12 +22,22 @@ def find_outputs(workspace: Workspace, globs: Sequence[str] = ()) -> list[str]:
     record = RunRecord.load(workspace)
     known = {fact.path for fact in record.inputs} | set(record.found) if record else set()
     names = [name for name in workspace.names() if name not in known]
-    matches = [name for name in names if not globs or any(_matches(name, glob) for glob in globs)]
-    if globs and not matches:
-        raise PostprocessError(
-            f"no output in {workspace.path} matches {', '.join(globs)}. Outputs: {shorten(names)}"
-        )
-    return matches
+    if not globs:
+        return names
+    if matches := [name for name in names if any(_matches(name, glob) for glob in globs)]:
+        return matches
+    raise PostprocessError(
+        f"no output in {workspace.path} matches {', '.join(globs)}. Outputs: {shorten(names)}"
+    )
+
+
+@contextlib.contextmanager
+def requirement(what: str) -> Iterator[None]:
+    """Import optional libraries; PostprocessError says what to install if they are missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise PostprocessError(f"{what} ({error}): pip install 'rompy-hydra[analysis]'") from error
 
 
 def shorten(names: Iterable[str], limit: int = 12) -> str:
@@ -39,9 +47,12 @@ def shorten(names: Iterable[str], limit: int = 12) -> str:
     return ", ".join(listed[:limit]) + more or "none"
 
 
-def suffix(name: str) -> str:
-    """The suffix of a file name in lower case."""
-    return PurePosixPath(name).suffix.lower()
+def is_netcdf(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in {".nc", ".nc3", ".nc4", ".cdf", ".netcdf", ".sww"}
+
+
+def is_table(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in {".csv", ".tsv"}
 
 
 def _matches(name: str, glob: str) -> bool:

@@ -12,7 +12,6 @@ from typing import TextIO
 
 from rompy_hydra.errors import PostprocessError
 
-_BATCH_ROWS = 5000
 _MISSING = {"", "na", "n/a", "null", "none", "-", "--"}
 
 
@@ -29,18 +28,12 @@ class RunningStatistics:
     def add(self, cells: int, valid: int, minimum: float, mean: float, maximum: float) -> None:
         """Add the statistics of further values; the last three are ignored if `valid` is 0."""
         self.cells += cells
-        if valid == 0:
-            return
-        self.valid += valid
-        self.minimum = min(self.minimum, minimum)
-        self.maximum = max(self.maximum, maximum)
-        share = valid / self.valid
-        self.mean = self.mean * (1.0 - share) + mean * share
-
-    def add_values(self, cells: int, valid: Sequence[float]) -> None:
-        """Add the valid values among a number of `cells`."""
-        mean = math.fsum(number / len(valid) for number in valid)
-        self.add(cells, len(valid), min(valid, default=0.0), mean, max(valid, default=0.0))
+        if valid:
+            self.valid += valid
+            self.minimum = min(self.minimum, minimum)
+            self.maximum = max(self.maximum, maximum)
+            share = valid / self.valid
+            self.mean = self.mean * (1.0 - share) + mean * share
 
     def results(self) -> dict[str, float]:
         """The statistics by name; those without a finite value are left out."""
@@ -66,36 +59,29 @@ def table_statistics(path: Path) -> dict[str, RunningStatistics]:
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             return _column_statistics(file)
-    except (OSError, csv.Error, _NotATable) as error:
+    except (OSError, csv.Error) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise PostprocessError(
             f"cannot read {path} as a table: {reason}. Fix it, or exclude it with processor.files"
         ) from error
 
 
-class _NotATable(ValueError):
-    pass
-
-
 def _column_statistics(file: TextIO) -> dict[str, RunningStatistics]:
     names, rows = _read_header(file)
-    columns: list[RunningStatistics | None] = [RunningStatistics() for _ in names]
-    while batch := list(itertools.islice(rows, _BATCH_ROWS)):
-        for index, column in enumerate(columns):
-            if column is None:
-                continue
-            cells = [row[index] if index < len(row) else "" for row in batch]
-            valid = _parse_numbers(cells)
+    columns = {index: RunningStatistics() for index in range(len(names))}
+    while batch := list(itertools.islice(rows, 5000)):
+        for index, column in list(columns.items()):
+            valid = _parse_numbers([row[index] if index < len(row) else "" for row in batch])
             if valid is None:
-                columns[index] = None  # text
+                del columns[index]  # text
             else:
-                column.add_values(len(cells), valid)
+                mean = math.fsum(number / len(valid) for number in valid)
+                column.add(len(batch), len(valid), min(valid, default=0), mean, max(valid, default=0))
     found: dict[str, RunningStatistics] = {}
-    for number, (name, column) in enumerate(zip(names, columns, strict=True), start=1):
-        if column is None or not (name or column.valid):
-            continue
-        name = name or f"column_{number}"
-        found[name if name not in found else f"{name}_{number}"] = column
+    for index, column in columns.items():
+        if names[index] or column.valid:
+            name = names[index] or f"column_{index + 1}"
+            found[name if name not in found else f"{name}_{index + 1}"] = column
     return found
 
 
@@ -113,9 +99,9 @@ def _read_header(file: TextIO) -> tuple[list[str], Iterator[list[str]]]:
     head: list[list[str]] = []
     if names and _parse_numbers(names) is not None:
         head = [names]
-        comment_names = [name.strip() for name in comment.split(delimiter)]
-        numbered = [f"column_{i + 1}" for i in range(len(names))]
-        names = comment_names if len(comment_names) == len(names) else numbered
+        names = [name.strip() for name in comment.split(delimiter)]
+        if len(names) != len(head[0]):
+            names = [f"column_{i + 1}" for i in range(len(head[0]))]
 
     def rows() -> Iterator[list[str]]:
         for row in itertools.chain(head, reader):
@@ -124,7 +110,7 @@ def _read_header(file: TextIO) -> tuple[list[str], Iterator[list[str]]]:
                 continue
             if len(row) > len(names) and any(cell.strip() for cell in row[len(names) :]):
                 line = skipped + reader.line_num
-                raise _NotATable(f"line {line} has {len(row)} cells, but the first line has {len(names)}")
+                raise csv.Error(f"line {line} has {len(row)} cells, but the first line has {len(names)}")
             yield row
 
     return names, rows()

@@ -12,10 +12,9 @@ from pydantic import FiniteFloat
 
 from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
-from rompy_hydra.postprocess.outputs import NETCDF_SUFFIXES, TABLE_SUFFIXES, find_outputs, shorten, suffix
+from rompy_hydra.postprocess.outputs import find_outputs, is_netcdf, is_table, requirement, shorten
 from rompy_hydra.postprocess.statistics import RunningStatistics, table_statistics
-from rompy_hydra.workspace import Workspace
-from rompy_hydra.workspace.globs import Glob
+from rompy_hydra.workspace import Glob, Workspace
 
 Statistic = Literal["min", "mean", "max", "missing_share"]
 
@@ -51,15 +50,14 @@ class SummaryPostprocessor(BasePostprocessor):
 
         Raises PostprocessError if an output cannot be read, or if a requested one does not exist.
         """
-        workspace = outputs_of(model_run)
-        return self.with_settings(settings)._summarise(model_run.run_id, workspace)
+        return self.with_settings(settings)._summarise(outputs_of(model_run), model_run.run_id)
 
-    def _summarise(self, run_id: str, workspace: Workspace) -> Results:
+    def _summarise(self, workspace: Workspace, run_id: str) -> Results:
         if not workspace.path.is_dir():
             message = f"Output directory not found: {workspace.path}"
             return {"success": False, "message": message, "run_id": run_id}
         names = find_outputs(workspace, self.files)
-        files = [name for name in names if suffix(name) in NETCDF_SUFFIXES | TABLE_SUFFIXES]
+        files = [name for name in names if is_netcdf(name) or is_table(name)]
         if self.files and not files:
             raise PostprocessError(
                 f"nothing to summarise in {workspace.path}: {shorten(names)} is neither netCDF nor CSV "
@@ -70,9 +68,10 @@ class SummaryPostprocessor(BasePostprocessor):
         for file, prefix in metric_prefixes(files).items():
             for name, statistics in self._statistics(workspace.path / file):
                 found.add(name)
-                results = statistics.results() if statistics else {}
-                kept = [key for key in self.statistics if key in results]
-                metrics |= {f"{prefix}.{name}.{key}": results[key] for key in kept}
+                values = statistics.results() if statistics else {}
+                metrics |= {
+                    f"{prefix}.{name}.{key}": values[key] for key in self.statistics if key in values
+                }
         for name in self.variables:
             if name not in found:
                 raise PostprocessError(
@@ -86,23 +85,22 @@ class SummaryPostprocessor(BasePostprocessor):
 
     def _statistics(self, path: Path) -> Iterator[tuple[str, RunningStatistics | None]]:
         """Each variable of a file by name, with its statistics if it is selected."""
-        if suffix(path.name) in TABLE_SUFFIXES:
+        if is_table(path.name):
             for name, statistics in table_statistics(path).items():
                 yield name, statistics if not self.variables or name in self.variables else None
             return
         # The default run has no netCDF outputs, and starts faster without this import.
-        from rompy_hydra.postprocess.netcdf.statistics import netcdf_statistics
-
+        with requirement(f"reading {path} requires xarray and netCDF4"):
+            from rompy_hydra.postprocess.netcdf.reading import netcdf_statistics
         yield from netcdf_statistics(path, self.variables, self.dry_depth)
 
 
 def metric_prefixes(files: Sequence[str]) -> dict[str, str]:
     """A unique name of each file: its stem, else its path without suffix, else its path."""
-    paths = {file: PurePosixPath(file) for file in files}
-    stems = Counter(path.stem for path in paths.values())
-    bare = {file: str(path.with_suffix("")) for file, path in paths.items()}
-    counts = Counter(bare.values())
+    stem = {file: PurePosixPath(file).stem for file in files}
+    bare = {file: str(PurePosixPath(file).with_suffix("")) for file in files}
+    stems, bares = Counter(stem.values()), Counter(bare.values())
     return {
-        file: path.stem if stems[path.stem] == 1 else bare[file] if counts[bare[file]] == 1 else file
-        for file, path in paths.items()
+        file: stem[file] if stems[stem[file]] == 1 else bare[file] if bares[bare[file]] == 1 else file
+        for file in files
     }

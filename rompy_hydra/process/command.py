@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rompy_hydra.process.exit_wait import wait_for_exit
 from rompy_hydra.process.memory import PeakMemory
-from rompy_hydra.process.stop_signal import StopSignal
 from rompy_hydra.process.tree import RUN_MARK, end_tree
+from rompy_hydra.process.wait import StopSignal, wait_for_exit
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,13 @@ def run(
     if cwd is not None:
         argv = _in_directory(argv, cwd)
     memory = PeakMemory()
+    pending = [] if on_started is None else [on_started]
+
+    def observe(process: int) -> None:
+        memory.sample(process)
+        while pending:
+            pending.pop()(process)
+
     pid: int | None = None
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
@@ -71,7 +77,7 @@ def run(
             try:
                 pid = _spawn(argv, {**env, RUN_MARK: mark}, output)
                 deadline = None if timeout is None else begin + timeout
-                ended = wait_for_exit(pid, deadline, stop, _observer(pid, memory, on_started))
+                ended = wait_for_exit(pid, deadline, stop, observe)
                 # Before reaping the process: until then, its id cannot be reused.
                 left = end_tree(pid, mark, grace, reap=not ended, quick=ended)
             except BaseException as error:
@@ -109,14 +115,11 @@ def wait_for(pid: int, mark: str, *, timeout: float | None, grace: float, stop: 
 
 def signal_name(exit_code: int) -> str:
     """The name of the signal behind an exit code above 128, or ''."""
-    with contextlib.suppress(ValueError):
-        if exit_code > 128:
-            return signal.Signals(exit_code - 128).name
-    return ""
+    return next((each.name for each in signal.Signals if each == exit_code - 128), "")
 
 
 def _in_directory(argv: Sequence[str], cwd: str | Path) -> Sequence[str]:
-    """A command that changes directory first; OSError if the directory or the program is missing."""
+    # OSError if the directory or the program is missing.
     os.stat(os.path.join(cwd, ""))
     program = os.path.join(cwd, argv[0]) if "/" in argv[0] else argv[0]
     if shutil.which(program) is None:
@@ -125,7 +128,6 @@ def _in_directory(argv: Sequence[str], cwd: str | Path) -> Sequence[str]:
 
 
 def _spawn(argv: Sequence[str], env: Mapping[str, str], output: int) -> int:
-    """Start a program in its own session with its output in a file, and return its process id."""
     # subprocess takes twice as long, for each of the thousands of runs of a sweep.
     return os.posix_spawnp(
         argv[0],
@@ -139,18 +141,6 @@ def _spawn(argv: Sequence[str], env: Mapping[str, str], output: int) -> int:
         setsid=True,
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # ignored by Python
     )
-
-
-def _observer(pid: int, memory: PeakMemory, on_started: Callable[[int], None] | None) -> Callable[[], None]:
-    """Samples the memory each time, and calls `on_started` the first time."""
-    pending = [] if on_started is None else [on_started]
-
-    def observe() -> None:
-        memory.sample(pid)
-        while pending:
-            pending.pop()(pid)
-
-    return observe
 
 
 @contextlib.contextmanager

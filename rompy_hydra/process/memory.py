@@ -7,8 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
-# ru_maxrss is in KiB on Linux and in bytes on macOS.
-_UNIT = 1 if sys.platform == "darwin" else 1024
+_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
 
 class PeakMemory:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from rompy_hydra.process.exit_wait import wait_for_exit
+from rompy_hydra.process.wait import wait_for_exit
 
 # Imported where it is used: most runs leave no process behind, so they never need it.
 if TYPE_CHECKING:
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
 
 # Marks every process of a run, so that processes left by a dead driver can be found again.
 RUN_MARK = "ROMPY_HYDRA_RUN"
-
-# How long killed processes may take to disappear, seconds. A process that waits for a failed disk or
-# belongs to another user cannot be terminated, and must not block the driver forever.
-_KILL_SECONDS = 30.0
-# How long a program may take to start until its environment is readable, seconds.
-_EXEC_SECONDS = 5.0
-# PF_KTHREAD in the kernel's include/linux/sched.h.
-_KERNEL_THREAD = 0x00200000
 
 
 def find_leader(mark: str, pid: int | None = None) -> int | None:
@@ -49,13 +41,7 @@ def find_leader(mark: str, pid: int | None = None) -> int | None:
     return min(by_age)[1] if by_age else None
 
 
-def end_tree(
-    pid: int | None,
-    mark: str,
-    grace: float,
-    reap: bool = False,
-    quick: bool = False,
-) -> int:
+def end_tree(pid: int | None, mark: str, grace: float, reap: bool = False, quick: bool = False) -> int:
     """Terminate a run's processes: `pid`, its descendants, its session, and all that carry `mark`.
 
     SIGTERM, then SIGKILL after `grace` seconds, or immediately after another Ctrl-C, until none is left.
@@ -69,7 +55,9 @@ def end_tree(
     _send(signal.SIGTERM, found.values())
     with contextlib.suppress(KeyboardInterrupt):
         _wait_for_all(found.values(), grace)
-    deadline = time.monotonic() + _KILL_SECONDS
+    # Killed processes may take this long to disappear. A process that waits for a failed disk or
+    # belongs to another user cannot be terminated, and must not block the driver forever.
+    deadline = time.monotonic() + 30.0
     while alive := [p for p in found.values() if _is_alive(p)] + _find_tree(pid, mark):
         found |= {process.pid: process for process in alive}
         _send(signal.SIGKILL, alive)
@@ -138,20 +126,17 @@ def _send(number: signal.Signals, processes: Iterable[psutil.Process]) -> None:
 
 
 def _wait_for_all(processes: Collection[psutil.Process], seconds: float) -> None:
-    """Wait until all have ended, at most `seconds`."""
     deadline = time.monotonic() + seconds
-    for process in processes:
-        if _is_alive(process):
-            wait_for_exit(process.pid, deadline)
+    for process in filter(_is_alive, processes):
+        wait_for_exit(process.pid, deadline)
 
 
 def _is_alive(process: psutil.Process) -> bool:
     import psutil
 
-    try:
+    with contextlib.suppress(psutil.Error):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
+    return False
 
 
 def _has_survivors(pid: int, mark: str) -> bool:
@@ -162,7 +147,9 @@ def _has_survivors(pid: int, mark: str) -> bool:
     """
     if sys.platform != "linux":
         return bool(_find_tree(pid, mark))
-    last = _last_pid()
+    last = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        last = int(os.pread(_loadavg(), 200, 0).split()[4])  # the process id that was assigned last
     candidates: Sequence[int] = range(pid + 1, last + 1)
     if not 0 <= last - pid < 200:  # for many ids, listing all processes is faster than trying each
         ids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
@@ -173,14 +160,6 @@ def _has_survivors(pid: int, mark: str) -> bool:
             if os.getsid(each) == pid or _is_marked(each, entry):
                 return True
     return False
-
-
-def _last_pid() -> int:
-    """The process id that the kernel assigned last."""
-    try:
-        return int(os.pread(_loadavg(), 200, 0).split()[4])
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 @functools.cache
@@ -199,7 +178,7 @@ def _is_marked(pid: int, entry: bytes) -> bool:
     While a process executes its next program, no environment is readable. This waits for it, since the
     process may also have left the session by then, as with `setsid program &`.
     """
-    deadline = time.monotonic() + _EXEC_SECONDS
+    deadline = time.monotonic() + 5.0
     while True:
         environment = _environment(pid)
         if entry in environment:
@@ -215,7 +194,8 @@ def _has_environment(pid: int) -> bool:
         return False
     fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     state, flags, begin, end = fields[0], int(fields[6]), int(fields[47]), int(fields[48])  # proc(5)
-    return state not in (b"Z", b"X") and not flags & _KERNEL_THREAD and (end == 0 or end > begin)
+    kernel_thread = flags & 0x00200000  # PF_KTHREAD in the kernel's include/linux/sched.h
+    return state not in (b"Z", b"X") and not kernel_thread and (end == 0 or end > begin)
 
 
 def _environment(pid: int) -> bytes:

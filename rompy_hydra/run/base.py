@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -55,9 +56,16 @@ class BackendConfig(BaseModel):
     env_vars: Env = {}
     working_dir: str | None = None
 
+    # Where the backend is: `module:class`. Imported when it is needed, so the two need no circular import.
+    backend: ClassVar[str] = ""
+
     def get_backend_class(self) -> type[BaseRunBackend]:
         """The backend that this configuration is for."""
-        raise NotImplementedError(f"{type(self).__name__} names no backend")
+        module, _, name = self.backend.partition(":")
+        if not name:
+            raise NotImplementedError(f"{type(self).__name__} names no backend")
+        found: type[BaseRunBackend] = getattr(importlib.import_module(module), name)
+        return found
 
 
 class BaseRunBackend(Configured, ABC):

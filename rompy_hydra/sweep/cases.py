@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import datetime
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,44 +15,39 @@ from rompy_hydra.errors import ConfigError
 from rompy_hydra.jsonable import Json
 from rompy_hydra.sweep.points import Assignment
 
-Case = tuple[Assignment, ...]
-# Where a row is, for messages, and its values by key.
+# The place of a row, for messages, and its values by key.
 Row = tuple[str, dict[str, Json]]
 
 _KEY = re.compile(r"\+{0,2}[\w$-]+([./@:][\w$-]+)*", re.ASCII)
 
 
 def read_cases(
-    path: Path,
-    assign: Callable[[str, Json], Assignment],
-    typed: Callable[[str, str], Assignment],
-) -> list[Case]:
+    path: Path, assign: Callable[[str, Json], Assignment], typed: Callable[[str, Any], Assignment]
+) -> list[tuple[Assignment, ...]]:
     """Read a `.csv`, `.yaml` or `.yml` file of cases: one axis of a sweep.
 
     `assign` makes an override of a key and a value; `typed` of a key and a text of a CSV file, which
     may stand for a number. ConfigError if the file is missing, empty or invalid: a column is not a
     key, or a row (named by its line) is too short or too long or repeats another one.
     """
+    kind = path.suffix.lower()
+    if kind not in {".csv", ".yaml", ".yml"}:
+        raise ConfigError(f"sweep.cases: {path} must end in .csv, .yaml or .yml")
     try:
-        if path.suffix.lower() == ".csv":
-            rows = _csv_rows(path)
-            cases = [tuple(typed(key, str(value)) for key, value in row.items()) for _, row in rows]
-        elif path.suffix.lower() in {".yaml", ".yml"}:
-            rows = _yaml_rows(path)
-            cases = [tuple(assign(key, value) for key, value in row.items()) for _, row in rows]
-        else:
-            raise ConfigError(f"sweep.cases: {path} must end in .csv, .yaml or .yml")
+        rows = _csv_rows(path) if kind == ".csv" else _yaml_rows(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"sweep.cases: cannot read {path}: {reason}") from error
     if not rows:
         raise ConfigError(f"sweep.cases: {path} has no cases")
-    seen: dict[tuple[str, ...], str] = {}
-    for (place, _), case in zip(rows, cases, strict=True):
-        key = tuple(sorted(assignment.text for assignment in case))
-        if key in seen:
-            raise ConfigError(f"sweep.cases: {path}, {place} repeats {seen[key]}")
-        seen[key] = place
+    assign = typed if kind == ".csv" else assign
+    cases = []
+    places: dict[tuple[str, ...], str] = {}
+    for place, row in rows:
+        cases.append(tuple(assign(key, value) for key, value in row.items()))
+        first = places.setdefault(tuple(sorted(each.text for each in cases[-1])), place)
+        if first != place:
+            raise ConfigError(f"sweep.cases: {path}, {place} repeats {first}")
     return cases
 
 
@@ -63,15 +59,14 @@ def _csv_rows(path: Path) -> list[Row]:
             header = [name.strip() for name in next(reader, [])]
             _check_keys(path, header)
             for row in reader:
-                if not any(cell.strip() for cell in row):
-                    continue
-                if len(row) != len(header):
+                values, line = [cell.strip() for cell in row], f"line {reader.line_num}"
+                if any(values) and len(values) != len(header):
                     raise ConfigError(
-                        f"sweep.cases: {path}, line {reader.line_num} has {len(row)} values, but the "
-                        f"header has {len(header)} columns"
+                        f"sweep.cases: {path}, {line} has {len(values)} values, but the header has "
+                        f"{len(header)} columns"
                     )
-                values = (cell.strip() for cell in row)
-                rows.append((f"line {reader.line_num}", dict(zip(header, values, strict=True))))
+                if any(values):
+                    rows.append((line, dict(zip(header, values, strict=True))))
         except csv.Error as error:
             raise ConfigError(f"sweep.cases: {path}, line {reader.line_num}: {error}") from error
     return rows
@@ -91,7 +86,7 @@ def _check_keys(path: Path, keys: Sequence[object]) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses duplicate keys, of which YAML's own loader would take the last."""
+    """Refuses duplicate keys, of which the loader of PyYAML would take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         keys = [key.value for key, _ in node.value]
@@ -106,26 +101,20 @@ def _yaml_rows(path: Path) -> list[Row]:
         data = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"sweep.cases: {path} is not valid YAML: {error}") from error
-    if data is None:
-        return []
+    data = [] if data is None else data
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
         raise ConfigError(f"sweep.cases: {path} must be a list of mappings from keys to values")
     if data:
         _check_keys(path, list(data[0]))
+    rows = []
     for number, item in enumerate(data, 1):
         if item.keys() != data[0].keys():
+            keys, first = (", ".join(sorted(map(str, each))) or "none" for each in (item, data[0]))
             raise ConfigError(
-                f"sweep.cases: {path}, item {number} has the keys {_listed(item)}, but the first has "
-                f"{_listed(data[0])}"
+                f"sweep.cases: {path}, item {number} has the keys {keys}, but the first has {first}"
             )
-    return [
-        (f"item {number}", {key: _plain(path, key, value) for key, value in item.items()})
-        for number, item in enumerate(data, 1)
-    ]
-
-
-def _listed(keys: Iterable[object]) -> str:
-    return ", ".join(sorted(map(str, keys))) or "none"
+        rows.append((f"item {number}", {key: _plain(path, key, value) for key, value in item.items()}))
+    return rows
 
 
 def _plain(path: Path, key: str, value: object) -> Json:

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping
 
 from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.jsonable import Json
-
-
-def _power(base: float, exponent: float) -> float:
-    # An integer with millions of digits would take too much time and memory.
-    if abs(exponent) > 1000:
-        raise OverflowError("the exponent is too large")
-    return float(base**exponent)
-
-
-def _rounded(number: float, digits: int = 0) -> float:
-    if abs(digits) > 1000:
-        raise OverflowError("too many digits")
-    return round(number, digits) if digits else round(number)
 
 
 def _of_numbers(function: Callable[..., float]) -> Callable[..., float]:
@@ -34,6 +22,7 @@ def _of_numbers(function: Callable[..., float]) -> Callable[..., float]:
     return checked
 
 
+# An integer with millions of digits would take too much time and memory: powers and rounding use floats.
 _OPERATORS: dict[type[ast.AST], Callable[..., object]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -41,7 +30,7 @@ _OPERATORS: dict[type[ast.AST], Callable[..., object]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: _of_numbers(operator.mod),
-    ast.Pow: _of_numbers(_power),
+    ast.Pow: _of_numbers(math.pow),
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
     ast.Not: operator.not_,
@@ -58,7 +47,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "abs": abs,
     "min": min,
     "max": max,
-    "round": _of_numbers(_rounded),
+    "round": _of_numbers(lambda number, digits=0: round(float(number), digits)),
 }
 
 
@@ -89,30 +78,29 @@ def _evaluate(node: ast.AST, values: Mapping[str, Json]) -> object:
     def value(part: ast.AST) -> object:
         return _evaluate(part, values)
 
-    if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
-        return node.value
-    if isinstance(node, ast.Name | ast.Attribute):
-        return _swept(_dotted(node), values)
-    if isinstance(node, ast.BinOp):
-        return _operator(node.op)(value(node.left), value(node.right))
-    if isinstance(node, ast.UnaryOp):
-        return _operator(node.op)(value(node.operand))
-    if isinstance(node, ast.BoolOp):
-        return (all if isinstance(node.op, ast.And) else any)(map(value, node.values))
-    if isinstance(node, ast.Compare):
-        left = value(node.left)
-        for operation, right_node in zip(node.ops, node.comparators, strict=True):
-            right = value(right_node)
-            if not _operator(operation)(left, right):
-                return False
-            left = right
-        return True
-    if isinstance(node, ast.List | ast.Tuple):
-        return [value(each) for each in node.elts]
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-        function = _FUNCTIONS.get(node.func.id)
-        if function is not None:
-            return function(*map(value, node.args))
+    match node:
+        case ast.Constant(value=str() | int() | float() | None as constant):
+            return constant
+        case ast.Name() | ast.Attribute():
+            return _swept(ast.unparse(node), values)
+        case ast.BinOp():
+            return _operator(node.op)(value(node.left), value(node.right))
+        case ast.UnaryOp():
+            return _operator(node.op)(value(node.operand))
+        case ast.BoolOp():
+            return (all if isinstance(node.op, ast.And) else any)(map(value, node.values))
+        case ast.Compare():
+            left = value(node.left)
+            for operation, right_node in zip(node.ops, node.comparators, strict=True):
+                right = value(right_node)
+                if not _operator(operation)(left, right):
+                    return False
+                left = right
+            return True
+        case ast.List() | ast.Tuple():
+            return [value(each) for each in node.elts]
+        case ast.Call(func=ast.Name(id=name), keywords=[]) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](*map(value, node.args))
     raise ConfigError(
         f"sweep.filter: '{ast.unparse(node)}' is not supported; use swept keys, numbers, "
         "+ - * / // % **, comparisons, and, or, not, in, abs, min, max, round"
@@ -120,9 +108,7 @@ def _evaluate(node: ast.AST, values: Mapping[str, Json]) -> object:
 
 
 def _swept(name: str, values: Mapping[str, Json]) -> Json:
-    if name in values:
-        return values[name]
-    keys = [key for key in values if key.rpartition(".")[2] == name]
+    keys = [name] if name in values else [key for key in values if key.rpartition(".")[2] == name]
     if not keys:
         choices = {*values, *(key.rpartition(".")[2] for key in values)}
         raise ConfigError(f"sweep.filter: '{name}' is not swept. {closest(name, choices)}")
@@ -135,11 +121,3 @@ def _operator(operation: ast.AST) -> Callable[..., object]:
     if type(operation) not in _OPERATORS:
         raise ConfigError(f"sweep.filter: {type(operation).__name__} is not supported")
     return _OPERATORS[type(operation)]
-
-
-def _dotted(node: ast.AST) -> str:
-    if isinstance(node, ast.Attribute):
-        return f"{_dotted(node.value)}.{node.attr}"
-    if isinstance(node, ast.Name):
-        return node.id
-    raise ConfigError(f"sweep.filter: '{ast.unparse(node)}' is not a key")

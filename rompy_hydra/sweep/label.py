@@ -1,4 +1,4 @@
-"""Names of runs made from their overrides: readable, stable, and valid on any file system."""
+"""Names of runs from their overrides: readable, stable, and valid on any file system."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from rompy_hydra.plugins import registry
 from rompy_hydra.redaction import is_secret, may_be_shown
@@ -16,7 +15,7 @@ from rompy_hydra.run.base import BackendConfig
 # The name of a run that nothing distinguishes from the composition as it is.
 DEFAULT_LABEL = "default"
 
-# What says where and how, and not what, is no part of a run's name.
+# Settings of where and how a run executes are not part of its name.
 _NOT_NAMED = {"pipeline", "site", "overwrite", "output_dir", "run_id", "log_level"}
 _NOT_NAMED |= {"allowed_targets", "hydra", "sweep"}
 _MAX_VALUE = 32
@@ -25,47 +24,33 @@ _HASH = 10  # hexadecimal digits: ten thousand awkward values must not collide
 _AWKWARD = re.compile(r"[^\w.+-]+", re.UNICODE)
 
 
-@dataclass(frozen=True)
-class Naming:
-    """How the runs of a sweep are named: by what distinguishes them from one another.
-
-    `constants` are the overrides that all points of the sweep's first command share, each with its
-    value as a label shows it. A label leaves out what is equal to them, so that a later command with
-    another value of a constant, or with several, gets names of its own and keeps the old ones.
-    """
-
-    constants: Mapping[str, str] = field(default_factory=dict)
-
-    def label(self, overrides: Iterable[tuple[str, str]]) -> str:
-        """The label of a point from its overrides as `shown`."""
-        pairs = dict(overrides)
-        told = [(key, text) for key, text in pairs.items() if self.constants.get(key) != text]
-        told += [(f"~{key}", "") for key in self.constants if key not in pairs]
-        return joined(told) or DEFAULT_LABEL
-
-
 def label(overrides: Iterable[tuple[str, object]]) -> str:
-    """The label of a run from its overrides; see `joined`.
+    """The label of a run from its overrides; see `join_pairs`.
 
     >>> label([("model.friction", 0.03), ("+model.depth", 10)])
     'depth=10,friction=0.03'
     """
-    return joined(pair for pair in (shown(key, value) for key, value in overrides) if pair)
+    return join_pairs(pair for pair in (label_pair(key, value) for key, value in overrides) if pair)
 
 
-def shown(key: str, value: object) -> tuple[str, str] | None:
-    """An override as a label shows it: its key, and its value as a text; None if it is no part of it."""
+def label_pair(key: str, value: object) -> tuple[str, str] | None:
+    """An override as a label shows it: its key, and its value as a text; None if labels leave it out."""
     if not is_named(key):
         return None
-    text = _text(value) if may_be_shown(key, value) else f"~{_hash(str(value))}"
+    if not may_be_shown(key, value):
+        text = f"~{_hash(str(value))}"
+    elif isinstance(value, bool | dict | list) or value is None:
+        text = _safe(json.dumps(value, sort_keys=True, default=str), plain=False)
+    else:
+        text = _safe(str(value), plain=isinstance(value, int | float))
     return key.lstrip("+"), text
 
 
-def joined(overrides: Iterable[tuple[str, str]]) -> str:
-    """The label of a run from overrides as `shown`, such as `friction=0.03,source=2.5`.
+def join_pairs(overrides: Iterable[tuple[str, str]]) -> str:
+    """The label of a run from pairs of `label_pair`, such as `friction=0.03,source=2.5`.
 
-    Keys are sorted, so the order of the overrides does not matter, and shortened to their last
-    part where that is not ambiguous. Long or awkward values are cut and distinguished by a hash.
+    Keys are sorted, so the order of the overrides does not matter, and shortened to their last part if
+    that is unambiguous. Long or awkward values are cut and distinguished by a hash.
     """
     pairs = sorted(overrides)
     short = [_last(key) for key, _ in pairs]
@@ -74,10 +59,7 @@ def joined(overrides: Iterable[tuple[str, str]]) -> str:
         for (key, value), last in zip(pairs, short, strict=True)
     ]
     text = ",".join(parts)
-    if len(text.encode()) > _MAX_LABEL:
-        cut = text.encode()[: _MAX_LABEL - 1 - _HASH].decode(errors="ignore")
-        text = f"{cut}~{_hash(text)}"
-    return text
+    return text if len(text.encode()) <= _MAX_LABEL else _cut(text, _MAX_LABEL, text)
 
 
 # Most of a point's keys and values are those of its neighbours.
@@ -93,10 +75,10 @@ def is_named(key: str) -> bool:
 
 @functools.cache
 def _unnamed_settings() -> frozenset[str]:
-    """The settings that run backends declare to be no part of a name, such as a time limit."""
+    """The settings that run backends exclude from names, such as a time limit."""
     found = BackendConfig.unnamed
     for plugins in registry.plugins("run").values():
-        if plugins[0].own:  # the code of others is not run to make a name
+        if plugins[0].own:  # a name must not need the code of other packages
             found |= getattr(plugins[0].load(), "config_class", BackendConfig).unnamed
     return found
 
@@ -113,19 +95,17 @@ def _part(key: str, value: str) -> str:
     return key if key.startswith("~") else f"{key}={value}"
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bool | dict | list) or value is None:
-        return _safe(json.dumps(value, sort_keys=True, default=str), plain=False)
-    return _safe(str(value), plain=isinstance(value, int | float))
-
-
 @functools.lru_cache(maxsize=4096)
 def _safe(text: str, plain: bool) -> str:
     safe = text if plain else _AWKWARD.sub("_", text).strip("_.")
     if safe == text and len(text.encode()) <= _MAX_VALUE and text:
         return text
-    cut = safe.encode()[: _MAX_VALUE - 1 - _HASH].decode(errors="ignore")
-    return f"{cut}~{_hash(text)}"
+    return _cut(safe, _MAX_VALUE, text)
+
+
+def _cut(text: str, length: int, hashed: str) -> str:
+    cut = text.encode()[: length - 1 - _HASH].decode(errors="ignore")
+    return f"{cut}~{_hash(hashed)}"
 
 
 def _hash(text: str) -> str:

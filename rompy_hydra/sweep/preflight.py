@@ -1,4 +1,4 @@
-"""Validating all points before the first run starts: what is wrong, what is done, what would run."""
+"""Validating all points before the first run starts: which are invalid, done, or to be run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from rompy_hydra.core.execute import preflight as preflight_of
 from rompy_hydra.core.status import BUSY, RunStatus
 from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError, shortened
 from rompy_hydra.redaction import is_hidden
-from rompy_hydra.sweep.config import Retry
+from rompy_hydra.sweep.config import Retry, SweepPlan
 from rompy_hydra.sweep.label import is_named
-from rompy_hydra.sweep.plan import SweepPlan
 from rompy_hydra.sweep.points import Point
 from rompy_hydra.sweep.results_table import Row, row_of
 from rompy_hydra.sweep.spool import Spool
@@ -22,10 +21,10 @@ from rompy_hydra.workspace import lease
 from rompy_hydra.workspace.record import COMPLETED, FAILED, LOST, PENDING, TIMED_OUT, now
 
 RUN = "run"  # not done yet, or its model has outlived its driver
-RETRY = "retry"  # failed, timed out, interrupted or lost before
-AGAIN = "again"  # done, but something changed, or everything is asked for
+RETRY = "retry"  # failed, timed out, was interrupted or lost earlier
+AGAIN = "again"  # done, but something changed, or everything is requested
 SKIP = "skip"  # done and unchanged
-LEAVE = "leave"  # failed before, and not to be retried
+LEAVE = "leave"  # failed earlier, and is not retried
 ELSEWHERE = "elsewhere"  # another living driver works on it
 # Distinct wrong values of a key that are shown.
 SHOWN_VALUES = 3
@@ -38,55 +37,45 @@ class Decision:
     action: str
     why: str
     row: Row | None = None
-    # What was there: if that has changed when the run begins, another driver has come.
+    # The state of its directory: if that has changed when the run begins, another driver has it.
     seen: lease.Snapshot = lease.EMPTY
 
 
 @dataclass
 class FoundProblem:
-    """A problem that points have: the first one's label and problem, how many, some of their values."""
+    """A problem of one or more points: the first label and problem, the number, some of the values."""
 
     label: str
     problem: Problem
     count: int = 0
-    # As they are shown, with one more than that if there are more.
+    # Distinct values as they are shown; one too many if there are more.
     values: list[str] = field(default_factory=list)
-
-    def add(self, value: object) -> None:
-        self.count += 1
-        is_shown = value is not NO_VALUE and not is_hidden(self.problem.path)
-        if is_shown and len(self.values) <= SHOWN_VALUES:
-            text = shortened(value)
-            if text not in self.values:
-                self.values.append(text)
 
 
 @dataclass
 class Preflight:
-    """What was found out about all points, in counters: the points themselves are in a `Spool`."""
+    """The result of the validation, in counters: the points themselves are in a `Spool`."""
 
     size: int = 0
     actions: Counter[str] = field(default_factory=Counter)
-    # States of the points that are left as they are: how many have each.
+    # Points that are left as they are, by state.
     left: Counter[str] = field(default_factory=Counter)
-    # By place, kind of reason and hint.
+    # By path, kind of reason and hint.
     problems: dict[tuple[str, str, str], FoundProblem] = field(default_factory=dict)
 
     def count(self, *actions: str) -> int:
         return sum(self.actions[action] for action in actions)
 
-    def add(self, decision: Decision) -> None:
-        self.actions[decision.action] += 1
-        if decision.action == LEAVE and decision.row is not None:
-            self.left[decision.row.state] += 1
-
-    def fail(self, label: str, error: Exception) -> None:
-        for problem in error.problems if isinstance(error, InvalidConfig) else [_as_problem(error)]:
-            self.add_problem(label, problem)
-
-    def add_problem(self, label: str, problem: Problem) -> None:
-        key = (problem.path, normalise_message(problem.reason.replace(label, "#")), problem.hint)
-        self.problems.setdefault(key, FoundProblem(label, problem)).add(problem.value)
+    def fail(self, label: str, *problems: Problem) -> None:
+        for problem in problems:
+            kind = normalise_message(problem.reason.replace(label, "#"))
+            found = self.problems.setdefault(
+                (problem.path, kind, problem.hint), FoundProblem(label, problem)
+            )
+            found.count += 1
+            text, hidden = shortened(problem.value), problem.value is NO_VALUE or is_hidden(problem.path)
+            if not hidden and text not in found.values and len(found.values) <= SHOWN_VALUES:
+                found.values.append(text)
 
 
 def inspect_points(
@@ -95,9 +84,9 @@ def inspect_points(
     since: str = "",
     report: Callable[[Point, Decision], None] = lambda _point, _decision: None,
 ) -> Preflight:
-    """Compose, check, build and render every point in memory; nothing on disk is changed.
+    """Compose, check, build and render every point in memory, without changes on disk.
 
-    What is to run goes to the spool with its composed configuration. `since`: see `decide`.
+    Points to run go to the spool with their composed configuration. `since`: see `decide`.
     """
     preflight = Preflight()
     for point in plan.grid:
@@ -106,13 +95,18 @@ def inspect_points(
             composed = plan.compose(point)
             status = preflight_of(plan.build(composed).plan)
             decision = decide(status, plan.config.retry, since)
-        except (RompyHydraError, OSError) as error:
-            preflight.fail(point.label, error)
+        except InvalidConfig as error:
+            preflight.fail(point.label, *error.problems)
             continue
-        preflight.add(decision)
+        except (RompyHydraError, OSError) as error:
+            preflight.fail(point.label, _as_problem(error))
+            continue
+        preflight.actions[decision.action] += 1
+        if decision.action == LEAVE and decision.row is not None:
+            preflight.left[decision.row.state] += 1
         keep = b"" if decision.action in (SKIP, LEAVE) else pickle.dumps(composed)
-        if not spool.add_point(point.label, decision.action, *decision.seen, point.overrides, keep):
-            preflight.add_problem(point.label, _same_label(point))
+        if not spool.add_point(point.label, decision.action, decision.seen, point.overrides, keep):
+            preflight.fail(point.label, _same_label(point))
         report(point, decision)
     return preflight
 
@@ -120,7 +114,7 @@ def inspect_points(
 def decide(status: RunStatus, retry: Retry, since: str = "") -> Decision:
     """What a sweep does with a point, by its status and the policy of `sweep.retry`.
 
-    What failed after `since`, when this driver began, is not tried again by it, whatever the policy.
+    This driver does not retry what failed after `since`, when it began, whatever the policy.
     """
     record, seen, state = status.record, status.seen, status.state
     if record is None:
@@ -135,13 +129,13 @@ def decide(status: RunStatus, retry: Retry, since: str = "") -> Decision:
     if state == PENDING:
         return Decision(RUN, "not finished yet", seen=seen)
     if state in (FAILED, TIMED_OUT) and since and since < record.updated <= now():
-        # It failed under another driver while this one was starting; a later command tries it again.
-        # What a clock that is ahead has written says nothing about that.
+        # It failed under another driver while this one was starting; a later command retries it. A time
+        # in the future comes from a wrong clock, and proves nothing.
         return Decision(LEAVE, f"{state} just now", row_of(label, record, state), seen)
     before = f"{state} before"
     outlook = status.recovery_outlook
     if retry == "all" and "run" not in status.stale:
-        outlook = ""  # what was completed of it is done again as well
+        outlook = ""  # its completed stages are repeated as well
     if outlook and retry == "none":
         before += f"; with sweep.retry=lost, {outlook}"
     elif outlook:
@@ -152,20 +146,21 @@ def decide(status: RunStatus, retry: Retry, since: str = "") -> Decision:
 
 
 def _same_label(point: Point) -> Problem:
-    unnamed = [a for a in point.assignments if not a.fixed and not is_named(a.key)]
-    if unnamed:
-        path, value = unnamed[0].key, unnamed[0].value
-        hint = f"{path} is not part of a label: sweep over each of its values separately, with a sweep.name"
-        return Problem(path, value, "two points have the same label", hint)
-    hint = "Leave out one of two equal values (0.1 and 0.10 are equal)"
-    return Problem("", NO_VALUE, "two points have the same label", hint)
+    reason = "two points have the same label"
+    unnamed = next((a for a in point.assignments if not a.fixed and not is_named(a.key)), None)
+    if unnamed is None:
+        return Problem("", NO_VALUE, reason, "Leave out one of two equal values (0.1 and 0.10 are equal)")
+    hint = (
+        f"{unnamed.key} is not part of a label: sweep over each of its values separately, with a sweep.name"
+    )
+    return Problem(unnamed.key, unnamed.value, reason, hint)
 
 
-def _as_problem(error: Exception) -> Problem:
-    """A problem from a message of the kind `PATH=VALUE: REASON. WHAT TO DO`."""
+def _as_problem(error: RompyHydraError | OSError) -> Problem:
+    """A problem from a message of the form `PATH=VALUE: REASON. WHAT TO DO`."""
     if not isinstance(error, RompyHydraError):
-        strerror, filename = getattr(error, "strerror", None), getattr(error, "filename", None)
-        return Problem("", NO_VALUE, f"{filename}: {strerror}" if filename else str(error))
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return Problem("", NO_VALUE, reason)
     text = " ".join(str(error).split())
     found = re.match(r"([\w.@/+~-]+)(?:=(\S*))?: (.*)", text)
     path, value, text = found.groups() if found else ("", None, text)
@@ -174,5 +169,5 @@ def _as_problem(error: Exception) -> Problem:
 
 
 def normalise_message(message: str) -> str:
-    """A message without what differs from point to point, so that equal problems are grouped."""
+    """A message without the paths and numbers that differ between points, to group equal problems."""
     return re.sub(r"/\S+|0x[0-9a-f]+|-?\d+(\.\d+)?(e[-+]?\d+)?", "#", message, flags=re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""The table of a sweep, `results.csv`, made from the run records."""
+"""The table of a sweep, `results.csv`, from the run records."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import re
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Literal, cast
 
 from loguru import logger
 
@@ -91,16 +91,28 @@ class ResultsTable:
             self._metrics.update(row.metrics)
         self._spool.put_row(row.label, natural_sort_key(row.label), json_text(vars(row)).encode())
 
-    def add_earlier(self) -> None:
-        """Add the runs of other commands: those in the directory that are not points of this one."""
-        self._add_runs(skip=self._spool.has)
+    def add_earlier(self, *known: Literal["rows"]) -> None:
+        """Add the runs in the directory, except this command's points (with "rows": those with a row)."""
+        with os.scandir(self._directory) as entries:
+            names = (entry.name for entry in entries if entry.is_dir())
+            for name in names:
+                if self._spool.has(name, "points", *known) or re.search(r"\.old-\d+$", name):
+                    continue
+                workspace = Workspace(self._directory / name)
+                try:
+                    record = RunRecord.load(workspace)
+                except DamagedRecord as error:
+                    self.add(Row(name, "damaged", error=str(error)))
+                    continue
+                if record is not None:
+                    self.add(row_of(name, record, recorded_state(workspace, record)))
 
     def rows(self) -> Iterator[Row]:
         """The rows, sorted by label."""
         return (Row(**read_json(data)) for data in self._spool.rows())
 
     def refresh(self) -> None:
-        """Write the table unless it is recent: the longer writing takes, the less often."""
+        """Write the table unless it is recent: the longer that takes, the less often."""
         age = time.monotonic() - self._written
         if age > max(2.0, 100 * self._cost) and self._writing.acquire(blocking=False):
             try:
@@ -115,29 +127,13 @@ class ResultsTable:
         try:
             # With the lock, the last driver to write has seen the records of all others.
             with locked(self._directory), self._writing:
-                self._add_runs(skip=lambda label: self._spool.has(label) and self._spool.has_row(label))
+                self.add_earlier("rows")
                 self._write()
         except OSError as error:
             raise SweepError(
                 f"cannot write {self._directory / RESULTS}: {error.strerror}. The runs and their records "
                 "are complete; rerun the command to write the table"
             ) from error
-
-    def _add_runs(self, skip: Callable[[str], bool]) -> None:
-        """Add the runs in the sweep's directory, as their records describe them."""
-        with os.scandir(self._directory) as entries:
-            names = (entry.name for entry in entries if entry.is_dir())
-            for name in names:
-                if skip(name) or re.search(r"\.old-\d+$", name):
-                    continue
-                workspace = Workspace(self._directory / name)
-                try:
-                    record = RunRecord.load(workspace)
-                except DamagedRecord as error:
-                    self.add(Row(name, "damaged", error=str(error)))
-                    continue
-                if record is not None:
-                    self.add(row_of(name, record, recorded_state(workspace, record)))
 
     def _write(self) -> None:
         begin = self._written = time.monotonic()
@@ -151,10 +147,8 @@ class ResultsTable:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["label", *parameters, *_FIXED, *metrics])
         for row in self.rows():
-            values = [row.parameters.get(name) for name in parameters]
-            values += [getattr(row, name) for name in _FIXED]
-            values += [row.metrics.get(name) for name in metrics]
-            table.writerow([row.label, *map(_cell, values)])
+            values = [*map(row.parameters.get, parameters), *(getattr(row, name) for name in _FIXED)]
+            table.writerow([row.label, *map(_cell, [*values, *map(row.metrics.get, metrics)])])
 
 
 def natural_sort_key(label: str) -> str:

@@ -7,9 +7,6 @@ from typing import Literal
 
 from rompy_hydra.errors import ConfigError
 
-# Few enough to type a value again, and to find it in a label.
-_SIGNIFICANT_DIGITS = 6
-
 
 def samples(
     design: Literal["latin_hypercube", "sobol"],
@@ -46,8 +43,8 @@ def samples(
     engine = sampler(len(intervals), rng=seed)
     for row in engine.random(count):
         yield {
-            key: _scale(float(unit), low, high, integers)
-            for unit, (key, (low, high, integers)) in zip(row, intervals.items(), strict=True)
+            key: _scale(float(unit), *interval)
+            for unit, (key, interval) in zip(row, intervals.items(), strict=True)
         }
 
 
@@ -55,4 +52,5 @@ def _scale(unit: float, low: float, high: float, integers: bool) -> float | int:
     if integers:
         # Every integer from low to high is equally likely, including both ends.
         return min(int(low + unit * (high - low + 1)), int(high))
-    return float(f"{low + unit * (high - low):.{_SIGNIFICANT_DIGITS}g}")
+    # Few enough digits to type a value again, and to find it in a label.
+    return float(f"{low + unit * (high - low):.6g}")

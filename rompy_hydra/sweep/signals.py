@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Self
 
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE
@@ -21,9 +21,9 @@ _PATIENCE_SECONDS = 3.0
 class Interrupts:
     """Handles Ctrl-C and SIGTERM: the first calls `stop`, the second `kill`, a later one exits.
 
-    A key that is held down sends many: those that follow the second within seconds are ignored, so
-    that all models are killed and recorded in order. None raises an exception, which could disturb
-    the handling of the one before. Ignored signals, such as under nohup, stay ignored.
+    A key that is held down sends many: those within seconds after the second are ignored, so that all
+    models are killed and recorded properly. None raises an exception, which could disturb the handling
+    of an earlier one. Ignored signals, such as under nohup, stay ignored.
     """
 
     def __init__(self, stop: Callable[[], None], kill: Callable[[], None]) -> None:
@@ -33,7 +33,7 @@ class Interrupts:
         self._killed: float | None = None
         self._earlier: dict[int, Callable[[int, FrameType | None], object]] = {}
         self._reader, self._writer = os.pipe()
-        self._earlier_wakeup = -1
+        self._earlier_wakeup: int | None = None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -46,13 +46,11 @@ class Interrupts:
                     signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         for number, earlier in self._earlier.items():
             # After the second interrupt the process is about to exit, and has to report first.
             signal.signal(number, earlier if self._killed is None else signal.SIG_IGN)
-        if threading.current_thread() is threading.main_thread():
+        if self._earlier_wakeup is not None:
             signal.set_wakeup_fd(self._earlier_wakeup)
         os.close(self._reader)
         os.close(self._writer)
@@ -78,12 +76,7 @@ class Interrupts:
             self._kill()
             self._killed = time.monotonic()
         elif self._killed is not None and time.monotonic() - self._killed > _PATIENCE_SECONDS:
-            _show_cursor()
+            for descriptor in (1, 2):
+                if os.isatty(descriptor):
+                    os.write(descriptor, b"\x1b[?25h")  # shows the cursor, which a live display has hidden
             os._exit(INTERRUPTED_EXIT_CODE)
-
-
-def _show_cursor() -> None:
-    """Show the cursor again, which a live display has hidden."""
-    for descriptor in (1, 2):
-        if os.isatty(descriptor):
-            os.write(descriptor, b"\x1b[?25h")

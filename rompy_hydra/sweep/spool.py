@@ -6,146 +6,120 @@ import os
 import sqlite3
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from loguru import logger
 
 from rompy_hydra.errors import SweepError
 from rompy_hydra.jsonable import json_text, read_json
+from rompy_hydra.workspace.lease import Snapshot
 
 # Without spilling, only a COMMIT writes to the file, and the journal in memory undoes one that fails.
-_PRAGMAS = (
-    "synchronous = OFF",
-    "journal_mode = MEMORY",
-    "cache_size = -2000",
-    "cache_spill = OFF",
-)
+_PRAGMAS = ("synchronous = OFF", "journal_mode = MEMORY", "cache_size = -2000", "cache_spill = OFF")
 # An inode may need all 64 bits, one more than the integers of SQLite have, and is stored as text.
 _TABLES = (
     "CREATE TABLE points (position INTEGER PRIMARY KEY, label BLOB UNIQUE, decision TEXT, directory TEXT, "
     "number INTEGER, overrides BLOB, payload BLOB)",
-    "CREATE TABLE rows (label BLOB UNIQUE, sort_key BLOB, data BLOB)",
+    "CREATE TABLE rows (sort_key BLOB, label BLOB UNIQUE, data BLOB)",
     "CREATE INDEX rows_in_order ON rows (sort_key, label)",
 )
-_ADD_POINT = "INSERT OR IGNORE INTO points VALUES (?, ?, ?, ?, ?, ?, ?)"
 _PUT_ROW = "INSERT INTO rows VALUES (?, ?, ?) ON CONFLICT (label) DO UPDATE SET data = excluded.data"
-_NEXT_ROWS = (
-    "SELECT sort_key, label, data FROM rows WHERE (sort_key, label) > (?, ?) "
-    "ORDER BY sort_key, label LIMIT ?"
-)
-# Points or rows that are read at once.
+_NEXT_ROWS = "SELECT * FROM rows WHERE (sort_key, label) > (?, ?) ORDER BY sort_key, label LIMIT ?"
+# Points or rows that are read in one query, and writes between two commits: a COMMIT that fails undoes
+# the writes, and they are repeated in memory.
 _BATCH = 100
-# Writes between two commits; a COMMIT that fails undoes them, and they are repeated in memory.
-_TRANSACTION = 100
 
 
 class StoredPoint(NamedTuple):
-    """A point as `Spool.points` gives it back; `index` counts from 0 in the order of adding."""
+    """A point of `Spool.points`; `index` counts from 0 in the order of adding."""
 
     index: int  # type: ignore[assignment]  # hides the method of tuples
     label: str
     decision: str
-    directory: int
-    number: int
+    seen: Snapshot
+    overrides: list[str]
     payload: bytes
 
 
 class Spool:
     """Points and table rows of a sweep, in a temporary file that disappears with this process.
 
-    Several threads may use it at once, also while one of them iterates. If the temporary file cannot
+    Several threads may use it at once, even while one of them iterates. If the temporary file cannot
     grow, such as on a full disk, everything moves to memory; SweepError if that fails as well.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
         self._in_memory = False
-        self._database = _temporary_database()
-        self._database.execute("BEGIN")
         self._uncommitted: list[tuple[str, tuple[object, ...]]] = []
+        # A file without a name. SQLite's own temporary databases keep what is committed in their cache,
+        # and need room on the disk to undo a transaction.
+        with tempfile.NamedTemporaryFile() as file:
+            self._database = _connect(f"file:{quote(os.fsencode(file.name))}?nolock=1")
+        for pragma in _PRAGMAS:
+            self._database.execute(f"PRAGMA {pragma}").fetchall()
+        self._database.execute("BEGIN")
         for table in _TABLES:
             self._write(table)
 
     def close(self) -> None:
-        """Delete the database."""
         with self._lock:
             self._database.close()
 
     def add_point(
-        self,
-        label: str,
-        decision: str,
-        directory: int,
-        number: int,
-        overrides: Sequence[str],
-        payload: bytes,
+        self, label: str, decision: str, seen: Snapshot, overrides: Sequence[str], payload: bytes
     ) -> bool:
         """Append a point; False, and nothing is added, if there is one with this label.
 
-        `directory` (below 2**64) and `number` are the snapshot of its run directory.
+        `seen` is the snapshot of its run directory.
         """
         text = json_text(list(overrides)).encode()
         with self._lock:
-            values = len(self), _bytes(label), decision, str(directory), number, text, payload
-            added = self._write(_ADD_POINT, *values) == 1
-            if added:
-                self._counts[decision] = self._counts.get(decision, 0) + 1
-        return added
+            values = len(self), _bytes(label), decision, str(seen.directory), seen.number, text, payload
+            added = self._write("INSERT OR IGNORE INTO points VALUES (?, ?, ?, ?, ?, ?, ?)", *values)
+            self._counts[decision] += added
+        return added == 1
 
     def mark(self, index: int, decision: str) -> None:
-        """Change the decision about a point."""
         [(before,)] = self._read("SELECT decision FROM points WHERE position = ?", index)
         with self._lock:
             self._write("UPDATE points SET decision = ? WHERE position = ?", decision, index)
             self._counts[before] -= 1
-            self._counts[decision] = self._counts.get(decision, 0) + 1
+            self._counts[decision] += 1
 
-    def release(self, index: int) -> None:
-        """Forget the payload of a point."""
-        with self._lock:
-            self._write("UPDATE points SET payload = x'' WHERE position = ?", index)
-
-    def count(self, *decisions: str) -> int:
-        """The number of points with one of these decisions, or of all."""
-        return sum(self._counts.get(each, 0) for each in decisions or self._counts)
+    def count(self, decision: str) -> int:
+        return self._counts[decision]
 
     def __len__(self) -> int:
-        return self.count()
+        return self._counts.total()
 
-    def has(self, label: str) -> bool:
-        """Whether there is a point with this label."""
-        return bool(self._read("SELECT 1 FROM points WHERE label = ?", _bytes(label)))
+    def has(self, label: str, *tables: Literal["points", "rows"]) -> bool:
+        """Whether each of the tables has an entry with this label."""
+        queries = (f"SELECT 1 FROM {table} WHERE label = ?" for table in tables)
+        return all(self._read(query, _bytes(label)) for query in queries)
 
     def points(self, *decisions: str) -> Iterator[StoredPoint]:
         """The points with one of these decisions, or all, in the order of adding."""
-        chosen = f" AND decision IN ({', '.join('?' * len(decisions))})" if decisions else ""
-        columns = "position, label, decision, directory, number, payload"
-        for index, label, decision, directory, number, payload in self._points(columns, chosen, decisions):
-            yield StoredPoint(index, _text(label), decision, int(directory), number, payload)
-
-    def overrides(self) -> Iterator[tuple[str, list[str]]]:
-        """The label and the overrides of each point, in the order of adding."""
-        for label, overrides in self._points("label, overrides"):
-            yield _text(label), read_json(overrides)
-
-    def _points(self, columns: str, condition: str = "", values: Sequence[str] = ()) -> Iterator[Any]:
-        query = f"SELECT {columns} FROM points WHERE position BETWEEN ? AND ?{condition} ORDER BY position"
+        condition = f"AND decision IN ({', '.join('?' * len(decisions))})" if decisions else ""
+        query = f"SELECT * FROM points WHERE position BETWEEN ? AND ? {condition} ORDER BY position"
         begin = 0
         while begin < (end := min(begin + _BATCH, len(self))):
-            yield from self._read(query, begin, end - 1, *values)
+            for index, label, decision, directory, number, text, payload in self._read(
+                query, begin, end - 1, *decisions
+            ):
+                label = label.decode(errors="surrogatepass")
+                seen = Snapshot(int(directory), number)
+                yield StoredPoint(index, label, decision, seen, read_json(text), payload)
             begin = end
 
     def put_row(self, label: str, sort_key: str, data: bytes) -> None:
         """Add a row. An older one of this label keeps its place, and gets the new data."""
         with self._lock:
-            self._write(_PUT_ROW, _bytes(label), _bytes(sort_key), data)
-
-    def has_row(self, label: str) -> bool:
-        """Whether there is a row with this label."""
-        return bool(self._read("SELECT 1 FROM rows WHERE label = ?", _bytes(label)))
+            self._write(_PUT_ROW, _bytes(sort_key), _bytes(label), data)
 
     def rows(self) -> Iterator[bytes]:
         """The data of the rows, sorted by sort key, and by label where that is equal."""
@@ -159,10 +133,10 @@ class Spool:
             return self._database.execute(query, values).fetchall()
 
     def _write(self, statement: str, *values: object) -> int:
-        """The number of changed rows. Only with the lock."""
+        """Returns the number of changed rows. The caller holds the lock."""
         changed = self._database.execute(statement, values).rowcount
         self._uncommitted.append((statement, values))
-        if len(self._uncommitted) >= _TRANSACTION:
+        if len(self._uncommitted) >= _BATCH:
             try:
                 self._database.execute("COMMIT")
             except sqlite3.OperationalError as error:
@@ -192,19 +166,6 @@ class Spool:
         self._database, self._in_memory = memory, True
 
 
-def _temporary_database() -> sqlite3.Connection:
-    """A database in a file without a name.
-
-    Not one of SQLite's own temporary databases: these keep what is committed in their cache, and
-    need room on the disk to undo a transaction.
-    """
-    with tempfile.NamedTemporaryFile() as file:
-        database = _connect(f"file:{quote(os.fsencode(file.name))}?nolock=1")
-    for pragma in _PRAGMAS:
-        database.execute(f"PRAGMA {pragma}").fetchall()
-    return database
-
-
 def _connect(uri: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
 
@@ -212,7 +173,3 @@ def _connect(uri: str) -> sqlite3.Connection:
 def _bytes(text: str) -> bytes:
     # Labels may be names of directories, which need not be valid text.
     return text.encode(errors="surrogatepass")
-
-
-def _text(data: bytes) -> str:
-    return data.decode(errors="surrogatepass")

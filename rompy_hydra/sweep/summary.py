@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, field
 
 from rompy_hydra.sweep.preflight import normalise_message
@@ -11,8 +11,8 @@ from rompy_hydra.sweep.results_table import Row
 from rompy_hydra.workspace.record import COMPLETED, INTERRUPTED, PENDING, TIMED_OUT
 
 _SLOWEST = 3
-# Errors that all differ must not fill the memory: of kinds beyond this number only the first line
-# counts, and beyond twice this number all are one kind.
+# Errors that all differ must not fill the memory: kinds beyond this number are grouped by their first
+# line, and beyond twice this number all are one kind.
 _MOST_KINDS = 200
 _OTHER_KINDS = "many different errors, such as this one"
 # A run that was asked to stop after a stage stays pending.
@@ -25,11 +25,10 @@ class Summary:
 
     total: int = 0
     # Runs that ended while this driver worked, by state, including those of other drivers.
-    counts: dict[str, int] = field(default_factory=dict)
-    # Runs that were completed earlier and are unchanged; those that failed earlier and are not
-    # retried, by state.
+    counts: Counter[str] = field(default_factory=Counter)
+    # Earlier runs: those completed and unchanged, and those that are not retried, by state.
     skipped: int = 0
-    left: dict[str, int] = field(default_factory=dict)
+    left: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     slowest: list[tuple[float, str]] = field(default_factory=list)
     # Failures by kind: their number, and the label and the message of the first one.
@@ -41,7 +40,7 @@ class Summary:
 
     def add(self, row: Row) -> None:
         """Count a run that ended."""
-        self.counts[row.state] = self.counts.get(row.state, 0) + 1
+        self.counts[row.state] += 1
         if row.seconds is not None:
             self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, (row.seconds, row.label)])
         if is_failure(row.state):
@@ -59,9 +58,9 @@ class Summary:
         """The summary of this and an earlier part of a sweep together."""
         both = Summary(
             total=earlier.total + self.total,
-            counts=_sum(earlier.counts, self.counts),
+            counts=earlier.counts + self.counts,
             skipped=earlier.skipped + self.skipped,
-            left=_sum(earlier.left, self.left),
+            left=earlier.left + self.left,
             seconds=earlier.seconds + self.seconds,
             slowest=heapq.nlargest(_SLOWEST, earlier.slowest + self.slowest),
             failures=dict(earlier.failures),
@@ -77,15 +76,11 @@ class Summary:
     def failed(self) -> int:
         """The number of runs that were attempted and not completed, by this command or an earlier one."""
         ended = sum(count for state, count in self.counts.items() if state not in _SOUND)
-        return sum(self.left.values()) + ended
+        return self.left.total() + ended
 
     @property
     def not_started(self) -> int:
-        return self.total - self.skipped - sum(self.left.values()) - sum(self.counts.values())
-
-
-def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {state: one.get(state, 0) + other.get(state, 0) for state in {**one, **other}}
+        return self.total - self.skipped - self.left.total() - self.counts.total()
 
 
 def is_failure(state: str) -> bool:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count, takewhile
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from rompy_hydra.errors import ConfigError, SweepError
 from rompy_hydra.jsonable import Json
@@ -20,8 +20,7 @@ from rompy_hydra.workspace.record import now
 
 SWEEP = "sweep.json"
 SCHEMA_VERSION = 1
-_LOCK = ".sweep.lock"
-# What stands before the points and after them, in a file as it is written here: with a line for each.
+# The lines before and after the points, in a file as it is written here: with a line for each point.
 _BEFORE, _AFTER = '"points": {\n', "}\n}\n"
 
 
@@ -29,14 +28,12 @@ def check_directory(directory: Path) -> None:
     """ConfigError if a sweep's directory neither exists nor can be created, or is not writable."""
     nearest = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
     if not nearest.is_dir():
-        raise ConfigError(
-            f"sweep.directory: {nearest} is not a directory. Choose another with sweep.directory=DIR"
-        )
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"sweep.directory: {nearest} is not writable. Fix its permissions, or choose another place "
-            "with sweep.directory=DIR"
-        )
+        reason = "is not a directory. Choose another place"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        reason = "is not writable. Fix its permissions, or choose another place"
+    else:
+        return
+    raise ConfigError(f"sweep.directory: {nearest} {reason} with sweep.directory=DIR")
 
 
 def make_directory(directory: Path) -> None:
@@ -51,7 +48,7 @@ def read_constants(directory: Path) -> dict[str, str] | None:
     Empty for a sweep of version 0.1.0. The points are not read. SweepError if the file is damaged.
     """
     head = _load(directory / SWEEP)
-    return None if head is None else _constants(head)
+    return None if head is None else cast("dict[str, str]", head.get("constants", {}))
 
 
 def write_sweep_file(
@@ -60,29 +57,28 @@ def write_sweep_file(
     command: Mapping[str, Json],
     points: Iterable[tuple[str, list[str]]],
     constants: Mapping[str, str] | None = None,
-    expected: Mapping[str, str] | None = None,
 ) -> None:
     """Add a command and its points (labels and overrides) to `sweep.json`; earlier ones stay.
 
-    `constants` are the values, as labels show them, by key that all points of the command share. A
-    new file records them, and they never change. `expected` is what `read_constants` returned: with
-    these the labels were made. SweepError if the file has others by now, or is damaged.
+    `constants` are the values, as labels show them, by key that all points of the sweep's first command
+    share; the labels depend on them. A new file records them, and they never change. SweepError if the
+    file has others by now, or is damaged.
     """
     path = directory / SWEEP
-    used = constants if expected is None else expected
     with locked(directory), contextlib.closing(Spool()) as lines:
         numbers = count()
 
-        def put(label: str, line: str) -> None:
-            # A point that is there already keeps its place, and gets the new overrides.
+        def put(label: str, overrides: Json) -> None:
+            # A point that the file already has keeps its place, and gets the new overrides.
+            line = f"{json.dumps(label)}: {json.dumps(overrides)}"
             lines.put_row(label, f"{next(numbers):012}", line.encode())
 
         head = _load(path, put)
         if head is None:
             head = {"schema_version": SCHEMA_VERSION, "name": name, "created": now()}
-            if used is not None:
-                head["constants"] = dict(used)
-        elif constants is not None and _constants(head) != used:
+            if constants is not None:
+                head["constants"] = dict(constants)
+        elif constants is not None and head.get("constants", {}) != constants:
             raise SweepError(
                 f"another command has created {path} meanwhile, with other constants. Rerun the command: "
                 "it then names its runs as that sweep does"
@@ -90,13 +86,12 @@ def write_sweep_file(
         earlier = cast("list[Json]", head.pop("commands", []))
         head |= {"updated": now(), "commands": [*earlier, dict(command)]}
         for label, overrides in points:
-            put(*_line(label, [redacted_override(each) for each in overrides]))
+            put(label, [redacted_override(each) for each in overrides])
         with _reported(path, "write"):
             stream_atomic(path, lambda file: file.writelines(_text(head, lines.rows())))
 
 
 def _text(head: Mapping[str, Json], lines: Iterable[bytes]) -> Iterator[str]:
-    """The whole file, with a line for each point."""
     yield "{\n"
     yield from (f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items())
     yield _BEFORE
@@ -105,65 +100,50 @@ def _text(head: Mapping[str, Json], lines: Iterable[bytes]) -> Iterator[str]:
     yield f"\n{_AFTER}"
 
 
-def _load(path: Path, put: Callable[[str, str], None] | None = None) -> dict[str, Json] | None:
-    """What the file holds besides its points, which `put` gets by line; None if there is no file."""
-    with _reading(path), contextlib.suppress(FileNotFoundError):
-        try:
-            with path.open(encoding="utf-8", newline="\n") as file:
-                head = _parsed("".join(takewhile(lambda line: line != _BEFORE, file)) + _BEFORE + _AFTER)
+def _load(path: Path, put: Callable[[str, Json], None] | None = None) -> dict[str, Json] | None:
+    """What the file contains besides its points, which `put` gets one by one; None without a file."""
+    try:
+        with _reported(path, "read"), contextlib.suppress(FileNotFoundError):
+            try:
+                with path.open(encoding="utf-8", newline="\n") as file:
+                    before = takewhile(lambda line: line != _BEFORE, file)
+                    head = _parsed("".join([*before, _BEFORE, _AFTER]))
+                    if put is not None:
+                        for label, overrides in _points(file):
+                            put(label, overrides)
+            except ValueError:  # somebody may have reformatted the file
+                head = _parsed(path.read_bytes())
                 if put is not None:
-                    for label, line in _point_lines(file):
-                        put(label, line)
-        except ValueError:  # somebody may have formatted the file in another way
-            head = _parsed(path.read_bytes())
-            if put is not None:
-                for label, overrides in cast("dict[str, Json]", head["points"]).items():
-                    put(*_line(label, overrides))
-        del head["points"]
-        return head
+                    for label, overrides in head["points"].items():
+                        put(label, overrides)
+            del head["points"]
+            return head
+    except ValueError as error:
+        raise SweepError(
+            f"{path} is damaged ({error}); it was left unchanged. Move it aside and rerun the commands of "
+            "this sweep: they write a new one, and finished runs are not repeated"
+        ) from error
     return None
 
 
-def _point_lines(file: IO[str]) -> Iterator[tuple[str, str]]:
-    """The rest of a file; ValueError if it is not as written here."""
+def _points(file: IO[str]) -> Iterator[tuple[str, Json]]:
+    """The points in the rest of a file; ValueError if it is not formatted as it is written here."""
     more = True
     while more:
         line = file.readline()
         more = line.endswith(",\n")
-        line = line.strip().removesuffix(",")
-        ((label, _),) = json.loads(f"{{{line}}}").items()
-        yield label, line
+        yield from json.loads(f"{{{line.strip().removesuffix(',')}}}").items()
     if file.read(len(_AFTER) + 1) != _AFTER:
         raise ValueError("the end is missing")
 
 
-def _line(label: str, overrides: Json) -> tuple[str, str]:
-    return label, f"{json.dumps(label)}: {json.dumps(overrides)}"
-
-
-def _parsed(text: str | bytes) -> dict[str, Json]:
+def _parsed(text: str | bytes) -> dict[str, Any]:
     data = json.loads(text)
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         raise ValueError("not a sweep file of this version")
     if not isinstance(data.get("points"), dict) or not isinstance(data.get("commands"), list):
         raise ValueError("no points or no commands")
     return data
-
-
-def _constants(head: Mapping[str, Json]) -> dict[str, str]:
-    return cast("dict[str, str]", head.get("constants", {}))
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        with _reported(path, "read"):
-            yield
-    except ValueError as error:
-        raise SweepError(
-            f"{path} is damaged ({error}); it was left unchanged. Move it aside and rerun the commands of "
-            "this sweep: they write a new one, and finished runs are not repeated"
-        ) from error
 
 
 @contextlib.contextmanager
@@ -182,15 +162,13 @@ def _reported(path: Path, what: str) -> Iterator[None]:
 def locked(directory: Path) -> Iterator[None]:
     """Exclude other drivers of this sweep from its common files; the lock ends with this process.
 
-    File systems without such locks do without: files are replaced as a whole in any case.
+    Without locks of the file system it does nothing: files are replaced as a whole in any case.
     """
-    # NFS locks only files that are open for writing.
-    path = directory / _LOCK
-    with _reported(path, "open"):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
+    path = directory / ".sweep.lock"
+    with contextlib.ExitStack() as stack:
+        with _reported(path, "open"):
+            # NFS locks only files that are open for writing.
+            file = stack.enter_context(path.open("ab"))
         with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)

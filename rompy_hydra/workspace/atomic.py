@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -22,8 +22,8 @@ def is_partial(path: str) -> bool:
 
 def write_atomic(path: str | Path, content: str | bytes, mode: int | None = None) -> None:
     """Write a file so that readers see either the old or the new content, even after a kill."""
-    data = _encode(content)
-    _replace(path, lambda part: _fill(_open(part, os.O_TRUNC), data, mode))
+    with _replacing(path) as part:
+        _write(part, os.O_TRUNC, content, mode)
 
 
 def write_new(path: str, content: str | bytes, mode: int | None = None) -> bool:
@@ -32,52 +32,43 @@ def write_new(path: str, content: str | bytes, mode: int | None = None) -> bool:
     After a kill it may be incomplete, so nobody may trust it until the record lists it. That saves
     renaming a temporary file, which matters where files are written by the thousand.
     """
-    data = _encode(content)
     try:
-        descriptor = _open(path, os.O_EXCL)
+        _write(path, os.O_EXCL, content, mode)
     except FileExistsError:
         return False
-    try:
-        _fill(descriptor, data, mode)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        raise
     return True
 
 
 def copy_atomic(source: Path, target: str | Path) -> None:
     """Copy a file of any size with its permissions, so that `target` is never incomplete."""
-
-    def copy(part: str) -> None:
+    with _replacing(target) as part:
         shutil.copyfile(source, part)
         shutil.copymode(source, part)
-
-    _replace(target, copy)
 
 
 def link_atomic(source: Path, target: str | Path) -> None:
     """Create a symbolic link to `source` at `target`, in place of an existing file."""
-    _replace(target, lambda part: os.symlink(source, part))
+    with _replacing(target) as part:
+        os.symlink(source, part)
 
 
 def stream_atomic(path: str | Path, write: Callable[[IO[str]], object]) -> None:
     """Replace a text file of any size with what `write` writes, without holding it in memory."""
+    with (
+        _replacing(path) as part,
+        open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        write(file)
 
-    def fill(part: str) -> None:
-        with open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            write(file)
 
-    _replace(path, fill)
-
-
-def _replace(path: str | Path, create: Callable[[str], None]) -> None:
-    """Let `create` create a temporary file that becomes `path`; it is deleted if that fails."""
+@contextlib.contextmanager
+def _replacing(path: str | Path) -> Iterator[str]:
+    """The name of a temporary file that becomes `path`, or is deleted if the block fails."""
     folder, name = os.path.split(path)
     # The name is cut: with what is added to it, it must not exceed 255 bytes.
     part = os.path.join(folder, f".{name[:50]}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        create(part)
+        yield part
         os.replace(part, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -85,21 +76,19 @@ def _replace(path: str | Path, create: Callable[[str], None]) -> None:
         raise
 
 
-def _encode(content: str | bytes) -> bytes:
-    return content.encode(errors="surrogateescape") if isinstance(content, str) else content
-
-
-# Descriptors take half the time of file objects, and every run writes several files.
-def _open(path: str, how: int) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o666)
-
-
-def _fill(descriptor: int, data: bytes, mode: int | None) -> None:
+def _write(path: str, how: int, content: str | bytes, mode: int | None) -> None:
+    """Write a file; it is deleted if that fails."""
+    rest = memoryview(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+    # Descriptors take half the time of file objects, and every run writes several files.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o666)
     try:
-        rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         if mode is not None:
             os.fchmod(descriptor, mode)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        raise
     finally:
         os.close(descriptor)

@@ -9,7 +9,6 @@ from rompy_hydra.jsonable import Json
 
 # A run keeps its identity if these change.
 _IGNORED = ("processor", "output_dir")
-_SHOWN = 3
 
 
 def describe_difference(stored: Mapping[str, Json], wanted: Mapping[str, Json]) -> str:
@@ -24,12 +23,11 @@ def describe_difference(stored: Mapping[str, Json], wanted: Mapping[str, Json]) 
         for key in sorted(there | here)
         if there.get(key) != here.get(key) and not key.startswith(_IGNORED)
     ]
-    more = f" and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else ""
-    return "; ".join(parts[:_SHOWN]) + more or "values that are not stored differ"
+    more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
+    return "; ".join(parts[:3]) + more or "values that are not stored differ"
 
 
 def _flatten(values: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
-    """Nested mappings as pairs of a dotted key and a value."""
     for key, value in values.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rompy_hydra.workspace import ATTEMPTS, CLAIMS, Workspace
-from rompy_hydra.workspace.heartbeat import Heartbeat
 
 STALE_SECONDS = 300.0
+_HEARTBEAT_SECONDS = 30.0
+# Work that takes less than this ends before anyone could consider its driver dead.
+_SHORT_SECONDS = 2.0
 # The directory of the claims and the suffix of their names, now and in version 0.1.0.
 _PLACES = ((CLAIMS, ".json"), (ATTEMPTS, ".claim"))
-# PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: the process namespace outside of containers.
-_INIT_NAMESPACE = 0xEFFFFFFC
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,6 @@ class Owner:
     pid: int
     started: float
 
-    def is_me(self) -> bool:
-        return self == me()
-
 
 def me() -> Owner:
     """This process."""
@@ -61,16 +58,6 @@ def _owner(pid: int) -> Owner:
     return Owner(_host(), pid, round(started, 2))
 
 
-@functools.cache
-def _claim_text(owner: Owner) -> bytes:
-    return json.dumps(vars(owner)).encode()
-
-
-_heartbeat = Heartbeat(
-    lambda: [sys.executable, "-m", "rompy_hydra.workspace.lease_keeper", _claim_text(me()).decode()]
-)
-
-
 def _start_time(pid: int) -> float | None:
     """The start time of a process as in `Owner.started`; None if it has ended, even as a zombie."""
     if sys.platform == "linux":  # every start of this program needs it, and importing psutil takes long
@@ -81,11 +68,10 @@ def _start_time(pid: int) -> float | None:
         return None if facts[0] in "ZX" else int(facts[19]) / os.sysconf("SC_CLK_TCK")
     import psutil
 
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.NoSuchProcess:
-        return None
+    return None
 
 
 def process_start_time() -> float:
@@ -104,15 +90,15 @@ def _host() -> str:
     # Containers on one machine share its boot, but do not see each other's processes.
     with contextlib.suppress(OSError):
         namespace = os.stat("/proc/self/ns/pid").st_ino
-        if namespace != _INIT_NAMESPACE:
+        if namespace != 0xEFFFFFFC:  # PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h
             parts.append(str(namespace))
     return "/".join(parts)
 
 
 def is_alive(owner: Owner, claim: str) -> bool:
     """Whether the owner still works under its claim, given by its path."""
-    if owner.is_me():
-        return _heartbeat.watches(claim)
+    if owner == me():
+        return claim in _heartbeat.since
     if owner.host == _host():
         return lives_here(owner)
     return _age(Path(claim)) < STALE_SECONDS
@@ -138,7 +124,7 @@ def owner_of(workspace: Workspace, number: int) -> Owner | None:
     """Whose claim it is; None if nobody knows, or if its owner did nothing under it."""
     path = claim_path(workspace, number)
     try:
-        if os.path.exists(_unused(path)):
+        if os.path.exists(f"{os.path.splitext(path)[0]}.unused"):
             return None
         facts = json.loads(Path(path).read_text())
         return Owner(str(facts["host"]), int(facts["pid"]), float(facts["started"]))
@@ -158,15 +144,14 @@ def claim_path(workspace: Workspace, number: int) -> str:
     return old if not os.path.exists(new) and os.path.exists(old) else new
 
 
-def _unused(claim: str) -> str:
-    return os.path.splitext(claim)[0] + ".unused"
-
-
 class Snapshot(NamedTuple):
-    """The inode of a run directory (0: there is none), and the number of its newest claim."""
+    """The inode of a run directory, which a later one of its name does not have, and its newest claim.
 
-    directory: int
-    number: int
+    Both are 0 if there is none.
+    """
+
+    directory: int = 0
+    number: int = 0
 
     def is_outdated(self, now: Snapshot) -> bool:
         """Whether another driver has claimed the run since, or has set the directory aside."""
@@ -174,22 +159,15 @@ class Snapshot(NamedTuple):
         return moved or now.number > self.number
 
 
-# The snapshot of a run directory that does not exist.
-EMPTY = Snapshot(0, 0)
+EMPTY = Snapshot()
 
 
-def look(workspace: Workspace) -> Snapshot:
+def snapshot(workspace: Workspace) -> Snapshot:
     """The current snapshot of a run directory."""
-    directory = directory_of(workspace)
-    return Snapshot(directory, latest(workspace) if directory else 0)
-
-
-def directory_of(workspace: Workspace) -> int:
-    """The inode of a run directory, which a later one of its name does not have; 0 if it does not exist."""
     try:
-        return os.stat(workspace.at("")).st_ino
+        return Snapshot(os.stat(workspace.at("")).st_ino, latest(workspace))
     except (FileNotFoundError, NotADirectoryError):
-        return 0
+        return EMPTY
 
 
 def claim(workspace: Workspace, number: int, directory: int = 0) -> bool:
@@ -214,7 +192,7 @@ def claim(workspace: Workspace, number: int, directory: int = 0) -> bool:
             return False
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666, dir_fd=claims)
         try:
-            os.write(file, _claim_text(owner))
+            os.write(file, json.dumps(vars(owner)).encode())
         finally:
             os.close(file)
         os.link(draft, name, src_dir_fd=claims, dst_dir_fd=claims)
@@ -227,13 +205,8 @@ def claim(workspace: Workspace, number: int, directory: int = 0) -> bool:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft, dir_fd=claims)
         os.close(claims)
-    _heartbeat.watch(_own_path(workspace, number))
+    _heartbeat.watch(f"{folder}/{number}.json")
     return True
-
-
-def _own_path(workspace: Workspace, number: int) -> str:
-    """The file of a claim of this process, which is always in the new place."""
-    return workspace.at(f"{CLAIMS}/{number}.json")
 
 
 def release(workspace: Workspace, number: int, unused: bool = False) -> None:
@@ -241,23 +214,87 @@ def release(workspace: Workspace, number: int, unused: bool = False) -> None:
 
     `unused` says that nothing was done under it, so that nobody waits for its owner.
     """
-    path = _own_path(workspace, number)
-    _heartbeat.forget(path)
+    path = workspace.at(f"{CLAIMS}/{number}")
+    _heartbeat.since.pop(f"{path}.json", None)
     if unused:
         with contextlib.suppress(OSError):
-            Path(_unused(path)).touch()
+            Path(f"{path}.unused").touch()
 
 
 def _age(path: Path) -> float:
     """Seconds since a file was touched, by the clock of its file system instead of this machine's."""
     probe = path.with_name(f".clock-{os.getpid()}-{threading.get_ident()}.part")
-    try:
+    now = time.time()
+    with contextlib.suppress(OSError):
         probe.touch()
-        return probe.stat().st_mtime - path.stat().st_mtime
-    except OSError:
-        try:
-            return time.time() - path.stat().st_mtime
-        except OSError:
-            return float("inf")
+        now = probe.stat().st_mtime
+        probe.unlink()
+    with contextlib.suppress(OSError):
+        return now - path.stat().st_mtime
+    return float("inf")
+
+
+class _Heartbeat:
+    """One daemon thread that touches all claims of this process, so that other hosts see it alive.
+
+    Once a claim is held for seconds, it starts the lease keeper, which continues if this process dies
+    and leaves models running. The end of the keeper's standard input is the end of this process.
+    """
+
+    def __init__(self) -> None:
+        # The claims, each with the time since when this process holds it.
+        self.since: dict[str, float] = {}
+        self._has_keeper = False
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, claim: str) -> None:
+        """Touch a claim from now on."""
+        with self._lock:
+            self.since[claim] = time.monotonic()
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
+                self._thread.start()
+
+    def _run(self) -> None:
+        beat = time.monotonic()
+        while True:
+            time.sleep(_HEARTBEAT_SECONDS if self._has_keeper else _SHORT_SECONDS)
+            now = time.monotonic()
+            since = dict(self.since)
+            if not self._has_keeper and any(now - begin >= _SHORT_SECONDS for begin in since.values()):
+                self._has_keeper = True
+                # As long as this process lives, the keeper is not needed.
+                with contextlib.suppress(OSError, NotImplementedError):
+                    _start_keeper()
+            if now - beat >= _HEARTBEAT_SECONDS:
+                beat = now
+                for claim in since:
+                    try:
+                        os.utime(claim)
+                    except FileNotFoundError:
+                        self.since.pop(claim, None)
+                    except OSError:
+                        continue  # a network share may be unavailable until the next beat
+
+
+def _start_keeper() -> None:
+    """Start the keeper in its own session; only the end of this process closes its standard input."""
+    reader, _writer = os.pipe()
+    try:
+        os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "rompy_hydra.workspace.lease_keeper", json.dumps(vars(me()))],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, reader, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
     finally:
-        probe.unlink(missing_ok=True)
+        os.close(reader)
+
+
+_heartbeat = _Heartbeat()

@@ -14,12 +14,11 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 
 from rompy_hydra.process import tree
 from rompy_hydra.workspace import Workspace, lease
 from rompy_hydra.workspace.lease import Owner
-
-_INTERVAL_SECONDS = 5.0
 
 
 def keep(owner: Owner) -> None:
@@ -27,28 +26,22 @@ def keep(owner: Owner) -> None:
     kept: set[str] = set()
     while True:
         now = set(_claims(owner))
-        for path in now:
+        for path in now | kept:
+            # A claim whose model has ended becomes stale immediately.
             with contextlib.suppress(OSError):
-                os.utime(path)
-        for path in kept - now:
-            # Its model has ended: make the claim stale now.
-            with contextlib.suppress(OSError):
-                os.utime(path, (0, 0))
+                os.utime(path, None if path in now else (0, 0))
         if not now:
             return
         kept = now
-        time.sleep(_INTERVAL_SECONDS)
+        time.sleep(5.0)
 
 
-def _claims(owner: Owner) -> list[str]:
+def _claims(owner: Owner) -> Iterator[str]:
     """The claims of an owner on runs of which a process lives on this machine."""
-    found = []
-    for mark in tree.all_marks():
-        workspace = Workspace(mark)
+    for workspace in map(Workspace, tree.all_marks()):
         number = lease.latest(workspace)
         if lease.owner_of(workspace, number) == owner:
-            found.append(lease.claim_path(workspace, number))
-    return found
+            yield lease.claim_path(workspace, number)
 
 
 if __name__ == "__main__":

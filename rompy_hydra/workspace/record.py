@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -30,9 +29,6 @@ TIMED_OUT = "timed_out"
 INTERRUPTED = "interrupted"
 LOST = "lost"  # never written: how a record is reported whose driver is dead
 
-# Bytes that a record reserves until it is final.
-_ROOM = 4096
-
 FINAL = {COMPLETED, FAILED, TIMED_OUT, INTERRUPTED}
 STAGES = ("generate", "run", "postprocess")
 # The fields of a record that list files.
@@ -55,9 +51,8 @@ class FileFact:
             facts = os.stat(path)
         except OSError:
             return False
-        if facts.st_size != self.size:
-            return False
-        return facts.st_mtime_ns == self.mtime_ns or hash_file(path, facts) == self.sha256
+        same_time = facts.st_mtime_ns == self.mtime_ns
+        return facts.st_size == self.size and (same_time or hash_file(path, facts) == self.sha256)
 
 
 def file_fact(workspace: Workspace, relative: str, sha256: str | None = None) -> FileFact:
@@ -151,36 +146,31 @@ class RunRecord:
         """
         self.updated = now()
         self.created = self.created or self.updated
-        # Until it is final it is rarely read, so it is written in the fastest way.
+        # Until it is final it is rarely read, so it is written in the fastest way, with 4096 bytes of
+        # space for an error that may have to be written on a full disk.
         final = self.ended or self.state == PENDING
-        text = self.to_json() if final else json_text(self._data(), strict=True) + "\n"
-        # Space for an error that may have to be written on a full disk.
-        room = "" if final else " " * _ROOM + "\n"
+        text = self.to_json(indent=2 if final else None)
         try:
-            write_atomic(workspace.at(RECORD), text + room)
+            write_atomic(workspace.at(RECORD), text if final else text + " " * 4096 + "\n")
         except OSError:
-            if not _write_in_place(workspace.record, text) and not (
-                self.error and _write_in_place(workspace.record, self._shortened().to_json())
-            ):
+            if _write_in_place(workspace.record, text):
+                return
+            if self.error is None:
+                raise
+            # Without the long fields that an unsuccessful attempt can do without.
+            error = self.error | {"message": str(self.error.get("message", ""))[:1000], "log": []}
+            short = replace(self, error=error, outputs=[], products=[], checks=[], metrics={})
+            if not _write_in_place(workspace.record, short.to_json()):
                 raise
 
-    def _data(self) -> dict[str, object]:
-        data: dict[str, object] = dict(vars(self))
+    def to_json(self, indent: int | None = 2) -> str:
+        """The record as text, by default for people to read."""
+        data: dict[str, Any] = dict(vars(self))
         del data["answers"]
         data["stages"] = {name: vars(stage) for name, stage in self.stages.items()}
         for files in _FILES:
-            data[files] = [vars(fact) for fact in cast("list[FileFact]", data[files])]
-        return data
-
-    def _shortened(self) -> RunRecord:
-        """This record without the long fields that an unsuccessful attempt can do without."""
-        error = dict(self.error or {})
-        error |= {"message": str(error.get("message", ""))[:1000], "log": []}
-        return replace(self, error=error, outputs=[], products=[], checks=[], metrics={})
-
-    def to_json(self) -> str:
-        """The record as text for people to read."""
-        return json_text(self._data(), indent=2, strict=True) + "\n"
+            data[files] = [vars(fact) for fact in data[files]]
+        return json_text(data, indent=indent, strict=True) + "\n"
 
     @property
     def ended(self) -> bool:
@@ -210,12 +200,8 @@ class RunRecord:
         }
 
 
-@functools.cache
-def _types() -> dict[str, type]:
-    """The types of the fields that are in the file and never None."""
-    record = RunRecord("")
-    values = {each.name: getattr(record, each.name) for each in fields(record) if each.init}
-    return {name: type(value) for name, value in values.items() if value is not None}
+# The types of the fields that are in the file and never None.
+_TYPES = {name: type(value) for name, value in vars(RunRecord("")).items() if value is not None}
 
 
 def _parse(text: bytes) -> dict[str, Any]:
@@ -233,7 +219,7 @@ def _parse(text: bytes) -> dict[str, Any]:
     for name in ("schema_version", "run_id", "stages", *_FILES):
         if name not in data:
             raise ValueError(f"it has no {name}")
-    for name, kind in _types().items():
+    for name, kind in _TYPES.items():
         if name in data and not isinstance(data[name], kind):
             raise ValueError(f"{name} is {data[name]!r}")
     data["stages"] = {name: StageRecord(**data["stages"][name]) for name in STAGES}
@@ -249,15 +235,14 @@ def _write_in_place(path: Path, text: str) -> bool:
     """
     data = text.encode()
     try:
-        with path.open("r+b") as file:
-            room = os.fstat(file.fileno()).st_size - len(data)
-            if room < 0:
-                return False
+        room = path.stat().st_size - len(data)
+        if room >= 0:
             # Not truncated: the next error may need the space.
-            file.write(data + b" " * room)
+            with path.open("r+b") as file:
+                file.write(data + b" " * room)
+        return room >= 0
     except OSError:
         return False
-    return True
 
 
 def now() -> str:
@@ -267,26 +252,10 @@ def now() -> str:
 
 def iso_utc(moment: float) -> str:
     """Seconds since 1970 as a record has them; sorting these texts sorts the times."""
-    seconds, milliseconds = divmod(int(moment * 1000), 1000)
-    return f"{_iso_seconds(seconds)}.{milliseconds:03d}+00:00"
-
-
-@functools.lru_cache(maxsize=2)
-def _iso_seconds(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
 
 
 def error_facts(stage: str, error: BaseException, log: list[str]) -> dict[str, Json]:
     """An error as the record stores it, with the last lines of the log."""
     message = str(error) or type(error).__name__
     return {"stage": stage, "type": type(error).__name__, "message": message, "log": list(log)}
-
-
-class Clock:
-    """A stopwatch: calling it returns the seconds since it was created."""
-
-    def __init__(self) -> None:
-        self._begin = time.monotonic()
-
-    def __call__(self) -> float:
-        return time.monotonic() - self._begin

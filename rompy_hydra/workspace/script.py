@@ -12,17 +12,15 @@ from pydantic import AfterValidator, Field
 from rompy_hydra.redaction import is_secret
 
 SCRIPT = "run.sh"
-EXIT_CODE = "exit_code"
+EXIT_CODE = "exit_code"  # that of `run.sh`; incomplete without its line end
 
 Command = str | list[str]
-
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def check_env_names(env: Mapping[str, str]) -> Mapping[str, str]:
     """`env` unchanged if a POSIX shell can export all of it; ValueError names the first it cannot."""
     for name, value in env.items():
-        if not _ENV_NAME.fullmatch(name):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise ValueError(f"{name!r} is not a valid environment variable name (letters, digits, _)")
         if "\0" in value:
             raise ValueError(f"the value of {name} contains a null byte, which is not valid")
@@ -36,11 +34,7 @@ Env = Annotated[
 
 
 def script_text(
-    commands: Sequence[Command],
-    env: Mapping[str, str],
-    *,
-    title: str,
-    working_dir: str | None = None,
+    commands: Sequence[Command], env: Mapping[str, str], *, title: str, working_dir: str | None = None
 ) -> str:
     """A script that needs nothing but a POSIX `/bin/sh`, and can be started by hand from anywhere.
 
@@ -54,7 +48,7 @@ def script_text(
         # Names that a user's commands and variables are unlikely to have.
         "_rh_dir=$PWD",
         "_rh_end() {",
-        # Incomplete without its line end, which comes with the same write(2).
+        # The line end comes with the same write(2).
         f'  echo "$1" >"$_rh_dir/{EXIT_CODE}"',
         '  exit "$1"',
         "}",

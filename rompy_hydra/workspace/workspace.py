@@ -1,19 +1,4 @@
-"""The run directory: its path, its files and their names.
-
-=====================  ==========================================================================
-file                   what it is
-=====================  ==========================================================================
-`run.json`             the run record: what happened, written at every change of state
-`run.sh`               the script that every backend starts, and that users can start by hand
-`run.log`              the output of the model
-`exit_code`            the exit code of `run.sh`; incomplete without its line end
-`.hydra/`              the composed configuration and the overrides, as in any Hydra program
-`metrics.json`         the metrics of the postprocessors
-`build.log`            the output of building a container image
-`claims/N.json`        which driver works, or worked, on the run
-`attempts/N/`          what an earlier, unsuccessful attempt left: its log and its files
-=====================  ==========================================================================
-"""
+"""The run directory: its path, its files and their names."""
 
 from __future__ import annotations
 
@@ -24,24 +9,42 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from rompy_hydra.errors import ConfigError, GenerateError
 from rompy_hydra.workspace.atomic import is_partial, write_atomic, write_new
 from rompy_hydra.workspace.script import EXIT_CODE, SCRIPT
 
-RECORD = "run.json"
-LOG = "run.log"
-METRICS = "metrics.json"
-COMPOSED = ".hydra"
-ATTEMPTS = "attempts"
-CLAIMS = "claims"
-BUILD_LOG = "build.log"
+RECORD = "run.json"  # the run record: what happened, written at every change of state
+LOG = "run.log"  # the output of the model
+METRICS = "metrics.json"  # the metrics of the postprocessors
+COMPOSED = ".hydra"  # the composed configuration and the overrides, as in any Hydra program
+ATTEMPTS = "attempts"  # N/: what an earlier, unsuccessful attempt left: its log and its files
+CLAIMS = "claims"  # N.json: which driver works, or worked, on the run
+BUILD_LOG = "build.log"  # the output of building a container image
 
 # The outputs of a model that does not declare any, as a glob.
 EVERYTHING = "**/*"
 
 # Files of the engine itself: neither inputs nor outputs of the model.
 _ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, COMPOSED, ATTEMPTS, CLAIMS, BUILD_LOG}
+
+
+def _check_inside(pattern: str) -> str:
+    inside = pattern and not pattern.startswith("/") and ".." not in pattern.split("/")
+    if not inside or os.path.normpath(pattern) == ".":
+        raise ValueError(f"'{pattern}' must be a path or glob inside the run directory")
+    return pattern
+
+
+# A path or glob inside the run directory, as configurations give them.
+Glob = Annotated[str, AfterValidator(_check_inside)]
+
+
+def _path_of(name: str) -> functools.cached_property[Path]:
+    return functools.cached_property(lambda workspace: Path(workspace.root, name))
 
 
 class Workspace:
@@ -51,40 +54,19 @@ class Workspace:
         # A string besides `path`: `Path` objects are too slow for what every run does.
         self.root = os.path.abspath(path)
 
-    def __repr__(self) -> str:
-        return f"Workspace({self.root!r})"
-
     def at(self, relative: str) -> str:
         """The path of a file in the run directory, as a string."""
         return f"{self.root}/{relative}"
 
     def exists(self) -> bool:
-        """Whether the directory exists."""
         return os.path.isdir(self.root)
 
-    @functools.cached_property
-    def path(self) -> Path:
-        return Path(self.root)
-
-    @functools.cached_property
-    def record(self) -> Path:
-        return self.path / RECORD
-
-    @functools.cached_property
-    def script(self) -> Path:
-        return self.path / SCRIPT
-
-    @functools.cached_property
-    def log(self) -> Path:
-        return self.path / LOG
-
-    @functools.cached_property
-    def metrics(self) -> Path:
-        return self.path / METRICS
-
-    @functools.cached_property
-    def attempts(self) -> Path:
-        return self.path / ATTEMPTS
+    path = _path_of("")
+    record = _path_of(RECORD)
+    script = _path_of(SCRIPT)
+    log = _path_of(LOG)
+    metrics = _path_of(METRICS)
+    attempts = _path_of(ATTEMPTS)
 
     def write_script(self, text: str) -> None:
         """Write `run.sh`, unless it exists with this text."""
@@ -97,7 +79,7 @@ class Workspace:
         write_atomic(self.at(SCRIPT), text, mode=0o755)
 
     def create(self) -> bool:
-        """Create the directory; whether it is new. GenerateError if it cannot be created."""
+        """Create the directory; whether this call created it. GenerateError if that fails."""
         try:
             try:
                 os.mkdir(self.root)
@@ -117,12 +99,10 @@ class Workspace:
             with os.scandir(self.root) as entries:
                 # Version 0.1.0 kept its claims in `attempts/`.
                 return any(entry.name not in (CLAIMS, ATTEMPTS) for entry in entries)
-        except FileNotFoundError:
-            return False
-        except NotADirectoryError:
-            if not self.path.exists():  # a parent is a file: `create` reports that
-                return False
-            raise ConfigError(f"{self.path} is a file, but the run needs a directory there") from None
+        except (FileNotFoundError, NotADirectoryError):
+            if self.path.is_file():
+                raise ConfigError(f"{self.path} is a file, but the run needs a directory there") from None
+            return False  # also if a parent is a file, which `create` reports
 
     def inside(self, relative: str) -> str:
         """The path of a file in the run directory; ValueError if it is outside of it."""
@@ -133,18 +113,16 @@ class Workspace:
 
     def exit_code(self) -> int | None:
         """The exit code of `run.sh`; None if it has not ended, or if the file is incomplete."""
-        try:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
             text = (self.path / EXIT_CODE).read_text()
-        except (OSError, UnicodeDecodeError):
-            return None
-        return int(text) if re.fullmatch(r"[0-9]{1,3}\n", text) else None
+            return int(text) if re.fullmatch(r"[0-9]{1,3}\n", text) else None
+        return None
 
     def ended_at(self) -> float | None:
         """When `run.sh` ended, in seconds since 1970 by the file system's clock; None if it has not."""
-        try:
+        with contextlib.suppress(OSError):
             return os.stat(self.at(EXIT_CODE)).st_mtime
-        except OSError:
-            return None
+        return None
 
     def leave_exit_code(self, code: int) -> None:
         """Write what `run.sh` writes when it ends, for a model that runs without it."""
@@ -164,13 +142,16 @@ class Workspace:
 
         Links to files are included. Links to directories, pipes and sockets are not: they have no content.
         """
-        return (name for name, entry in _walk(self.root, "") if _is_file(entry))
+        for name, entry in _walk(self.root, ""):
+            with contextlib.suppress(OSError):  # a link that leads to itself
+                if entry.is_file():
+                    yield name
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
         """The same files, each with its status as from `os.stat`."""
         for name, entry in _walk(self.root, ""):
             with contextlib.suppress(OSError):  # it was deleted just now
-                if _is_file(entry):
+                if entry.is_file():
                     yield name, entry.stat()
 
     def meant_by(self, globs: Sequence[str]) -> Callable[[str], bool]:
@@ -190,8 +171,7 @@ class Workspace:
 
     def is_own(self, relative: str) -> bool:
         """Whether a path in the directory is one of the engine's own files, or below one."""
-        top = relative.split("/", 1)[0]
-        return top in _ENGINE or is_partial(relative)
+        return relative.split("/", 1)[0] in _ENGINE or is_partial(relative)
 
     def last_log_lines(self, count: int = 15) -> list[str]:
         """The last lines of `run.log`; only its end is read, so that a huge log takes no time."""
@@ -211,9 +191,8 @@ class Workspace:
 
         So an old output can neither pass nor fail the checks of the next attempt, and nothing is lost.
         """
-        left = [name for name, _ in _walk(self.root, "") if name not in keep]
-        left += [name for name in (LOG, EXIT_CODE, BUILD_LOG) if (self.path / name).exists()]
-        for name in left:
+        own = [name for name in (LOG, EXIT_CODE, BUILD_LOG) if (self.path / name).exists()]
+        for name in own + [name for name, _ in _walk(self.root, "") if name not in keep]:
             target = self.attempts / str(number) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(self.path / name, target)
@@ -233,13 +212,6 @@ class Workspace:
                 if parent == self.path or any(parent.iterdir()):
                     break
                 parent.rmdir()
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a dangling link
-        return False
 
 
 def _walk(directory: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -327,7 +327,7 @@ class CommandBackend:
         return subprocess.run(config.command, shell=True, cwd=workspace_dir, env=variables).returncode == 0
 
 
-def test_a_backend_with_a_command_of_its_own_starts_the_script_of_the_model(run):
+def test_a_backend_with_its_own_command_starts_the_script_of_the_model(run):
     assert run.run(CommandBackend) is True
     assert (run.workspace.path / "out.csv").exists()
     assert run.workspace.exit_code() == 0
@@ -470,7 +470,7 @@ def test_a_pipelines_answer_of_this_shape_is_understood(value, run):
 
 
 @pytest.mark.parametrize("value", [None, {}, {"success": "yes"}, "done", 0])
-def test_a_pipelines_answer_that_cannot_be_judged_is_an_error(value, run):
+def test_a_pipelines_answer_without_a_clear_success_is_an_error(value, run):
     with pytest.raises(PluginError, match=r"returned .* so whether it succeeded cannot be determined"):
         run.pipeline(pipeline(value))
 

@@ -20,8 +20,8 @@ import pytest
 from rompy_hydra import DockerConfig, DockerRunBackend, RunRecord
 from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.process import StopSignal
-from rompy_hydra.run.docker.build import Build
 from rompy_hydra.run.docker.engine import get_engine
+from rompy_hydra.run.docker.image import Build
 from tests.conftest import Driver, wait_until
 from tests.run.conftest import BUSYBOX
 
@@ -47,7 +47,7 @@ class Source:
         return str(self.directory / "Dockerfile")
 
     def tag(self, **fields: Any) -> str:
-        tag = Build.of(DockerConfig(dockerfile=self.dockerfile, **fields)).tag()
+        tag = Build(DockerConfig(dockerfile=self.dockerfile, **fields)).tag()
         self.tags.add(tag)
         return tag
 
@@ -150,7 +150,7 @@ def test_build_arguments_are_passed_and_the_dockerfile_may_be_outside_the_contex
         "build_context": str(source.directory),
         "build_args": {"VERSION": "41.45"},
     }
-    source.tags.add(Build.of(DockerConfig(**fields)).tag())
+    source.tags.add(Build(DockerConfig(**fields)).tag())
     run.execute(**fields)
     assert run.log.split() == ["41.45", "Dockerfile", "here"]
 
@@ -223,7 +223,7 @@ def test_a_run_directory_in_the_build_context_is_rejected(
     with pytest.raises(RunError, match=r"is in the build context .* Add runs to .*\.dockerignore"):
         run.execute(**fields)
     (tmp_path / ".dockerignore").write_text("runs\n")
-    source.tags.add(Build.of(DockerConfig(**fields)).tag())
+    source.tags.add(Build(DockerConfig(**fields)).tag())
     assert run.execute(**fields).exit_code == 0
 
 

@@ -366,7 +366,7 @@ def test_a_completed_run_is_skipped_until_its_image_changes(
         assert first["success"]
         assert run.log == log
         docker_engine.tag(PYTHON, "rompy-hydra-test/moving", "1", force=True)
-        get_engine().clear_cache()
+        get_engine().cache.clear()
         run.model_run.pipeline(run_backend=run.backend(), processor="noop")
         assert run.log != log
     finally:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -17,9 +18,8 @@ from rompy_hydra.jsonable import read_json
 from rompy_hydra.plugins import registry
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.base import Handle, Job, Outcome, Update
-from rompy_hydra.sweep.config import SweepConfig
-from rompy_hydra.sweep.engine import run_sweep
-from rompy_hydra.sweep.plan import Ready, SweepPlan
+from rompy_hydra.sweep.config import SweepConfig, SweepPlan
+from rompy_hydra.sweep.engine import Engine
 from rompy_hydra.sweep.points import Assignment, Grid
 from rompy_hydra.sweep.preflight import inspect_points
 from rompy_hydra.sweep.results_table import ResultsTable
@@ -44,7 +44,7 @@ def installed(tmp_path_factory, monkeypatch):
     )
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{ROOT}")
-    caches = (registry._points, registry._registered, registry.registered_targets)
+    caches = (registry._groups, registry.plugins, registry.registered_targets)
     for cache in caches:
         cache.cache_clear()
     yield
@@ -142,9 +142,10 @@ def test_a_sweep_holds_5000_submitted_runs_with_fewer_than_ten_threads(tmp_path)
     backend = HeldBackend(count)
     axis = [(Assignment("x", number, f"x={number}"),) for number in range(count)]
 
-    def build(label: object) -> Ready:
+    def build(label: object) -> SimpleNamespace:
         run = queued_run(tmp_path / "sweep", "true", run_id=str(label))
-        return Ready(plan_of(run, backend=backend), LocalPipelineBackend(stages=("generate", "run")))
+        pipeline = LocalPipelineBackend(stages=("generate", "run"))
+        return SimpleNamespace(plan=plan_of(run, backend=backend), pipeline=pipeline)
 
     config = SweepConfig(name="sweep", directory=tmp_path)
     plan = SweepPlan(config, Grid((axis,)), lambda point: point.label, build, workers=2)
@@ -152,7 +153,7 @@ def test_a_sweep_holds_5000_submitted_runs_with_fewer_than_ten_threads(tmp_path)
     spool = Spool()
     preflight = inspect_points(plan, spool)
     config.path.mkdir()
-    summary = run_sweep(plan, preflight, spool, Silent(), ResultsTable(config.path, spool))
+    summary = Engine(plan, preflight, spool, Silent(), ResultsTable(config.path, spool)).run()
     spool.close()
     assert backend.most_held == count
     assert backend.most_threads - before < 10

@@ -18,7 +18,7 @@ from tests.terminal import Terminal
 _MODULES = ("rompy_hydra.cli.sweep", "rompy_hydra.cli.run", "rompy_hydra.postprocess.noop")
 _PROGRAM = "import sys\nfrom rompy_hydra.cli import main\nsys.exit(main(sys.argv[1:]))\n"
 
-# Prints a line before and after its work; waits until it may end; fails where it is told to.
+# Prints a line before and after its work; waits until it may end; fails where a file asks for it.
 _PROBE = """
 echo "{{ model.x }}" >> "{{ model.outside }}/started"
 while [ -e "{{ model.outside }}/hold" ]; do sleep 0.02; done
@@ -38,7 +38,7 @@ success: {{must_exist: [result.txt]}}
 
 
 class Sweeps:
-    """Commands of `rompy-hydra` in a directory of their own, and what they leave there.
+    """Runs `rompy-hydra` in a temporary directory, and reads what it leaves there.
 
     Files in `outside` are seen by all runs of the model `probe`: `hold` keeps them running, `fail-X`
     makes the one with `x=X` fail, `started` and `finished` have a line for each time.

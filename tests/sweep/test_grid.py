@@ -82,7 +82,7 @@ def test_sweeper_params_make_a_grid_and_the_command_line_wins():
     assert labels("++b=7", params=params) == ["a=1,b=7,c=5", "a=2,b=7,c=5"]
 
 
-def test_zipped_keys_go_together():
+def test_zipped_keys_vary_together():
     found = labels("a=1,2", "b=x,y", "c=0", zip=(("a", "b"),))
     assert found == ["a=1,b=x,c=0", "a=2,b=y,c=0"]
 
@@ -108,7 +108,7 @@ def test_a_zipped_key_that_is_not_swept_is_refused_with_the_closest_one():
 
 @pytest.mark.parametrize("groups", [(("a", "a"),), (("a", "b"), ("b", "c"))])
 def test_a_key_is_zipped_once(groups):
-    with pytest.raises(ConfigError, match="is there twice"):
+    with pytest.raises(ConfigError, match="is given twice"):
         labels("a=1,2", "b=1,2", "c=1,2", zip=groups)
 
 
@@ -194,7 +194,7 @@ def test_an_invalid_design_is_refused(arguments, settings, message):
         {"design": "sobol", "samples": 4, "seed": -1},
     ],
 )
-def test_a_design_and_its_samples_go_together(settings):
+def test_a_design_needs_samples_and_samples_a_design(settings):
     with pytest.raises(ValueError, match=r"sweep.samples|goes with a design|Input should be"):
         SweepConfig(name="test", **settings)
 

@@ -70,7 +70,7 @@ def test_two_equal_values_are_refused_before_anything_is_written(sweeps):
     assert not sweeps.path.exists()
 
 
-def test_a_sweep_over_what_is_no_part_of_a_label_is_refused_with_the_way_out(sweeps):
+def test_a_sweep_over_a_setting_that_labels_leave_out_is_refused_with_a_hint(sweeps):
     out = sweeps.sweep(f"{X}=1", "log_level=INFO,DEBUG", code=2)
     assert (
         "log_level is not part of a label: sweep over each of its values separately, with a sweep.name"

@@ -25,7 +25,7 @@ def test_the_label_does_not_depend_on_the_order_of_the_overrides():
     assert labels == {"depth=10,friction=0.03,processor=noop"}
 
 
-def test_what_says_where_and_how_is_no_part_of_a_label():
+def test_settings_of_where_and_how_are_not_part_of_a_label():
     kept = [("model.friction", 1)]
     more = [
         ("site", "cluster"),
@@ -41,7 +41,7 @@ def test_a_secret_is_in_no_label():
     assert not is_named("run_backend.env_vars.PASSWORD")
 
 
-def test_of_an_environment_a_label_shows_numbers_and_tells_texts_apart_by_a_hash():
+def test_a_label_shows_numbers_of_an_environment_and_distinguishes_texts_by_a_hash():
     key = "+run_backend.env_vars.OMP_NUM_THREADS"
     assert label([(key, 4)]) == "OMP_NUM_THREADS=4"
     texts = {label([(key, text)]) for text in ("close", "spread")}
@@ -49,7 +49,7 @@ def test_of_an_environment_a_label_shows_numbers_and_tells_texts_apart_by_a_hash
     assert all(re.fullmatch("OMP_NUM_THREADS=~[0-9a-f]{10}", text) for text in texts)
 
 
-def test_keys_with_the_same_last_part_are_told_apart():
+def test_keys_with_the_same_last_part_are_distinguished():
     assert label([("model.depth", 1), ("processor.depth", 2)]) == "model.depth=1,processor.depth=2"
 
 
@@ -81,14 +81,14 @@ def test_a_plain_value_is_shown_as_it_is(value, text):
 @pytest.mark.parametrize(
     "value", ["a/b", "a b", "", "x=1,y=2", "../..", "\n", "C:\\x", "v" * 300, [1, 2], {"a": 1}]
 )
-def test_an_awkward_value_is_shortened_and_told_apart_by_a_hash(value):
+def test_an_awkward_value_is_shortened_and_distinguished_by_a_hash(value):
     name = label([("x", value)])
     assert "~" in name
     assert "/" not in name
     assert name != label([("x", str(value) + "!")])
 
 
-def test_values_that_are_cut_to_the_same_beginning_are_told_apart():
+def test_values_that_are_cut_to_the_same_beginning_are_distinguished():
     paths = [f"/very/long/path/to/some/bathymetry/file-{number}.nc" for number in range(10_000)]
     assert len({label([("model.bathymetry", path)]) for path in paths}) == len(paths)
 
@@ -104,7 +104,7 @@ def test_any_label_can_name_a_run_and_a_directory(pairs):
     assert len(os.fsencode(f"{name}.old-1000")) < 255
 
 
-def test_a_label_of_many_overrides_is_cut_and_told_apart():
+def test_a_label_of_many_overrides_is_cut_and_distinguished():
     many = [(f"model.parameters.a_rather_long_name_{number}", number) for number in range(20)]
     first, second = label(many), label([*many[:-1], (many[-1][0], 99)])
     assert first != second

@@ -142,7 +142,10 @@ def test_flags_may_stand_anywhere_among_the_overrides(sweeps):
 def test_a_place_where_no_directory_can_be_created_is_reported_before_anything_starts(sweeps, command):
     (sweeps.directory / "sweeps").touch()
     out = sweeps.run(*command, "model.friction=0.1,0.2", code=2)
-    assert f"{sweeps.directory}/sweeps is not a directory. Choose another with sweep.directory=DIR" in out
+    assert (
+        f"{sweeps.directory}/sweeps is not a directory. Choose another place with sweep.directory=DIR"
+        in out
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,12 +192,12 @@ def test_a_huge_grid_is_refused_without_being_made(sweeps):
 
 
 @pytest.mark.parametrize(
-    ("answer", "code", "told"),
+    ("answer", "code", "message"),
     [("n", 2, "sweep.max_points"), ("y", 0, "3 points in sweeps/probe: 3 to run")],
 )
-def test_a_huge_grid_needs_confirmation_on_a_terminal(sweeps, answer, code, told):
+def test_a_huge_grid_needs_confirmation_on_a_terminal(sweeps, answer, code, message):
     terminal = sweeps.on_terminal(*sweeps.command(f"{X}=1,2,3", "sweep.max_points=2", "--dry-run"))
     terminal.shows("The grid has 3 points. Run them all? [y/N]")
     terminal.type(f"{answer}\n")
-    terminal.shows(told)
+    terminal.shows(message)
     assert terminal.wait() == code

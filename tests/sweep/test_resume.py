@@ -28,7 +28,7 @@ def test_cosmetic_changes_run_nothing_again(sweeps):
     assert "2 already done" in sweeps.sweep(f"{X}=1,2", "log_level=DEBUG", "hydra.launcher.workers=1")
 
 
-def test_a_failed_run_is_tried_again_as_a_new_attempt_and_its_old_log_is_kept(sweeps):
+def test_a_failed_run_is_retried_as_a_new_attempt_and_its_old_log_is_kept(sweeps):
     sweeps.fail(2)
     out = sweeps.sweep(f"{X}=1,2,3", code=1)
     assert "2 completed, 1 failed" in out
@@ -86,7 +86,7 @@ def leave_one_failed_and_one_lost(sweeps):
         ("all", "4 completed", ["1", "2", "3", "4"]),
     ],
 )
-def test_what_is_tried_again_is_up_to_the_user(sweeps, retry, summary, again):
+def test_the_user_decides_what_is_retried(sweeps, retry, summary, again):
     leave_one_failed_and_one_lost(sweeps)
     before = sweeps.started()
     forecast = sweeps.sweep(f"{X}=1,2,3,4", f"sweep.retry={retry}", "--dry-run")
@@ -147,13 +147,13 @@ def test_the_table_has_the_whole_time_of_a_model_that_outlived_its_driver(sweeps
 
 @pytest.mark.parametrize("retry", ["failed", "lost", "all", "none"])
 @pytest.mark.parametrize(
-    ("ended", "told"),
+    ("ended", "message"),
     [
         (False, "its model is still running and will be waited for"),
         (True, "its model has ended: its results are used"),
     ],
 )
-def test_a_dry_run_tells_what_becomes_of_a_model_that_outlived_its_driver(sweeps, retry, ended, told):
+def test_a_dry_run_shows_what_becomes_of_a_model_that_outlived_its_driver(sweeps, retry, ended, message):
     sweeps.hold()
     driver = sweeps.start_sweep(f"{X}=1")
     sweeps.wait_for_models(1)
@@ -162,8 +162,8 @@ def test_a_dry_run_tells_what_becomes_of_a_model_that_outlived_its_driver(sweeps
         sweeps.release()
         wait_until((sweeps.runs()["1"] / "exit_code").exists)
     out = sweeps.sweep(f"{X}=1", f"sweep.retry={retry}", "--dry-run")
-    assert told in out
-    line = next(line for line in out.splitlines() if told in line)
+    assert message in out
+    line = next(line for line in out.splitlines() if message in line)
     assert line.split()[0] == ("leave" if retry == "none" else "run")
     sweeps.release()
     done = "1 lost earlier and not retried" if retry == "none" else "1 completed"
@@ -172,12 +172,12 @@ def test_a_dry_run_tells_what_becomes_of_a_model_that_outlived_its_driver(sweeps
     assert sweeps.record(1)["attempt"] == 1
 
 
-def test_a_dry_run_tells_that_a_lost_model_is_run_again(sweeps):
+def test_a_dry_run_shows_that_a_lost_model_runs_again(sweeps):
     leave_one_failed_and_one_lost(sweeps)
     assert sweeps.sweep(f"{X}=3", "--dry-run").split()[0] == "retry"
 
 
-def test_a_failure_from_a_clock_that_is_ahead_is_tried_again(sweeps):
+def test_a_failure_from_a_clock_that_is_ahead_is_retried(sweeps):
     sweeps.fail(1)
     sweeps.sweep(f"{X}=1", code=1)
     path = sweeps.runs()["1"] / "run.json"
@@ -187,7 +187,7 @@ def test_a_failure_from_a_clock_that_is_ahead_is_tried_again(sweeps):
     assert "1 point: 1 completed" in sweeps.sweep(f"{X}=1")
 
 
-def test_a_file_whose_name_is_no_text_is_an_output_as_any_other(sweeps):
+def test_a_file_whose_name_is_not_valid_text_is_an_output_like_any_other(sweeps):
     template = sweeps.directory.parent / "template" / "probe.sh"
     template.write_text(template.read_text() + "touch \"$(printf 'r\\351sultat.txt')\"\n")
     assert "2 points: 2 completed" in sweeps.sweep(f"{X}=1,2")
@@ -195,7 +195,7 @@ def test_a_file_whose_name_is_no_text_is_an_output_as_any_other(sweeps):
     assert "2 points: 2 already done" in sweeps.sweep(f"{X}=1,2")
 
 
-def test_a_sweep_below_a_directory_whose_name_is_no_text(sweeps):
+def test_a_sweep_below_a_directory_whose_name_is_not_valid_text(sweeps):
     place = sweeps.directory / os.fsdecode(b"mod\xe8les")
     place.mkdir()
     sweeps.directory, sweeps.path = place, place / "sweeps" / "probe"
@@ -218,7 +218,7 @@ def test_a_changed_template_runs_all_again_and_keeps_the_old_runs_aside(sweeps):
     assert len(sweeps.table()) == 2
 
 
-def test_a_lost_output_is_made_again(sweeps):
+def test_a_lost_output_is_restored_by_a_new_run(sweeps):
     sweeps.sweep(f"{X}=1,2")
     (sweeps.runs()["2"] / "result.txt").unlink()
     assert "result.txt is missing or was changed" in sweeps.sweep(f"{X}=1,2", "--dry-run")
@@ -226,7 +226,7 @@ def test_a_lost_output_is_made_again(sweeps):
     assert sweeps.started() == ["1", "2", "2"]
 
 
-def test_a_damaged_record_is_told_and_nothing_is_lost(sweeps):
+def test_a_damaged_record_is_reported_and_nothing_is_lost(sweeps):
     sweeps.sweep(f"{X}=1,2,3")
     directory = sweeps.runs()["2"]
     (directory / "run.json").write_text("{ not json")
@@ -281,7 +281,7 @@ def test_stages_that_are_left_out_are_done_by_a_later_command(sweeps):
     assert "2 points: 2 completed" in sweeps.sweep(f"{X}=1,2")
 
 
-def test_a_damaged_sweep_file_is_told_and_left_as_it_is(sweeps):
+def test_a_damaged_sweep_file_is_reported_and_left_unchanged(sweeps):
     sweeps.sweep(f"{X}=1,2")
     path = sweeps.path / "sweep.json"
     path.write_text("[]")

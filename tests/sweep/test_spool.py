@@ -9,6 +9,7 @@ import pytest
 from loguru import logger
 
 from rompy_hydra.sweep.spool import Spool
+from rompy_hydra.workspace.lease import Snapshot
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def spool(new_spool):
 
 
 def add(spool, label, decision="run", directory=0, number=0, payload=b""):
-    return spool.add_point(label, decision, directory, number, [f"a={label}", "b"], payload)
+    return spool.add_point(label, decision, Snapshot(directory, number), [f"a={label}", "b"], payload)
 
 
 def test_points_come_back_in_the_order_of_adding(spool):
@@ -39,14 +40,16 @@ def test_points_come_back_in_the_order_of_adding(spool):
     assert [point.label for point in spool.points()] == [f"x={x}" for x in range(250)]
     assert [point.index for point in spool.points("skip", "leave")] == [x for x in range(250) if x % 3]
     assert [point.payload for point in spool.points("run")][:3] == [b"0", b"3", b"6"]
-    assert list(spool.overrides())[249] == ("x=249", ["a=x=249", "b"])
+    assert list(spool.points())[249].overrides == ["a=x=249", "b"]
 
 
 def test_points_are_counted_by_decision(spool):
     for x, decision in enumerate(["run", "run", "skip"]):
         add(spool, f"x={x}", decision)
-    assert len(spool) == spool.count() == 3
-    assert (spool.count("run"), spool.count("run", "skip"), spool.count("leave")) == (2, 3, 0)
+    assert len(spool) == 3
+    assert (spool.count("run"), spool.count("skip"), spool.count("leave")) == (2, 1, 0)
+    spool.mark(1, "skip")
+    assert (spool.count("run"), spool.count("skip"), len(spool)) == (1, 2, 3)
 
 
 def test_a_second_point_with_the_same_label_is_not_added(spool):
@@ -54,22 +57,15 @@ def test_a_second_point_with_the_same_label_is_not_added(spool):
     assert not add(spool, "x=1", "skip")
     assert [(point.label, point.decision) for point in spool.points()] == [("x=1", "run")]
     assert spool.count("skip") == 0
-    assert spool.has("x=1")
-    assert not spool.has("x=2")
+    assert spool.has("x=1", "points")
+    assert not spool.has("x=2", "points")
 
 
 @pytest.mark.parametrize("directory", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
 def test_a_snapshot_of_a_directory_comes_back_exactly(spool, directory):
     add(spool, "x=1", directory=directory, number=3)
     (point,) = spool.points()
-    assert (point.directory, point.number) == (directory, 3)
-
-
-def test_a_released_point_has_no_payload(spool):
-    add(spool, "x=1", payload=b"one")
-    add(spool, "x=2", payload=b"two")
-    spool.release(0)
-    assert [(point.label, point.payload) for point in spool.points()] == [("x=1", b""), ("x=2", b"two")]
+    assert point.seen == (directory, 3)
 
 
 def test_points_that_are_added_while_one_iterates_are_included(spool):
@@ -92,9 +88,9 @@ def test_rows_are_sorted_by_their_key_and_replaced_by_newer_ones(spool):
     assert rows[0] == b"old 10"
     assert b"new" in rows[-30:]
     assert b"old 299" not in rows
-    assert spool.has_row("x=1")
-    assert not spool.has_row("x=0")
-    assert not spool.has("x=1")
+    assert spool.has("x=1", "rows")
+    assert not spool.has("x=0", "rows")
+    assert not spool.has("x=1", "points")
 
 
 @pytest.mark.parametrize("label", ["größe=1", "x=\udce9", "x=\ud800", "a'b\"c"])
@@ -102,9 +98,9 @@ def test_any_label_comes_back_as_it_was(spool, label):
     add(spool, label)
     spool.put_row(label, label, b"row")
     assert [point.label for point in spool.points()] == [label]
-    assert list(spool.overrides()) == [(label, [f"a={label}", "b"])]
-    assert spool.has(label)
-    assert spool.has_row(label)
+    assert [point.overrides for point in spool.points()] == [[f"a={label}", "b"]]
+    assert spool.has(label, "points")
+    assert spool.has(label, "rows")
 
 
 def test_several_threads_share_a_spool(spool):
@@ -154,10 +150,10 @@ def test_nothing_is_lost_when_the_disk_is_full(new_spool, small_disk, monkeypatc
         assert add(spool, label, payload=points[label])
         spool.put_row(f"x={x * 31 % 700}", f"{x * 31 % 700:04}", b"%d" % x)
         if x % 10 == 0:
-            points[f"x={x // 10 * 7919 % 1500}"] = b""
-            spool.release(x // 10)
+            spool.mark(x // 10, "done")
     assert len([text for text in messages if "kept in memory" in text]) == 1
     assert {point.label: point.payload for point in spool.points()} == points
+    assert [point.index for point in spool.points("done")] == list(range(150))
     assert list(spool.rows()) == [rows[f"x={x}"] for x in range(700)]
 
 

@@ -95,14 +95,13 @@ def test_constants_are_recorded_by_the_first_command_only(write, tmp_path):
     assert read_constants(tmp_path) is None
     assert write("x=1", constants={"model": "probe"})["constants"] == {"model": "probe"}
     assert read_constants(tmp_path) == {"model": "probe"}
-    found = write("x=2", constants={"model": "other", "y": "1"}, expected={"model": "probe"})
-    assert found["constants"] == {"model": "probe"}
+    assert write("x=2", constants={"model": "probe"})["constants"] == {"model": "probe"}
 
 
 def test_a_sweep_of_an_earlier_version_has_no_constants_and_gets_none(write, tmp_path):
     write("x=1")
     assert read_constants(tmp_path) == {}
-    assert "constants" not in write("x=2", constants={"model": "probe"}, expected={})
+    assert "constants" not in write("x=2", constants={})
 
 
 def test_constants_are_read_without_the_points(write, tmp_path):
@@ -116,15 +115,15 @@ def test_a_sweep_that_another_command_created_meanwhile_is_left_unchanged(write,
     write("x=1", constants={"model": "probe"})
     before = (tmp_path / "sweep.json").read_bytes()
     with pytest.raises(SweepError, match=r"another command has created .* Rerun the command"):
-        write("x=2", constants={"model": "other"}, expected=None)
+        write("x=2", constants={"model": "other"})
     with pytest.raises(SweepError, match="another command has created"):
-        write("x=2", constants={}, expected={"model": "other"})
+        write("x=2", constants={})
     assert (tmp_path / "sweep.json").read_bytes() == before
 
 
 def test_two_first_commands_with_equal_constants_share_a_sweep(write):
-    write("x=1", constants={"model": "probe"}, expected=None)
-    assert len(write("x=2", constants={"model": "probe"}, expected=None)["points"]) == 2
+    write("x=1", constants={"model": "probe"})
+    assert len(write("x=2", constants={"model": "probe"})["points"]) == 2
 
 
 def test_memory_does_not_grow_with_the_points(tmp_path):

@@ -221,7 +221,7 @@ def test_a_null_byte_in_a_value_is_rejected():
         check_env_names({"A": "x\0y"})
 
 
-def test_values_of_variables_may_be_numbers_but_no_other_types():
+def test_values_of_variables_may_be_numbers_but_not_of_other_types():
     env = TypeAdapter(Env)
     assert env.validate_python({"OMP_NUM_THREADS": 4, "X": 0.5}) == {"OMP_NUM_THREADS": "4", "X": "0.5"}
     for value in (True, None, ["a"]):

@@ -1,4 +1,4 @@
-"""The role of the variables in ocean models' netCDF files: time, coordinates, meshes, units.
+"""The role of the variables in ocean models' netCDF files: coordinates, meshes, units, water and bed level.
 
 Attributes of the CF and UGRID conventions take precedence over the names that models use.
 """
@@ -6,31 +6,30 @@ Attributes of the CF and UGRID conventions take precedence over the names that m
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
-if TYPE_CHECKING:
-    import xarray as xr
+import xarray as xr
 
 _CONNECTIVITY = {"volumes", "tri", "triangles", "element", "elements", "nv", "face_nodes"}
 _AXES = {
     "lon": re.compile(r"x?lon(g|gitude)?(_\w+)?|nav_lon"),
     "lat": re.compile(r"x?lat(itude)?(_\w+)?|nav_lat"),
-    "x": re.compile(r"(x|xc|xp|global_?x|easting)|(x|node|face)_(x|rho)"),
-    "y": re.compile(r"(y|yc|yp|global_?y|northing)|(y|node|face)_(y|rho)"),
+    "x": re.compile(r"(x|xc|xp|global_?x|easting|projection_x_coordinate)|(x|node|face)_(x|rho)"),
+    "y": re.compile(r"(y|yc|yp|global_?y|northing|projection_y_coordinate)|(y|node|face)_(y|rho)"),
     "time": re.compile("time|times|ocean_time"),
-}
-_STANDARD_AXES = {
-    "longitude": "lon",
-    "latitude": "lat",
-    "projection_x_coordinate": "x",
-    "projection_y_coordinate": "y",
-    "time": "time",
 }
 # ANUGA does not write units.
 _ANUGA_UNITS = dict.fromkeys(["x", "y", "stage", "elevation", "height"], "m")
 _ANUGA_UNITS |= dict.fromkeys(["xmomentum", "ymomentum"], "m2 s-1")
 _ANUGA_UNITS |= dict.fromkeys(["xvelocity", "yvelocity"], "m s-1") | {"friction": "s m-1/3"}
+_LEVELS = ["stage", "zs", "zsmax", "s1", "eta", "zeta", "zeta_max", "water_level", "waterlevel", "wlv"]
+_LEVELS += ["ssh", "zos", "sea_surface_height", "elev", "maxele", "elevation"]
+# The default variable of a map is the first of these that exists.
+_PREFERRED = [*_LEVELS, "hs", "hsig", "hsign", "significant_wave_height", "swh", "vhm0", "hm0", "h_mean"]
+_BEDS = ["elevation", "zb", "topography", "topo", "topobathy", "flowelem_bl", "bed_level", "bedlevel"]
+_BEDS += ["bed_elevation", "bed", "node_z", "bathymetry", "bathy", "depth", "h"]
+_STANDARD_LEVEL = re.compile("(sea|water)_surface_(height|elevation)")
+_STANDARD_BED = re.compile("sea_floor_depth|(surface|bedrock)_altitude|^altitude$")
 
 
 def is_anuga(dataset: xr.Dataset) -> bool:
@@ -72,13 +71,17 @@ def axis(name: str, attrs: Mapping[str, object]) -> str:
         return "time"
     if found := re.fullmatch(r"degrees?_?([en])(ast|orth)?", unit):
         return "lon" if found[1] == "e" else "lat"
-    if standard := _STANDARD_AXES.get(str(attrs.get("standard_name", ""))):
+    if standard := _axis_by_name(str(attrs.get("standard_name", ""))):
         return standard
     if (letter := str(attrs.get("axis", "")).lower()) in {"x", "y", "t"}:
         return "time" if letter == "t" else letter
-    kind = next((kind for kind, names in _AXES.items() if names.fullmatch(canonical_name(name))), "")
+    kind = _axis_by_name(canonical_name(name))
     is_angle = not unit or unit.startswith(("deg", "rad"))
     return kind if is_angle or kind not in {"lon", "lat"} else ""
+
+
+def _axis_by_name(name: str) -> str:
+    return next((kind for kind, names in _AXES.items() if names.fullmatch(name)), "")
 
 
 def is_auxiliary(dataset: xr.Dataset, name: str) -> bool:
@@ -97,10 +100,8 @@ def is_auxiliary(dataset: xr.Dataset, name: str) -> bool:
 def time_dimension(dataset: xr.Dataset, variable: xr.Variable) -> str | None:
     """The time dimension of a variable, if it has one."""
     for dim in map(str, variable.dims):
-        coordinate = dataset.variables.get(dim)
-        if "time" in dim.lower() or dim.lower() in {"t", "nt"}:
-            return dim
-        if coordinate is not None and axis(dim, coordinate.attrs) == "time":
+        attrs = dataset.variables[dim].attrs if dim in dataset.variables else {}
+        if "time" in dim.lower() or dim.lower() in {"t", "nt"} or axis(dim, attrs) == "time":
             return dim
     return None
 
@@ -133,10 +134,9 @@ def connectivity(dataset: xr.Dataset) -> tuple[str, tuple[str, ...]] | None:
         if variable.attrs.get("cf_role") == "mesh_topology" and faces in dataset.variables:
             return faces, tuple(str(variable.attrs.get("node_coordinates", "")).split())
     for name, variable in dataset.variables.items():
-        declared = variable.attrs.get("cf_role") == "face_node_connectivity"
-        if variable.ndim != 2 or not (declared or canonical_name(str(name)) in _CONNECTIVITY):
-            continue
-        if variable.sizes[corner_and_face_dims(variable)[0]] >= 3:
+        found = variable.attrs.get("cf_role") == "face_node_connectivity"
+        found |= canonical_name(str(name)) in _CONNECTIVITY
+        if found and variable.ndim == 2 and variable.sizes[corner_and_face_dims(variable)[0]] >= 3:
             return str(name), ()
     return None
 
@@ -146,3 +146,66 @@ def corner_and_face_dims(faces: xr.Variable) -> tuple[str, str]:
     first, last = map(str, faces.dims)
     swapped = faces.shape[0] in (3, 4) and faces.shape[1] > 8
     return (first, last) if swapped else (last, first)
+
+
+def is_water_level(dataset: xr.Dataset, name: str) -> bool:
+    """Whether a variable is the water level, which on dry land is that of the land."""
+    variable = dataset.variables[name]
+    if canonical_name(name) == "elevation":
+        # The water level in SCHISM, the bed level in ANUGA.
+        varies = time_dimension(dataset, variable) is not None
+        return varies and not any(canonical_name(str(other)) in _LEVELS[:-1] for other in dataset.variables)
+    standard = str(variable.attrs.get("standard_name", ""))
+    return canonical_name(name) in _LEVELS or bool(_STANDARD_LEVEL.search(standard))
+
+
+def water_level(dataset: xr.Dataset, name: str) -> str | None:
+    """The water level on the same dimensions as the variable `name`, possibly `name` itself."""
+    if is_water_level(dataset, name):
+        return name
+    dims = set(dataset.variables[name].dims)
+    return next((n for n in _numeric_variables(dataset, dims) if is_water_level(dataset, n)), None)
+
+
+def map_rank(dataset: xr.Dataset, name: str) -> int:
+    """The rank of a variable when a map chooses one; the water level comes first."""
+    short, standard = canonical_name(name), str(dataset.variables[name].attrs.get("standard_name", ""))
+    if short in _PREFERRED and (short != "elevation" or is_water_level(dataset, name)):
+        return _PREFERRED.index(short)
+    if _STANDARD_LEVEL.search(standard):
+        return len(_LEVELS)
+    return len(_PREFERRED) + (standard != "sea_surface_wave_significant_height")
+
+
+def bed(dataset: xr.Dataset, dims: Sequence[str]) -> str | None:
+    """The variable with the elevation or the depth of the bed on these spatial dimensions."""
+    ranked: list[tuple[int, str]] = []
+    for name in _numeric_variables(dataset):
+        variable = dataset.variables[name]
+        if set(spatial_dims(dataset, variable)) != set(dims) or is_water_level(dataset, name):
+            continue
+        # A depth that varies over time is the water depth below the surface.
+        varies = name.lower() in {"depth", "h"} and time_dimension(dataset, variable) is not None
+        if _STANDARD_BED.search(str(variable.attrs.get("standard_name", ""))):
+            ranked.append((-1, name))
+        elif canonical_name(name) in _BEDS and name != "H" and not varies:
+            ranked.append((_BEDS.index(canonical_name(name)), name))
+    return min(ranked)[1] if ranked else None
+
+
+def is_depth(dataset: xr.Dataset, name: str) -> bool | None:
+    """Whether a bed variable is a depth, positive downward, or an elevation; None if unknown."""
+    attrs = dataset.variables[name].attrs
+    positive, standard = str(attrs.get("positive", "")).lower(), str(attrs.get("standard_name", ""))
+    if positive in {"up", "down"}:
+        return positive == "down"
+    if _STANDARD_BED.search(standard):
+        return "depth" in standard
+    # Depths in most models, elevations in some.
+    return None if canonical_name(name) in {"bathymetry", "bathy", "depth", "h"} else False
+
+
+def _numeric_variables(dataset: xr.Dataset, dims: set[Hashable] | None = None) -> Iterator[str]:
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind in "iuf" and (dims is None or set(variable.dims) == dims):
+            yield str(name)

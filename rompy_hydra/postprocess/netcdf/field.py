@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    from rompy_hydra.postprocess.netcdf.dataset import Floats
-
-    Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -22,7 +18,7 @@ class Field:
     On a grid, `values` has the shape (rows, columns), and `x` and `y` have the same shape or one dimension
     each. On a mesh, `triangles` has the shape (triangles, 3) and numbers nodes from 0, and `values` are at
     the nodes, or on the triangles if `on_triangles`. `bed` is on the grid or at the nodes, and 0 at the
-    coast. `steps` is the number of time steps that were reduced, 0 without a time dimension.
+    coast.
     """
 
     x: Floats
@@ -31,17 +27,12 @@ class Field:
     bed: Floats | None = None
     triangles: Ints | None = None
     on_triangles: bool = False
-    steps: int = 0
 
 
 def has_values(field: Field) -> bool:
     """Whether any cell or triangle has a value."""
-    import numpy as np
-
-    values = field.values
-    if field.triangles is not None and not field.on_triangles:
-        values = values[field.triangles]
-    return bool(np.isfinite(values).any())
+    at_nodes = field.triangles is not None and not field.on_triangles
+    return bool(np.isfinite(field.values[field.triangles] if at_nodes else field.values).any())
 
 
 def triangulate(faces: Floats | Ints, begin: float, known: NDArray[np.bool_]) -> tuple[Ints, Ints]:
@@ -50,8 +41,6 @@ def triangulate(faces: Floats | Ints, begin: float, known: NDArray[np.bool_]) ->
     `faces` has the shape (faces, corners), numbers nodes from `begin`, and is NaN for unused corners.
     Triangles with a node that is not `known` are left out.
     """
-    import numpy as np
-
     corners = np.where(np.isfinite(faces), faces - begin, -1).astype(np.int64)
     corners[(corners < 0) | (corners >= len(known))] = -1
     parts, face_indices = [], []
@@ -66,8 +55,6 @@ def triangulate(faces: Floats | Ints, begin: float, known: NDArray[np.bool_]) ->
 
 def mean_at_nodes(values: Floats, triangles: Ints, nodes: int) -> Floats:
     """The mean value of the triangles around each node."""
-    import numpy as np
-
     corners = triangles.ravel()
     total = np.bincount(corners, np.repeat(values, 3), minlength=nodes)
     count = np.bincount(corners, minlength=nodes)
@@ -78,8 +65,6 @@ def mean_at_nodes(values: Floats, triangles: Ints, nodes: int) -> Floats:
 
 def grid_as_mesh(field: Field) -> Field:
     """A grid with missing coordinates as a mesh of the cells whose four corners are known."""
-    import numpy as np
-
     rows, columns = field.values.shape
     number = np.arange(rows * columns).reshape(rows, columns)
     x, y = np.meshgrid(field.x, field.y) if field.x.ndim == 1 else (field.x, field.y)
@@ -90,36 +75,3 @@ def grid_as_mesh(field: Field) -> Field:
     x, y = (np.where(known, each.ravel(), np.nanmean(each)) for each in (x, y))
     bed = None if field.bed is None else field.bed.ravel()
     return replace(field, x=x, y=y, values=field.values.ravel(), bed=bed, triangles=triangles)
-
-
-def boundary_edges(triangles: Ints) -> Ints:
-    """The edges that belong to only one triangle, as two nodes each."""
-    import numpy as np
-
-    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]))
-    unique, count = np.unique(edges, axis=0, return_counts=True)
-    boundary: Ints = unique[count == 1]
-    return boundary
-
-
-def thin(field: Field, limit: int) -> Field:
-    """A grid reduced to at most `limit` cells along each side; a mesh is returned unchanged."""
-    if field.triangles is not None:
-        return field
-    rows, columns = (slice(None, None, math.ceil(n / limit)) for n in field.values.shape)
-    x = field.x[columns] if field.x.ndim == 1 else field.x[rows, columns]
-    y = field.y[rows] if field.y.ndim == 1 else field.y[rows, columns]
-    bed = None if field.bed is None else field.bed[rows, columns]
-    return replace(field, x=x, y=y, values=field.values[rows, columns], bed=bed)
-
-
-def cell_edges(centres: Floats) -> Floats:
-    """The edges of cells from their centres, along each dimension."""
-    import numpy as np
-
-    for axis in range(centres.ndim):
-        along = np.moveaxis(centres, axis, 0)
-        middle = 0.5 * (along[1:] + along[:-1])
-        ends = along[:1] - (middle[:1] - along[:1]), along[-1:] + (along[-1:] - middle[-1:])
-        centres = np.moveaxis(np.concatenate([ends[0], middle, ends[1]]), 0, axis)
-    return centres

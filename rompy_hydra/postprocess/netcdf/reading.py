@@ -1,22 +1,130 @@
-"""Read one variable of a netCDF file for a map: reduced over time, without dry land, with coordinates."""
+"""Read netCDF outputs of any size with xarray, in blocks, as numbers with NaN for missing values.
+
+All variables are read for their statistics, or one for a map, with coordinates; both without dry land.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import itertools
+import math
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
 
+import netCDF4
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from rompy_hydra.errors import PostprocessError
+from rompy_hydra.postprocess.netcdf import Statistic
 from rompy_hydra.postprocess.netcdf import conventions as cv
-from rompy_hydra.postprocess.netcdf import variables
-from rompy_hydra.postprocess.netcdf.dataset import blocks, is_numeric, read
-from rompy_hydra.postprocess.netcdf.field import Field, grid_as_mesh, mean_at_nodes, triangulate
+from rompy_hydra.postprocess.netcdf.field import Field, Floats, grid_as_mesh, mean_at_nodes, triangulate
+from rompy_hydra.postprocess.statistics import RunningStatistics
 
-if TYPE_CHECKING:
-    import xarray as xr
+# Values read at once, 8 bytes each; one chunk of a compressed file may be larger.
+BLOCK_VALUES = 4_000_000
 
-    from rompy_hydra.postprocess.netcdf.dataset import Floats
+# The netCDF and HDF5 libraries are not thread-safe.
+_LOCK = threading.Lock()
 
-Statistic = Literal["max", "min", "mean", "last", "first"]
+
+@contextlib.contextmanager
+def open_groups(path: Path) -> Iterator[dict[str, xr.Dataset]]:
+    """Open a netCDF file and return its groups by path, the root group as `""`. Reads only the header.
+
+    Values are as stored; `read` decodes them. Raises PostprocessError if the file cannot be read, now or
+    later.
+    """
+    groups: dict[str, xr.Dataset] = {}
+    try:
+        with _LOCK, _read_errors(path):
+            # No decoding of times and of packed numbers.
+            groups = xr.open_groups(
+                path,
+                engine="netcdf4",
+                cache=False,
+                decode_times=False,
+                decode_timedelta=False,
+                mask_and_scale=False,
+            )
+        yield {name.strip("/"): groups[name] for name in sorted(groups)}
+    finally:
+        with _LOCK:
+            for dataset in groups.values():
+                dataset.close()
+
+
+@contextlib.contextmanager
+def _read_errors(path: object) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PostprocessError(
+            f"cannot read {path} as netCDF: {error}. The file may be incomplete or in another format: fix "
+            "it, or select other outputs in the settings of the processor"
+        ) from error
+
+
+def is_numeric(variable: xr.Variable) -> bool:
+    """Whether a variable is not empty and has integers, floating-point numbers or booleans."""
+    return variable.dtype.kind in "iufb" and all(variable.shape)
+
+
+def blocks(variable: xr.Variable) -> Iterator[tuple[slice, ...]]:
+    """Divide a variable into blocks that fit in memory, aligned with its chunks on disk."""
+    shape = variable.shape
+    stored = variable.encoding.get("chunksizes") or [1] * len(shape)
+    block = [min(chunk, size) for chunk, size in zip(stored, shape, strict=True)]
+    for axis in reversed(range(len(shape))):
+        room = max(1, BLOCK_VALUES // math.prod(block))
+        block[axis] = min(shape[axis], block[axis] * room)
+    ranges = [range(0, size, step) for size, step in zip(shape, block, strict=True)]
+    for starts in itertools.product(*ranges):
+        yield tuple(slice(start, start + step) for start, step in zip(starts, block, strict=True))
+
+
+def read(variable: xr.Variable) -> Floats:
+    """Read a variable as float64, with NaN for missing values.
+
+    Values are missing if they are not finite, equal `_FillValue` or `missing_value`, or were never
+    written. Packed numbers are unpacked.
+    """
+    with _LOCK, _read_errors(variable.encoding.get("source", "the output")):
+        raw = np.asarray(variable.values)
+    return decode(raw, variable.attrs)
+
+
+def decode(raw: NDArray[np.generic], attrs: Mapping[str, object]) -> Floats:
+    """Stored numbers as float64, with NaN for missing values."""
+    kind = raw.dtype.kind
+    fills = [fill for key in ("_FillValue", "missing_value") for fill in _numbers(attrs.get(key))]
+    if "_FillValue" not in attrs and raw.dtype.itemsize > 1:
+        fills += _numbers(netCDF4.default_fillvals.get(raw.dtype.str[1:]))
+    missing = ~np.isfinite(raw) if kind == "f" else np.zeros(raw.shape, dtype=bool)
+    with np.errstate(over="ignore"):
+        for fill in fills:
+            missing |= raw == (raw.dtype.type(fill) if kind == "f" else fill)
+    if kind == "i" and str(attrs.get("_Unsigned", "")).lower() == "true":
+        raw = raw.view(raw.dtype.str.replace("i", "u"))
+    values = raw.astype(np.float64)
+    for scale in _numbers(attrs.get("scale_factor")):
+        values *= scale
+    for offset in _numbers(attrs.get("add_offset")):
+        values += offset
+    values[missing] = np.nan
+    return values
+
+
+def _numbers(attribute: object) -> list[float]:
+    if attribute is None:
+        return []
+    try:
+        return [float(value) for value in np.atleast_1d(np.asarray(attribute))]
+    except (TypeError, ValueError):
+        return []
 
 
 @dataclass(frozen=True)
@@ -62,6 +170,18 @@ def locate(dataset: xr.Dataset, name: str) -> Location | None:
     return None
 
 
+def mappable_variables(dataset: xr.Dataset) -> dict[str, Location]:
+    """The variables that can be drawn on a map, the most informative first, with their locations."""
+    locations = {name: found for name in map(str, dataset.variables) if (found := locate(dataset, name))}
+
+    def order(name: str) -> tuple[int, bool, bool, bool]:
+        constant = cv.time_dimension(dataset, dataset.variables[name]) is None
+        at_centroids = cv.is_at_centroids(dataset, name)
+        return cv.map_rank(dataset, name), at_centroids, locations[name].x is None, constant
+
+    return {name: locations[name] for name in sorted(locations, key=order)}
+
+
 def load_field(
     dataset: xr.Dataset, name: str, location: Location, statistic: Statistic, dry_depth: float | None
 ) -> Field:
@@ -70,25 +190,19 @@ def load_field(
     If the file contains the water level and the bed level, values at depths below `dry_depth` (m) are
     left out of the reduction.
     """
-    import numpy as np
-
     values = reduce_over_time(dataset, name, location.dims, statistic, dry_depth)
-    time = cv.time_dimension(dataset, dataset.variables[name])
-    steps = dataset.variables[name].sizes[time] if time else 0
     if location.faces is not None:
-        return _load_mesh(dataset, location, values, steps)
+        return _load_mesh(dataset, location, values)
     bed = _read_bed(dataset, location.dims)
     if location.x is None or location.y is None:
         rows, columns = (np.arange(float(size)) for size in values.shape)
-        return Field(columns, rows, values, bed, steps=steps)
+        return Field(columns, rows, values, bed)
     x, y = (read_static(dataset.variables[each], location.dims) for each in (location.x, location.y))
-    field = Field(x, y, values, bed, steps=steps)
+    field = Field(x, y, values, bed)
     return field if np.isfinite(x).all() and np.isfinite(y).all() else grid_as_mesh(field)
 
 
-def _load_mesh(dataset: xr.Dataset, location: Location, values: Floats, steps: int) -> Field:
-    import numpy as np
-
+def _load_mesh(dataset: xr.Dataset, location: Location, values: Floats) -> Field:
     assert location.x and location.y and location.nodes and location.faces
     x, y = (read_static(dataset.variables[each], [location.nodes]) for each in (location.x, location.y))
     known = np.isfinite(x) & np.isfinite(y)
@@ -105,15 +219,13 @@ def _load_mesh(dataset: xr.Dataset, location: Location, values: Floats, steps: i
     x, y = np.where(known, x, np.nanmean(x)), np.where(known, y, np.nanmean(y))
     on_triangles = location.dims == (face_dim,)
     values = values[face] if on_triangles else values
-    return Field(x, y, values, bed, triangles, on_triangles, steps)
+    return Field(x, y, values, bed, triangles, on_triangles)
 
 
 def reduce_over_time(
     dataset: xr.Dataset, name: str, dims: Sequence[str], statistic: Statistic, dry_depth: float | None
 ) -> Floats:
     """A variable reduced over time, with the dimensions `dims`, read in blocks."""
-    import numpy as np
-
     variable = dataset.variables[name]
     time = cv.time_dimension(dataset, variable)
     steps = variable.sizes[time] if time else 1
@@ -128,29 +240,22 @@ def reduce_over_time(
             count[here] += np.isfinite(values).sum(axis=0)
         else:
             reduced[here] = combine(reduced[here], combine.reduce(values, axis=0))
-    if statistic != "mean":
-        return reduced
-    np.divide(total, count, out=reduced, where=count > 0)
+    if statistic == "mean":
+        np.divide(total, count, out=reduced, where=count > 0)
     return reduced
 
 
 def wet_blocks(
-    dataset: xr.Dataset,
-    name: str,
-    dims: Sequence[str],
-    dry_depth: float | None,
-    step: int | None = None,
+    dataset: xr.Dataset, name: str, dims: Sequence[str], dry_depth: float | None, step: int | None = None
 ) -> Iterator[tuple[dict[str, slice], Floats]]:
     """Blocks of a variable with the dimensions (time, *dims), NaN where it is dry at that time.
 
     Each block comes with its slices, by dimension. `step` selects one time step. Nothing is dry if
     `dry_depth` is None, or if the file does not contain the water level and the bed level.
     """
-    import numpy as np
-
     variable = dataset.variables[name]
     time = cv.time_dimension(dataset, variable)
-    level, bed = variables.water_level(dataset, name), variables.bed(dataset, dims)
+    level, bed = cv.water_level(dataset, name), cv.bed(dataset, dims)
     sign = _bed_sign(dataset, bed, dims) if bed else 1.0
     for block in blocks(variable):
         at = dict(zip(map(str, variable.dims), block, strict=True))
@@ -177,18 +282,17 @@ def _read_block(
     variable: xr.Variable, at: Mapping[str, slice], time: str | None, dims: Sequence[str]
 ) -> Floats:
     """A block of a variable with the dimensions (time, *dims), at the first index of any other."""
-    kept = [dim for dim in (time, *dims) if dim in variable.dims]
-    index = tuple(at.get(str(dim), slice(None)) if dim in kept else 0 for dim in variable.dims)
-    order = [dim for dim in variable.dims if dim in kept]
-    values = read(variable, index).transpose([order.index(dim) for dim in kept])
-    return values if time in kept else values.reshape(1, *values.shape)
+    order = [dim for dim in (time, *dims) if dim in variable.dims]
+    part = variable.isel(
+        {dim: at.get(str(dim), slice(None)) if dim in order else 0 for dim in variable.dims}
+    )
+    values = read(part).transpose(part.get_axis_num(order))
+    return values if time in order else values[np.newaxis]
 
 
 def _bed_sign(dataset: xr.Dataset, bed: str, dims: Sequence[str]) -> float:
     """1 if a bed variable is an elevation, -1 if it is a depth; by its values if metadata is missing."""
-    import numpy as np
-
-    is_depth = variables.is_depth(dataset, bed)
+    is_depth = cv.is_depth(dataset, bed)
     if is_depth is None:
         values = read_static(dataset.variables[bed], dims)
         known = values[np.isfinite(values)]
@@ -197,5 +301,48 @@ def _bed_sign(dataset: xr.Dataset, bed: str, dims: Sequence[str]) -> float:
 
 
 def _read_bed(dataset: xr.Dataset, dims: Sequence[str]) -> Floats | None:
-    name = variables.bed(dataset, dims)
+    name = cv.bed(dataset, dims)
     return None if name is None else read_static(dataset.variables[name], dims)
+
+
+def netcdf_statistics(
+    path: Path, selected: Collection[str], dry_depth: float | None
+) -> Iterator[tuple[str, RunningStatistics | None]]:
+    """Each numeric variable by name, with its statistics if it is one of `selected`.
+
+    If `selected` is empty, all variables are, except coordinates, times and connectivity. With a
+    `dry_depth` (m), water levels in shallower water are missing, and ANUGA's centroid values (`stage_c`)
+    replace the variable that is smoothed from them (`stage`). Raises PostprocessError as `open_groups`.
+    """
+    with open_groups(path) as groups:
+        for group, dataset in groups.items():
+            prefix = f"{group.replace('/', '.')}." if group else ""
+            for name in [str(name) for name, each in dataset.variables.items() if is_numeric(each)]:
+                wanted = f"{prefix}{name}" in selected
+                if not selected and not cv.is_auxiliary(dataset, name):
+                    wanted = dry_depth is None or not cv.is_at_centroids(dataset, name)
+                yield f"{prefix}{name}", _statistics(dataset, name, dry_depth) if wanted else None
+
+
+def _statistics(dataset: xr.Dataset, name: str, dry_depth: float | None) -> RunningStatistics:
+    found = RunningStatistics()
+    for values in _read_blocks(dataset, name, dry_depth):
+        valid = values[np.isfinite(values)]
+        with np.errstate(over="ignore"):
+            mean = valid.sum() / max(valid.size, 1)
+        if not np.isfinite(mean):
+            mean = (valid / valid.size).sum()
+        low, high = valid.min(initial=np.inf), valid.max(initial=-np.inf)
+        found.add(values.size, valid.size, float(low), float(mean), float(high))
+    return found
+
+
+def _read_blocks(dataset: xr.Dataset, name: str, dry_depth: float | None) -> Iterator[Floats]:
+    if dry_depth is not None:
+        name = cv.centroid_name(dataset, name)
+        if cv.is_water_level(dataset, name):
+            dims = cv.spatial_dims(dataset, dataset.variables[name])
+            yield from (values for _, values in wet_blocks(dataset, name, dims, dry_depth))
+            return
+    variable = dataset.variables[name]
+    yield from (read(variable[block]) for block in blocks(variable))

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from rompy_hydra.lazy import lazy
 
 if TYPE_CHECKING:
-    from rompy_hydra.run.docker.backend import DockerRunBackend
-    from rompy_hydra.run.docker.config import DockerConfig
+    from rompy_hydra.run.docker.backend import DockerRunBackend as DockerRunBackend
+    from rompy_hydra.run.docker.config import DockerConfig as DockerConfig
 
-__all__ = ["DockerConfig", "DockerRunBackend"]
-
-__getattr__ = lazy(__name__, {"backend": ["DockerRunBackend"], "config": ["DockerConfig"]})
+__getattr__, __dir__, __all__ = lazy(
+    __name__, {"backend": ["DockerRunBackend"], "config": ["DockerConfig"]}
+)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,22 +16,29 @@ from loguru import logger
 from rompy_hydra.errors import ConfigError, EngineUnavailable, RunError, RunLost
 from rompy_hydra.jsonable import Json
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome
-from rompy_hydra.run.docker import image as docker_image
-from rompy_hydra.run.docker.config import DockerConfig
-from rompy_hydra.run.docker.container import Container
-from rompy_hydra.run.docker.create import create
+from rompy_hydra.run.docker.config import DockerConfig, Volume, parse_size
+from rompy_hydra.run.docker.container import (
+    IMAGE_LABEL,
+    STARTER,
+    Container,
+    belongs_to,
+    container_labels,
+    container_name,
+    has_living_driver,
+    outcome_of,
+    own_containers,
+    seconds_since_start,
+    start_error,
+)
 from rompy_hydra.run.docker.engine import CACHE_SECONDS, Engine, engine_errors, error_text, get_engine
-from rompy_hydra.run.docker.labels import IMAGE_LABEL, SCRIPT_LABEL, own_containers, script_hash
-from rompy_hydra.run.docker.outcome import outcome_of, seconds_since_start, start_error
+from rompy_hydra.run.docker.image import Build, check_available, prepare_image
 from rompy_hydra.run.handle import timed_out
 from rompy_hydra.run.programs import missing_program
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace import ATTEMPTS, Workspace
 from rompy_hydra.workspace.script import Command
 
-__all__ = ["DockerConfig", "DockerRunBackend"]
-
-# Networks that every engine has.
-_NETWORKS = {"none", "host", "bridge", "default"}
+# A host name that the container can resolve without a network, as MPI does.
+_HOST_NAME = "model"
 
 
 class DockerRunBackend(BaseRunBackend):
@@ -43,7 +52,7 @@ class DockerRunBackend(BaseRunBackend):
         super().__init__(config, **fields)
         self._pulled: set[str] = set()
         # The image key of a Dockerfile, and when it was computed: the points of a sweep share it.
-        self._build_key: tuple[float, str | None] | None = None
+        self._build_key: tuple[float, str] | None = None
 
     def commands(self, model: object) -> tuple[Command, ...]:
         config = self.config
@@ -54,40 +63,45 @@ class DockerRunBackend(BaseRunBackend):
         return (f"{config.mpiexec} -n {config.cpu:.0f} {config.executable}",)
 
     def image_key(self, image: str | None) -> str | None:
-        """What identifies the image in the status of a run; it is determined without the network."""
-        if self.config.dockerfile is None:
+        """What identifies the image's content in a run's status: its id, or its name if that is unknown.
+
+        It is determined without the network.
+        """
+        if self.config.dockerfile is not None:
+            now = time.monotonic()
+            if self._build_key is None or now - self._build_key[0] > CACHE_SECONDS:
+                self._build_key = (now, Build(self.config).tag())
+            return self._build_key[1]
+        name = self.config.image or image
+        if not name or "@" in name:
+            return name  # a digest identifies the content wherever the image is
+        try:
             # The engine's cache is cleared as soon as any thread builds or pulls an image.
-            return docker_image.image_key(self.config, image)
-        now = time.monotonic()
-        if self._build_key is None or now - self._build_key[0] > CACHE_SECONDS:
-            self._build_key = (now, docker_image.image_key(self.config, image))
-        return self._build_key[1]
+            found = get_engine().image(name)
+        except engine_errors():
+            return name
+        return str(found["Id"]) if found else name
 
     def preflight(self, commands: tuple[Command, ...], files: set[str], image: str | None) -> None:
         try:
             engine = get_engine()
-            engine.ping()
-            problems = [*self._missing_programs(commands, files), *self._setting_problems(engine)]
+            problems = self._setting_problems(engine)
+            # Programs that should be among the run's files; those of the image are unknown.
+            for command in commands if self.config.working_dir is None else ():
+                program = missing_program(command, files, "")
+                if program and "/" in program and not program.startswith("/"):
+                    problems.append(
+                        f"the program '{program}' is not among the run's files (command: {command}). Give "
+                        "its full path in the image, or add it to model.files"
+                    )
             try:
-                docker_image.check_available(engine, self.config, image)
+                check_available(engine, self.config, image)
             except ConfigError as error:
                 problems.append(str(error))
         except EngineUnavailable as error:
             raise ConfigError(str(error)) from error
         if problems:
             raise ConfigError("\n".join(problems))
-
-    def _missing_programs(self, commands: tuple[Command, ...], files: set[str]) -> list[str]:
-        """Problems with programs that should be among the run's files; those of the image are unknown."""
-        problems = []
-        for command in commands if self.config.working_dir is None else ():
-            program = missing_program(command, files, "")
-            if program and "/" in program and not program.startswith("/"):
-                problems.append(
-                    f"the program '{program}' is not among the run's files (command: {command}). Give "
-                    "its full path in the image, or add it to model.files"
-                )
-        return problems
 
     def _setting_problems(self, engine: Engine) -> list[str]:
         """Problems with settings that this engine cannot apply."""
@@ -106,7 +120,7 @@ class DockerRunBackend(BaseRunBackend):
         if config.cpu and cores and config.cpu > cores:
             problems.append(f"run_backend.cpu={config.cpu:g}: the engine has {cores} cores; ask for fewer")
         name = config.network
-        if name not in _NETWORKS and not name.startswith("container:"):
+        if name not in {"none", "host", "bridge", "default"} and not name.startswith("container:"):
             try:
                 engine.cached(("network", name), lambda: engine.api.inspect_network(name))
             except NotFound:
@@ -118,34 +132,32 @@ class DockerRunBackend(BaseRunBackend):
 
     def execute(self, job: Job) -> Outcome:
         engine = get_engine()
-        engine.ping()
         if problems := self._setting_problems(engine):
             raise RunError("\n".join(problems))
-        image = docker_image.prepare_image(engine, self.config, job, self._pulled)
+        name, image = prepare_image(engine, self.config, job, self._pulled)
         job.workspace.forget_exit_code()
+        container = _create(engine, job, self.config, name, image)
         facts: dict[str, Json] = {
-            "image": image.name,
-            "image_id": image.id,
-            "image_digest": image.digest,
+            "image": name,
+            "image_id": image["Id"],
+            "image_digest": next(iter(image.get("RepoDigests") or ()), None),
             "engine": engine.version,
+            "container": container.id,
         }
-        container = create(engine, job, self.config, image)
         try:
-            facts["container"] = container.id
             job.report(facts)
             begin = time.monotonic()
             try:
-                container.start()
+                engine.call(lambda: engine.api.start(container.id))
             except EngineUnavailable as error:
                 # The engine may have started it all the same, which waiting finds out.
                 logger.warning("{}", error)
             except engine_errors() as error:
-                raise start_error(job, self.config, image.name, error_text(error)) from error
-            deadline = None if job.timeout is None else begin + job.timeout
-            outcome = self._wait(job, container, deadline, facts)
+                raise start_error(job, self.config, name, error_text(error)) from error
+            outcome = self._wait(job, container, begin, facts)
             return replace(outcome, seconds=time.monotonic() - begin)
         finally:
-            self._release(container)
+            container.release(keep=not self.config.remove_container)
 
     def reattach(self, job: Job, facts: Mapping[str, Json]) -> Outcome | None:
         """The outcome of a container of this same job that a dead driver left; None if there is none.
@@ -159,34 +171,31 @@ class DockerRunBackend(BaseRunBackend):
             raise RunLost(f"cannot determine what became of {job.run_id}: {error}") from error
         for container in left:
             info = container.inspect()
-            if _belongs_to(job, info):
-                return self._take_over(job, container, info, engine.version)
+            if belongs_to(job, info):
+                return self._take_over(job, container, info, engine)
             container.discard(self.config.kill_grace, "it has no result of this run")
         # The driver may have removed its container, and died before it recorded the outcome.
         return self.left_outcome(job)
 
     def _take_over(
-        self, job: Job, container: Container, info: Mapping[str, Any], engine_version: str
+        self, job: Job, container: Container, info: Mapping[str, Any], engine: Engine
     ) -> Outcome:
         """The outcome of a container that another driver started."""
         logger.info("taking over the container {} ({})", container, info["State"]["Status"])
         own_containers.add(container.id)
-        labels = info["Config"]["Labels"] or {}
         facts: dict[str, Json] = {
-            "image": str(labels.get(IMAGE_LABEL, info["Image"])),
+            "image": str((info["Config"]["Labels"] or {}).get(IMAGE_LABEL, info["Image"])),
             "image_id": str(info["Image"]),
             "container": container.id,
-            "engine": engine_version,
+            "engine": engine.version,
             "adopted": True,
         }
         try:
             job.report(facts)
-            deadline = None
-            if job.timeout is not None:
-                deadline = time.monotonic() + job.timeout - (seconds_since_start(info["State"]) or 0.0)
-            return self._wait(job, container, deadline, facts)
+            begin = time.monotonic() - (seconds_since_start(info["State"]) or 0.0)
+            return self._wait(job, container, begin, facts)
         finally:
-            self._release(container)
+            container.release(keep=not self.config.remove_container)
 
     def clean_up(self, workspace: Workspace) -> None:
         """Stop and remove the containers that a dead driver left; RunLost if the engine does not answer."""
@@ -197,36 +206,171 @@ class DockerRunBackend(BaseRunBackend):
         for container in left:
             container.discard(self.config.kill_grace, "its driver is dead")
 
-    def _wait(
-        self, job: Job, container: Container, deadline: float | None, facts: Mapping[str, Json]
-    ) -> Outcome:
-        """Wait for a container and return its outcome; stop it at the deadline, or on Ctrl-C."""
+    def _wait(self, job: Job, container: Container, begin: float, facts: Mapping[str, Json]) -> Outcome:
+        """Wait for a container and return its outcome; stop it at the time limit, or on Ctrl-C."""
         try:
-            info = container.wait(deadline, job.stop)
-        except TimeoutError:
+            info = container.wait(None if job.timeout is None else begin + job.timeout, job.stop)
+        except (TimeoutError, KeyboardInterrupt) as error:
             container.stop(self.config.kill_grace)
-            raise timed_out(job) from None
-        except KeyboardInterrupt:
-            container.stop(self.config.kill_grace)
-            raise
+            raise (timed_out(job) if isinstance(error, TimeoutError) else error) from None
         outcome = outcome_of(container, info, job, self.config)
         return replace(outcome, facts={**facts, **outcome.facts})
 
-    def _release(self, container: Container) -> None:
-        """Remove a container, or keep it under another name if the configuration says so."""
-        if self.config.remove_container:
-            container.remove()
-            return
+
+def _create(
+    engine: Engine, job: Job, config: DockerConfig, name: str, image: Mapping[str, Any]
+) -> Container:
+    """Create the container of a job without starting it; RunError says why the engine refuses it."""
+    from docker.errors import APIError, DockerException
+
+    user, groups = _user_and_groups(engine, config, job.workspace)
+    environment = dict(job.secrets)
+    own_variables = (image.get("Config") or {}).get("Env") or ()
+    if re.match(r"[1-9]\d*(:|$)", user) and not any(each.startswith("HOME=") for each in own_variables):
+        environment["HOME"] = "/tmp"  # the home of a user whom the image does not know is /
+    isolated = config.network == "none"
+    options = {
+        "name": container_name(job.workspace, job.run_id),
+        "entrypoint": ["/bin/sh", "-c", STARTER, str(job.workspace.script), str(job.workspace.log)],
+        "hostname": _HOST_NAME if isolated else None,
+        "user": user,
+        "environment": environment,
+        "working_dir": job.workspace.root,
+        "labels": container_labels(job, name),
+        "stop_signal": "SIGTERM",
+        "healthcheck": {"test": ["NONE"]},
+        "host_config": _host_config(engine, config, job.workspace, groups, isolated),
+    }
+    try:
         try:
-            container.keep()
-        except engine_errors() as error:
-            logger.warning("cannot rename the container {} to keep it: {}", container, error_text(error))
+            return _create_once(engine, image["Id"], options)
+        except APIError as error:
+            if "already in use" not in error_text(error):
+                raise
+            _remove_leftovers(engine, job.workspace, config)
+            return _create_once(engine, image["Id"], options)
+    except DockerException as error:
+        raise start_error(job, config, name, error_text(error)) from error
 
 
-def _belongs_to(job: Job, info: Mapping[str, Any]) -> bool:
-    """Whether a container runs this job, and is still running or has a result."""
-    state, labels = info["State"], info["Config"]["Labels"] or {}
-    if labels.get(SCRIPT_LABEL) != script_hash(job.workspace):
-        return False
-    ended = state["Status"] in ("created", "exited", "dead", "removing")
-    return not ended or bool(state.get("OOMKilled")) or job.workspace.exit_code() is not None
+def _create_once(engine: Engine, image_id: str, options: dict[str, Any]) -> Container:
+    from docker.errors import APIError
+
+    try:
+        answer = engine.call(lambda: engine.api.create_container(image_id, **options))
+    except APIError:
+        raise
+    except BaseException:
+        _remove_by_name(engine, options["name"])
+        raise
+    for warning in answer.get("Warnings") or ():
+        # For example, that it cannot enforce a limit.
+        logger.warning("the container engine warns: {}", warning)
+    container = Container(engine, str(answer["Id"]))
+    own_containers.add(container.id)
+    return container
+
+
+def _remove_by_name(engine: Engine, name: str) -> None:
+    """Remove a container whose creation was interrupted: it may appear within a second."""
+    from docker.errors import NotFound
+
+    deadline = time.monotonic() + 1.0
+    with contextlib.suppress(*engine_errors()):
+        while time.monotonic() < deadline:
+            try:
+                engine.api.remove_container(name, v=True, force=True)
+                return
+            except NotFound:
+                time.sleep(0.1)
+
+
+def _remove_leftovers(engine: Engine, workspace: Workspace, config: DockerConfig) -> None:
+    """Remove the containers of a run directory; RunError if a living driver works with one."""
+    for container in Container.find(engine, workspace):
+        if has_living_driver(container.inspect()):
+            raise RunError(
+                f"another driver is using {workspace.path}, with the container {container}; wait for it "
+                "to finish, or stop it"
+            )
+        container.discard(config.kill_grace, "an earlier start of this run left it")
+
+
+def _host_config(
+    engine: Engine, config: DockerConfig, workspace: Workspace, groups: list[str], isolated: bool
+) -> dict[str, Any]:
+    from docker.types import DeviceRequest, Mount
+
+    mounts, binds = [], []
+    for volume in _volumes(config, workspace):
+        # Binds support labels, but no colons in paths, and they create a missing host path; Podman's
+        # mounts do not support commas.
+        paths = volume.host + volume.container
+        if volume.label or ("," in paths and ":" not in paths):
+            options = ["ro" if volume.read_only else "rw", *volume.label]
+            binds.append(f"{volume.host}:{volume.container}:{','.join(options)}")
+        else:
+            mounts.append(Mount(volume.container, volume.host, type="bind", read_only=volume.read_only))
+    memory = None if config.memory is None else parse_size(config.memory)
+    return engine.api.create_host_config(
+        mounts=mounts,
+        binds=binds,
+        network_mode=config.network,
+        extra_hosts={_HOST_NAME: "127.0.0.1"} if isolated else None,
+        group_add=groups,
+        nano_cpus=None if config.cpu is None else round(config.cpu * 1e9),
+        mem_limit=memory,
+        memswap_limit=memory,
+        shm_size=None if config.shm_size is None else parse_size(config.shm_size),
+        device_requests=None if config.gpus is None else [DeviceRequest(**_gpus(config.gpus))],
+        cap_drop=["ALL"],
+        cap_add=list(config.cap_add),
+        security_opt=["no-new-privileges"] if config.no_new_privileges else None,
+        init=config.init,
+        pids_limit=config.pids_limit,
+    )
+
+
+def _volumes(config: DockerConfig, workspace: Workspace) -> list[Volume]:
+    """All mounts: the run directory, the volumes, and the targets of links in the run directory."""
+    # The run directory has the same path in the container, so that paths in its files are valid.
+    volumes = [Volume(workspace.root, workspace.root), *config.mounts]
+    mounted = [Path(volume.container) for volume in config.mounts]
+    for target in sorted(_link_targets(workspace.path)):
+        if not any(target.is_relative_to(path) for path in mounted):
+            volumes.append(Volume(str(target), str(target), read_only=True))
+    return [replace(v, host=str(Path(v.host).expanduser().absolute())) for v in volumes]
+
+
+def _link_targets(directory: Path) -> set[Path]:
+    """The existing paths outside of a run directory to which its symbolic links point."""
+    targets = set()
+    for folder, folders, names in os.walk(directory):
+        for link in (os.path.join(folder, name) for name in [*folders, *names]):
+            if os.path.islink(link):
+                target = Path(os.path.normpath(os.path.join(folder, os.readlink(link))))
+                if not target.is_relative_to(directory) and target.exists():
+                    targets.add(target)
+        if Path(folder) == directory and ATTEMPTS in folders:
+            folders.remove(ATTEMPTS)
+    return targets
+
+
+def _user_and_groups(engine: Engine, config: DockerConfig, workspace: Workspace) -> tuple[str, list[str]]:
+    """The user of the container and their supplementary groups: by default, the owner of the outputs."""
+    if config.user is not None:
+        return str(config.user), []
+    if engine.rootless:
+        return "0:0", []  # which a rootless engine maps to the caller
+    user, group = os.getuid(), os.getgid()
+    owner = workspace.path.stat()
+    if user == 0 and owner.st_uid != 0:
+        # Without capabilities, root may not write to another user's directory.
+        return f"{owner.st_uid}:{owner.st_gid}", []
+    return f"{user}:{group}", [str(other) for other in os.getgroups() if other != group]
+
+
+def _gpus(value: str | int) -> dict[str, Any]:
+    if isinstance(value, str) and value.startswith("device="):
+        return {"device_ids": value.removeprefix("device=").split(","), "capabilities": [["gpu"]]}
+    return {"count": -1 if value == "all" else int(value), "capabilities": [["gpu"]]}

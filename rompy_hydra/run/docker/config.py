@@ -5,25 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
 from rompy_hydra.run.base import BackendConfig
 
-if TYPE_CHECKING:
-    from rompy_hydra.run.docker import DockerRunBackend
-
 T = TypeVar("T")
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([bkmgt])b?)?", re.I)
 _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-_MIN_MEMORY = 6 * 2**20  # bytes; Docker rejects less
 
 _CAPABILITY = re.compile(r"[A-Z][A-Z_]+")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _VOLUME = re.compile(r"(?P<host>.+?):(?P<container>/[^:]*)(?::(?P<options>[A-Za-z]+(?:,[A-Za-z]+)*))?")
-_PATH_START = ("/", "./", "../", "~/")
 
 _HOST = r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]+)?"
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -57,18 +52,17 @@ def parse_volume(text: str) -> Volume:
             "in the container, such as /data/tides:/tides:ro"
         )
     host, container = found["host"], found["container"]
-    if host not in (".", "..", "~") and not host.startswith(_PATH_START):
+    if host not in (".", "..", "~") and not host.startswith(("/", "./", "../", "~/")):
         raise ValueError(
             f"'{text}': the host path '{host}' must be absolute, or begin with ./, ../ or ~/ "
             "(named volumes are not supported)"
         )
     if container.rstrip("/") == "":
         raise ValueError(f"'{text}' would hide all files of the image; mount it below /")
-    options = found["options"].split(",") if found["options"] else []
-    unknown = [option for option in options if option not in ("ro", "rw", "z", "Z")]
-    if unknown or {"ro", "rw"} <= set(options) or {"z", "Z"} <= set(options):
+    options = set(found["options"].split(",")) if found["options"] else set()
+    if options - {"ro", "rw", "z", "Z"} or {"ro", "rw"} <= options or {"z", "Z"} <= options:
         raise ValueError(f"'{text}': the options are ro or rw, and z or Z, such as ro,Z")
-    label = next((option for option in options if option in "zZ"), "")
+    label = "".join(options & {"z", "Z"})
     if label and ":" in host:
         raise ValueError(
             f"'{text}': a path with a colon cannot have a label ({label}); rename it, or omit the label"
@@ -126,9 +120,10 @@ def _must(advice: str, is_valid: Callable[[T], object]) -> AfterValidator:
 
 
 Text = Annotated[str, _must("not be empty; use null instead", str.strip)]
+# Docker rejects less memory.
 Memory = Annotated[
     str | int,
-    _must("be at least 6m; write it as in 512m or 4g", lambda size: parse_size(size) >= _MIN_MEMORY),
+    _must("be at least 6m; write it as in 512m or 4g", lambda size: parse_size(size) >= 6 * 2**20),
 ]
 Size = Annotated[str | int, _must("be more than 0, as in 64m", parse_size)]
 User = Annotated[
@@ -148,13 +143,13 @@ class DockerConfig(BackendConfig):
     4.0
     """
 
+    backend: ClassVar[str] = "rompy_hydra.run.docker.backend:DockerRunBackend"
+    unnamed: ClassVar[frozenset[str]] = frozenset({"timeout", "kill_grace", "remove_container", "pull"})
     # Limits and isolation affect whether a model finishes, not its results. The sources of a build are
     # part of the image's key.
-    transient: ClassVar[frozenset[str]] = frozenset({"timeout", "kill_grace", "remove_container", "pull"})
-    transient |= {"cpu", "memory", "shm_size", "pids_limit", "init", "cap_add", "no_new_privileges"}
-    transient |= {"user", "network", "dockerfile", "build_context", "build_args", "build_network"}
-
-    unnamed: ClassVar[frozenset[str]] = frozenset({"timeout", "kill_grace", "remove_container", "pull"})
+    transient: ClassVar[frozenset[str]] = unnamed | {"cpu", "memory", "shm_size", "pids_limit", "init"}
+    transient |= {"cap_add", "no_new_privileges", "user", "network"}
+    transient |= {"dockerfile", "build_context", "build_args", "build_network"}
 
     image: Annotated[str, AfterValidator(check_image)] | None = None
     dockerfile: Text | None = None
@@ -195,8 +190,3 @@ class DockerConfig(BackendConfig):
     def mounts(self) -> tuple[Volume, ...]:
         """The volumes, parsed."""
         return tuple(parse_volume(value) for value in self.volumes)
-
-    def get_backend_class(self) -> type[DockerRunBackend]:
-        from rompy_hydra.run.docker import DockerRunBackend
-
-        return DockerRunBackend

@@ -24,15 +24,14 @@ T = TypeVar("T")
 # How long a cached answer is valid, seconds: many points of a sweep are checked within this time, and
 # an image that is created meanwhile is still noticed soon.
 CACHE_SECONDS = 1.0
-_CONNECT_TIMEOUT = 10  # seconds
-_REQUEST_TIMEOUT = 60  # seconds
-_MAX_ERROR_TEXT = 500  # characters
 
 
 def get_engine() -> Engine:
     """The engine that DOCKER_HOST and related variables select; EngineUnavailable if it does not answer."""
     names = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONTEXT")
-    return _connect(os.getpid(), tuple(os.environ.get(name) for name in names))
+    engine = _connect(os.getpid(), tuple(os.environ.get(name) for name in names))
+    engine.cached("ping", engine.api.ping)
+    return engine
 
 
 @functools.cache
@@ -50,14 +49,16 @@ def engine_errors() -> tuple[type[Exception], ...]:
 
 def error_text(error: BaseException) -> str:
     """The engine's own message, on one line."""
-    text = str(getattr(error, "explanation", None) or error)
-    return " ".join(text.split())[:_MAX_ERROR_TEXT]
+    return " ".join(str(getattr(error, "explanation", None) or error).split())[:500]
 
 
-def _client() -> APIClient:
+def _client(timeout: float | None) -> APIClient:
+    """A client, with a timeout for its requests after the first one (seconds)."""
     import docker
 
-    return docker.from_env(timeout=_CONNECT_TIMEOUT, max_pool_size=64).api
+    api = docker.from_env(timeout=10, max_pool_size=64).api
+    api.timeout = timeout  # type: ignore[assignment]
+    return api
 
 
 class Engine:
@@ -65,28 +66,20 @@ class Engine:
 
     def __init__(self) -> None:
         try:
-            self.api = _client()
+            self.api = _client(60)
         except engine_errors() as error:
             raise _unavailable(error) from error
-        self.api.timeout = _REQUEST_TIMEOUT
-        self._cache: dict[object, tuple[float, object]] = {}
-
-    def ping(self) -> None:
-        """EngineUnavailable if the engine does not answer."""
-        self.cached("ping", self.api.ping)
+        self.cache: dict[object, tuple[float, object]] = {}
 
     def cached(self, key: object, request: Callable[[], T], seconds: float = CACHE_SECONDS) -> T:
         """The answer to a request, from the cache unless it is older than `seconds`."""
         now = time.monotonic()
-        entry = self._cache.get(key)
+        entry = self.cache.get(key)
         if entry is not None and now - entry[0] < seconds:
             return entry[1]  # type: ignore[return-value]
         answer = self.call(request)
-        self._cache[key] = (now, answer)
+        self.cache[key] = (now, answer)
         return answer
-
-    def clear_cache(self) -> None:
-        self._cache.clear()
 
     def call(self, request: Callable[[], T]) -> T:
         """The answer to a request.
@@ -121,7 +114,7 @@ class Engine:
     def rootless(self) -> bool:
         """Whether user 0 of a container is the user who runs the engine."""
         options = self.info.get("SecurityOptions") or ()
-        # Podman reports it in a field of its own.
+        # Podman reports it in a separate field.
         return bool(self.info.get("Rootless")) or any("rootless" in option for option in options)
 
     def image(self, name: str, fresh: bool = False) -> Mapping[str, Any] | None:
@@ -150,8 +143,7 @@ class Engine:
         from docker.errors import DockerException
         from docker.types import CancellableStream
 
-        api = _client()
-        api.timeout = None  # type: ignore[assignment]  # a build step may print nothing for hours
+        api = _client(None)  # a build step may print nothing for hours
         responses: list[Any] = []
         api.hooks["response"].append(lambda response, **_: responses.append(response))
 
@@ -179,6 +171,7 @@ def _unavailable(error: BaseException) -> EngineUnavailable:
     host = os.environ.get("DOCKER_HOST")
     where = f"DOCKER_HOST={host}" if host else "its default socket"
     text = str(error)
+    what = f"{error_text(error)}. Start the engine, or set DOCKER_HOST"
     if "PermissionError" in text:
         what = (
             "this user may not use its socket. Join the group docker, or set DOCKER_HOST to another engine"
@@ -189,8 +182,6 @@ def _unavailable(error: BaseException) -> EngineUnavailable:
         what = (
             "this is not a valid address. Write unix:///path/to/socket, tcp://host:port or ssh://user@host"
         )
-    else:
-        what = f"{error_text(error)}. Start the engine, or set DOCKER_HOST"
     return EngineUnavailable(f"the container engine cannot be reached ({where}): {what}")
 
 

@@ -65,7 +65,7 @@ import logging, sys
 handler = logging.StreamHandler(sys.stdout)
 logging.basicConfig(handlers=[handler], level=logging.WARNING)
 from rompy_hydra.plugins import registry
-registry.load("run", "rompy:local")
+registry.find("run", "rompy:local").load()
 assert logging.getLogger().handlers == [handler], logging.getLogger().handlers
 assert logging.getLogger().level == logging.WARNING
 logging.getLogger("mine").warning("told once")
