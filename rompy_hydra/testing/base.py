@@ -81,7 +81,7 @@ class PluginContract:
         assert dict(os.environ) == environment, "the environment of the program was changed"
 
     def test_an_unknown_setting_is_refused(self, run: ModelRun) -> None:
-        model = None if self.category == "pipeline" else settings_model(self.plugin, self.category)
+        model = settings_model(self.plugin, self.category)
         if model is None or model.model_config.get("extra") != "forbid":
             pytest.skip("it accepts any setting")
         with pytest.raises((ValueError, PluginError), match="no_such_setting"):

@@ -17,6 +17,8 @@ class PipelineContract(StageContract):
 
     category: ClassVar[str] = "pipeline"
     group: ClassVar[str] = "pipeline"
+    # A pipeline hands unknown settings on.
+    test_an_unknown_setting_is_refused = None  # type: ignore[assignment]
 
     def use(self, run: Any, **more: Any) -> dict[str, Any]:
         settings = {"run_backend": "local", "processor": "noop", **self.settings, **more}
