@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import _end_what_runs_below, wait_until
-from tests.drivers import Driver, Nursery
+from tests.conftest import _kill_processes_below, wait_until
+from tests.drivers import Driver, ForkServer
 from tests.terminal import Terminal
 
 _MODULES = ("rompy_hydra.cli.sweep", "rompy_hydra.cli.run", "rompy_hydra.postprocess.noop")
@@ -44,8 +44,8 @@ class Sweeps:
     makes the one with `x=X` fail, `started` and `finished` have a line for each time.
     """
 
-    def __init__(self, nursery: Nursery, directory: Path) -> None:
-        self._nursery = nursery
+    def __init__(self, fork_server: ForkServer, directory: Path) -> None:
+        self._fork_server = fork_server
         self._scripts = directory / "drivers"
         self.directory = directory / "work"
         self.outside = directory / "outside"
@@ -64,7 +64,7 @@ class Sweeps:
         script = self._scripts / f"{len(self.drivers)}.py"
         script.write_text(_PROGRAM)
         found = (*arguments, f"--config-dir={self.configs}")
-        self.drivers.append(Driver(self._nursery, script, found, os.environ, self.directory))
+        self.drivers.append(Driver(self._fork_server, script, found, os.environ, self.directory))
         return self.drivers[-1]
 
     def run(self, *arguments: str, code: int | None = 0) -> str:
@@ -97,7 +97,7 @@ class Sweeps:
     def end_models(self, *points: object) -> None:
         """Kill the models of these points, as a machine does that goes down."""
         for point in points:
-            _end_what_runs_below(self.runs()[str(point)])
+            _kill_processes_below(self.runs()[str(point)])
 
     def fail(self, *points: object) -> None:
         for point in points:
@@ -158,25 +158,25 @@ class Sweeps:
 
 
 @pytest.fixture(scope="session")
-def _warm() -> Iterator[Nursery]:
-    nursery = Nursery(*_MODULES)
-    yield nursery
-    nursery.close()
+def _warm() -> Iterator[ForkServer]:
+    fork_server = ForkServer(*_MODULES)
+    yield fork_server
+    fork_server.close()
 
 
 @pytest.fixture
-def sweeps(_warm: Nursery, tmp_path: Path) -> Iterator[Sweeps]:
+def sweeps(_warm: ForkServer, tmp_path: Path) -> Iterator[Sweeps]:
     made = Sweeps(_warm, tmp_path)
     yield made
     made.release()
     for driver in made.drivers:
         if driver.process.poll() is None:
             driver.kill()
-    _end_what_runs_below(tmp_path)
+    _kill_processes_below(tmp_path)
 
 
 @pytest.fixture
-def in_place(_warm: Nursery) -> Iterator[Callable[[Path], Sweeps]]:
+def in_place(_warm: ForkServer) -> Iterator[Callable[[Path], Sweeps]]:
     """Sweeps in a directory that is given."""
     made: list[Sweeps] = []
 
@@ -190,4 +190,4 @@ def in_place(_warm: Nursery) -> Iterator[Callable[[Path], Sweeps]]:
         for driver in each.drivers:
             if driver.process.poll() is None:
                 driver.kill()
-        _end_what_runs_below(each.directory)
+        _kill_processes_below(each.directory)
