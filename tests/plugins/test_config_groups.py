@@ -66,7 +66,7 @@ def test_invalid_values_are_reported_as_for_built_in_plugins(program):
     assert not (program.cwd / "runs").exists()
 
 
-def test_all_invalid_values_are_reported_at_once(program):
+def test_all_invalid_values_are_reported_together(program):
     answer = program(
         "run_backend=with_config", "run_backend.nodes=0", "processor=counter", "processor.pattern=3",
         "model=drip", "model.drops=few",

@@ -430,7 +430,7 @@ def test_a_valid_run_passes_ten_thousand_checks_quickly(
         ({"network": "container:nosuch"}, "run_backend.network=container:nosuch"),
     ],
 )
-def test_a_setting_that_the_engine_refuses_is_reported_by_name(
+def test_a_setting_that_the_engine_rejects_is_reported_by_name(
     fields: dict[str, Any], message: str, in_container: Any
 ) -> None:
     run = in_container("true")

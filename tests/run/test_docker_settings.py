@@ -221,7 +221,7 @@ def test_each_restriction_can_be_lifted_by_its_setting(in_container: Any) -> Non
     assert run.log.split() == ["CapBnd:", capabilities, "NoNewPrivs:", "0", "sh"]
 
 
-def test_by_default_there_is_no_network_but_the_containers_own_name_resolves(in_container: Any) -> None:
+def test_by_default_there_is_no_network_but_the_name_of_the_container_resolves(in_container: Any) -> None:
     run = in_container(
         "python3 -c \"import os, socket; print(sorted(os.listdir('/sys/class/net')), "
         'socket.gethostbyname(socket.gethostname()))"',

@@ -51,8 +51,8 @@ class Sweeps:
         self.outside = directory / "outside"
         self.configs = directory / "configs"
         template = directory / "template"
-        for made in (self._scripts, self.directory, self.outside, self.configs / "model", template):
-            made.mkdir(parents=True)
+        for created in (self._scripts, self.directory, self.outside, self.configs / "model", template):
+            created.mkdir(parents=True)
         (template / "probe.sh").write_text(_PROBE)
         model = _MODEL.format(template=template, outside=self.outside)
         (self.configs / "model" / "probe.yaml").write_text(model)
@@ -166,10 +166,10 @@ def _sweep_fork_server() -> Iterator[ForkServer]:
 
 @pytest.fixture
 def sweeps(_sweep_fork_server: ForkServer, tmp_path: Path) -> Iterator[Sweeps]:
-    made = Sweeps(_sweep_fork_server, tmp_path)
-    yield made
-    made.release()
-    for driver in made.drivers:
+    created = Sweeps(_sweep_fork_server, tmp_path)
+    yield created
+    created.release()
+    for driver in created.drivers:
         if driver.process.poll() is None:
             driver.kill()
     _kill_processes_below(tmp_path)
@@ -178,14 +178,14 @@ def sweeps(_sweep_fork_server: ForkServer, tmp_path: Path) -> Iterator[Sweeps]:
 @pytest.fixture
 def sweeps_in(_sweep_fork_server: ForkServer) -> Iterator[Callable[[Path], Sweeps]]:
     """Create sweeps in the given directories."""
-    made: list[Sweeps] = []
+    created: list[Sweeps] = []
 
     def make(directory: Path) -> Sweeps:
-        made.append(Sweeps(_sweep_fork_server, directory))
-        return made[-1]
+        created.append(Sweeps(_sweep_fork_server, directory))
+        return created[-1]
 
     yield make
-    for each in made:
+    for each in created:
         each.release()
         for driver in each.drivers:
             if driver.process.poll() is None:

@@ -52,7 +52,7 @@ def test_failures_with_one_exit_code_and_different_causes_are_separate_groups(sw
     assert out.count("CFL violated") == out.count("no wind file") == 1
 
 
-def test_timed_out_runs_are_one_group_whatever_their_progress(sweeps):
+def test_timed_out_runs_are_one_group_regardless_of_their_progress(sweeps):
     template = sweeps.directory.parent / "template" / "probe.sh"
     template.write_text("echo 'field {{ \"abc\"[model.x] }}'\nsleep 60\n")
     out = sweeps.sweep(f"{X}=0,1,2", "run_backend.timeout=0.5", code=1)

@@ -38,7 +38,7 @@ def test_hydras_own_plugins_continue_after_a_failure_and_report_it(sweeps, chose
 
 
 @pytest.mark.parametrize("flags", [("--dry-run",), ("sweep.dry_run=true",)])
-def test_a_dry_run_runs_nothing_whatever_the_launcher(sweeps, flags):
+def test_a_dry_run_runs_nothing_with_any_launcher(sweeps, flags):
     before = sweeps.snapshot()
     assert "2 points in sweeps/probe: 2 to run" in sweeps.sweep(f"{X}=1,2", BASIC_LAUNCHER, *flags)
     out = sweeps.sweep(f"{X}=1,2", BASIC_SWEEPER, BASIC_LAUNCHER, *flags, code=2)

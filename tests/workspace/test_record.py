@@ -235,7 +235,7 @@ def test_numpy_numbers_stay_numbers_and_nan_is_converted():
     assert plain({"x": float("inf"), "y": float("-inf")}) == {"x": "Infinity", "y": "-Infinity"}
 
 
-def test_a_file_is_intact_if_its_content_is_whatever_its_modification_time(workspace):
+def test_a_file_is_intact_if_its_content_is_unchanged_regardless_of_its_modification_time(workspace):
     path = workspace.path / "out.nc"
     path.write_text("data")
     fact = file_fact(workspace, "out.nc")

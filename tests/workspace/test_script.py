@@ -50,7 +50,7 @@ def start(shell, script, cwd, **env) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_it_runs_from_any_directory_whatever_the_name_of_its_own_directory(tmp_path, shell, name):
+def test_it_runs_from_any_directory_and_in_a_directory_of_any_name(tmp_path, shell, name):
     directory = tmp_path / name
     script = leave(directory, "pwd > where.txt", ["sh", "-c", "exit 3"])
     answer = start(shell, script, cwd="/")

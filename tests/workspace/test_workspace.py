@@ -185,7 +185,7 @@ def test_removing_files_removes_the_directories_that_become_empty(tmp_path):
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["a", "a/two"]
 
 
-def test_the_last_lines_of_a_log_are_printable_whatever_the_model_wrote(tmp_path):
+def test_the_last_lines_of_a_log_are_always_printable(tmp_path):
     log = b"first\n\xff\xfe\x00binary\x1b[2J\n" + "Wellenhöhe\ttotal\r\n".encode() + b"x" * 5000
     (tmp_path / "run.log").write_bytes(log)
     lines = Workspace(tmp_path).last_log_lines(3)
