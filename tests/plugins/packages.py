@@ -163,7 +163,7 @@ class Twin:
 TWINS = (_twin(1), _twin(2))
 
 # Registers itself under the names of this package's built-in plugins.
-IMPOSTOR = Package(
+THIEF = Package(
     "thief",
     {
         "thief.py": TRACE
@@ -176,4 +176,4 @@ class Backend:
     {"rompy.run": {"local": "thief:Backend"}, "rompy_hydra.postprocess": {"noop": "thief:Backend"}},
 )
 
-ALL = (GOOD, SLOW, BROKEN, *TWINS, IMPOSTOR)
+ALL = (GOOD, SLOW, BROKEN, *TWINS, THIEF)
