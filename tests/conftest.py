@@ -1,4 +1,4 @@
-"""What all tests share: conditions to wait for, drivers in processes of their own, small file systems."""
+"""Fixtures for all tests: waiting for conditions, drivers in separate processes, small file systems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from rompy_hydra.process.tree import RUN_MARK
-from tests.drivers import LIMIT, PRELUDE, Driver, Nursery, is_gone
+from tests.drivers import LIMIT, PRELUDE, Driver, ForkServer, is_gone
 
 T = TypeVar("T")
 
@@ -25,12 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    # Whoever starts the tests in the background leaves SIGINT ignored, and what they start must hear it.
+    # A shell ignores SIGINT for background jobs; the processes started by the tests must receive it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # The longest first, so that no worker waits for another one at the end.
+    # The longest tests first, so that all workers finish at about the same time.
     items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("rompy", "docker")])
     if config.getoption("--run-slow"):
         return
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Which tests one worker does: those of a file, which share what is dear, and all of the engine."""
+    """Assign the tests of a file, and all tests of the engine, to one worker, to share costly fixtures."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
@@ -54,7 +54,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def wait_until(condition: Callable[[], T], timeout: float = LIMIT) -> T:
-    """The first true value of a condition; the test fails if there is none before the limit."""
+    """Return the first true value of a condition; the test fails if there is none within the timeout."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"
@@ -77,21 +77,21 @@ def living(text: str) -> list[int]:
 
 
 @pytest.fixture(scope="session")
-def _nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
+def _fork_server() -> Iterator[ForkServer]:
+    fork_server = ForkServer()
+    yield fork_server
+    fork_server.close()
 
 
 @pytest.fixture
-def start_driver(_nursery: Nursery, tmp_path: Path) -> Iterator[Callable[..., Driver]]:
-    """Start Python code that has the public names; `arguments` are its `sys.argv[1:]`."""
+def start_driver(_fork_server: ForkServer, tmp_path: Path) -> Iterator[Callable[..., Driver]]:
+    """Start Python code in which the public names are defined; `arguments` are its `sys.argv[1:]`."""
     drivers: list[Driver] = []
 
     def start(code: str, *arguments: object, **environment: str) -> Driver:
         script = tmp_path / f"driver{len(drivers)}.py"
         script.write_text(PRELUDE + code)
-        drivers.append(Driver(_nursery, script, arguments, os.environ | environment))
+        drivers.append(Driver(_fork_server, script, arguments, os.environ | environment))
         return drivers[-1]
 
     start.drivers = drivers
@@ -99,11 +99,11 @@ def start_driver(_nursery: Nursery, tmp_path: Path) -> Iterator[Callable[..., Dr
     for driver in drivers:
         if driver.process.poll() is None:
             driver.kill()
-    _end_what_runs_below(tmp_path)
+    _kill_processes_below(tmp_path)
 
 
-def _end_what_runs_below(directory: Path) -> None:
-    """Models that a killed driver left, so that a failed test leaves nothing behind."""
+def _kill_processes_below(directory: Path) -> None:
+    """Kill the models of killed drivers, so that a failed test leaves no processes behind."""
     needle = f"{RUN_MARK}={directory}".encode()
     for entry in Path("/proc").iterdir():
         try:
@@ -115,7 +115,7 @@ def _end_what_runs_below(directory: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with one megabyte."""
+    """A separate file system of one megabyte."""
     yield from _mounted(tmp_path / "small disk", "size=1m")
 
 

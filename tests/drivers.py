@@ -1,7 +1,7 @@
-"""Drivers for tests: Python programs in real processes of their own, started in milliseconds.
+"""Drivers for tests: Python programs in separate processes, started in milliseconds.
 
-One process imports the package once and forks for each driver, so that dozens of drivers that are
-killed, interrupted or let loose on one another cost no start-up each.
+One process imports the package once and forks for each driver, so that tests can kill, interrupt and
+combine dozens of drivers without waiting for Python to start.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-# A hang is told by this; no test depends on how quick anything is.
+# Only detects hangs; no test depends on how fast anything is.
 LIMIT = 60.0
 
 PRELUDE = """
@@ -29,7 +29,7 @@ def say(text):
     print(text, flush=True)
 """
 
-_NURSERY = """
+_FORK_SERVER = """
 import importlib, json, os, runpy, sys
 from rompy_hydra import LocalPipelineBackend, ModelRun, NoopPostprocessor, SuccessChecks, TemplateModel
 import rompy_hydra.run.local
@@ -60,12 +60,12 @@ runpy.run_path(order["argv"][0], run_name="__main__")
 """
 
 
-class Nursery:
-    """The process that has everything imported, also `modules`, and forks the drivers."""
+class ForkServer:
+    """The process that imports the package and `modules` once, and forks the drivers."""
 
     def __init__(self, *modules: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _NURSERY, *modules],
+            [sys.executable, "-c", _FORK_SERVER, *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -73,7 +73,7 @@ class Nursery:
         )
 
     def ask(self, **order: object) -> int:
-        """An order and its answer: a process id or an exit code."""
+        """Send an order, and return the answer: a process id or an exit code."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -89,17 +89,17 @@ class Nursery:
 
 
 class Child:
-    """A child of the nursery, with the methods of `subprocess.Popen` that tests use."""
+    """A child of the fork server, with the methods of `subprocess.Popen` that tests use."""
 
-    def __init__(self, nursery: Nursery, pid: int) -> None:
-        self._nursery = nursery
+    def __init__(self, fork_server: ForkServer, pid: int) -> None:
+        self._fork_server = fork_server
         self.pid = pid
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """The exit code, or None as long as it runs."""
+        """The exit code; None while the process is running."""
         if self.returncode is None and is_gone(self.pid):
-            self.returncode = self._nursery.ask(wait=self.pid)
+            self.returncode = self._fork_server.ask(wait=self.pid)
         return self.returncode
 
     def wait(self, timeout: float = LIMIT) -> int:
@@ -111,11 +111,11 @@ class Child:
 
 
 class Driver:
-    """A Python program in a process of its own, with its output in a file."""
+    """A Python program in a separate process, with its output in a file."""
 
     def __init__(
         self,
-        nursery: Nursery,
+        fork_server: ForkServer,
         script: Path,
         arguments: tuple[object, ...],
         env: Mapping[str, str],
@@ -123,13 +123,13 @@ class Driver:
     ) -> None:
         self._output = script.with_suffix(".out")
         self._output.touch()
-        self.pid = nursery.ask(
+        self.pid = fork_server.ask(
             argv=[str(script), *map(str, arguments)],
             output=str(self._output),
             cwd=str(cwd or script.parent),
             env=dict(env),
         )
-        self.process = Child(nursery, self.pid)
+        self.process = Child(fork_server, self.pid)
 
     @property
     def output(self) -> str:
@@ -139,17 +139,17 @@ class Driver:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL: the driver has no chance to tidy up."""
+        """Send SIGKILL: the driver cannot clean up."""
         self.send(signal.SIGKILL)
         self.process.wait()
 
     def wait(self) -> int:
-        """Its exit code."""
+        """Wait for the driver to finish, and return its exit code."""
         return self.process.wait()
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process does not run any more, be it waited for by its parent or not."""
+    """Whether a process is no longer running, even if its parent has not waited for it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:

@@ -1,4 +1,4 @@
-"""Plans for runs of the Python API, as a composition or a pipeline makes them."""
+"""Plans for runs of the Python API, like those of a composition or a pipeline."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ from rompy_hydra.workspace.record import STAGES
 def plan_of(
     run: ModelRun, *stages: str, backend: object = "local", settings: Mapping[str, Any] = {}, **fields: Any
 ) -> RunPlan:
-    """A plan of these stages, or of all, with a backend and its settings."""
+    """A plan of the given stages, or of all stages, with a backend and its settings."""
     resolved = resolve_backend(backend, settings)
     return RunPlan(run, resolve_model(run.config), stages or STAGES, backend=resolved, **fields)

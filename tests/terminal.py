@@ -1,4 +1,4 @@
-"""A command on a terminal of its own, as a person sees it."""
+"""A command on its own terminal, as a user sees it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Terminal:
 
     @property
     def screen(self) -> str:
-        """All that was shown until now, without escape sequences."""
+        """All output so far, without escape sequences."""
         while self._open and select.select([self._end], [], [], 0)[0]:
             try:
                 found = os.read(self._end, 65536)
@@ -44,21 +44,21 @@ class Terminal:
 
     @property
     def raw(self) -> str:
-        """The same, with escape sequences, as far as `screen` has looked."""
+        """All output that `screen` has read so far, with escape sequences."""
         return self._bytes.decode(errors="replace")
 
     def shows(self, text: str) -> None:
-        """Wait until a text was shown."""
+        """Wait until a text is shown."""
         wait_until(lambda: text in self.screen)
 
     def type(self, text: str) -> None:
         os.write(self._end, text.encode())
 
     def wait(self) -> int:
-        """The exit code."""
+        """Wait for the command to finish, and return its exit code."""
 
         def ended() -> tuple[int] | None:
-            # A process that writes to a full terminal does not end.
+            # A process blocks while the terminal's buffer is full.
             _ = self.screen
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             return (os.waitstatus_to_exitcode(status),) if pid else None

@@ -1,4 +1,4 @@
-"""What goes wrong in practice, done for real: kills, interrupts, full and read-only disks, rivals."""
+"""Real faults: kills, interrupts, full and read-only disks, and competing drivers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.record import RunRecord
 from tests.conftest import LIMIT, is_gone, living, wait_until
 
-# A model that records each start, then waits for permission to continue.
+# A model that records each start, then waits for the file `go`.
 PATIENT = ["echo $$ >> starts; until [ -e go ]; do sleep 0.01; done", "echo data > out.nc; exit $(cat go)"]
 
 DRIVE = """
@@ -62,7 +62,7 @@ def directory(tmp_path):
 
 @pytest.fixture
 def started(directory, start_driver):
-    """Wait until the model was started, later than `before`; the process ids of all its starts."""
+    """Wait until the model has been started after `before`; returns the process ids of all its starts."""
 
     def started(before=()):
         file = directory / "starts"
@@ -87,7 +87,7 @@ def record_of(directory: Path) -> RunRecord:
 
 
 def fill(disk: Path) -> Path:
-    """Leave not a single byte on a small disk."""
+    """Fill a small disk to its last byte."""
     filler = disk / "filler"
     with filler.open("wb", 0) as file:
         try:
@@ -105,7 +105,7 @@ def small_model(output_dir: Path, *commands: str, run_id: str = "shoal", **field
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_driver_stops_the_model_and_records_the_interrupt(
+def test_an_interrupted_driver_stops_its_model_and_records_the_interrupt(
     start_driver, directory, started, number
 ):
     driver = start_driver(DRIVE_PATIENT)
@@ -133,7 +133,7 @@ def test_an_interrupted_run_is_repeated_as_a_new_attempt(start_driver, directory
 
 
 class Interrupts:
-    """A postprocessor at which the user loses patience."""
+    """A postprocessor that the user interrupts, unless `patience` is set."""
 
     patience = False
 
@@ -143,7 +143,7 @@ class Interrupts:
         return {"success": True, "message": ""}
 
 
-def test_an_interrupt_while_postprocessing_keeps_the_outputs_of_the_model(tmp_path):
+def test_an_interrupt_during_postprocessing_keeps_the_outputs_of_the_model(tmp_path):
     run = small_model(tmp_path, f"echo x >> '{tmp_path}/starts'; echo data > out.nc")
     impatient, patient = Interrupts(), Interrupts()
     patient.patience = True
@@ -206,7 +206,7 @@ def test_a_model_that_outlived_its_driver_is_waited_for_and_its_result_is_used(
     assert started() == [model]
 
 
-def test_a_model_that_ended_while_nobody_watched_is_not_started_again(start_driver, directory, started):
+def test_a_model_that_finished_without_a_driver_is_not_restarted(start_driver, directory, started):
     driver = start_driver(DRIVE_PATIENT)
     (model,) = started()
     driver.kill()
@@ -219,7 +219,7 @@ def test_a_model_that_ended_while_nobody_watched_is_not_started_again(start_driv
     assert started() == [model]
 
 
-def test_the_time_of_a_reattached_model_counts_from_its_start(start_driver, directory, started):
+def test_the_run_time_of_a_reattached_model_starts_at_its_start(start_driver, directory, started):
     first = start_driver(DRIVE_PATIENT)
     started()
     begin = time.monotonic()
@@ -235,10 +235,10 @@ def test_the_time_of_a_reattached_model_counts_from_its_start(start_driver, dire
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_the_time_of_a_model_that_nobody_watched_ends_with_its_exit_code(
+def test_the_run_time_of_a_model_without_a_driver_ends_when_its_exit_code_is_written(
     start_driver, directory, started, code
 ):
-    end_unwatched(start_driver, directory, started, code, seconds=3600)
+    finish_without_driver(start_driver, directory, started, code, seconds=3600)
     start_driver(DRIVE_PATIENT).wait()
     record = record_of(directory)
     assert record.exit_code == code
@@ -247,8 +247,10 @@ def test_the_time_of_a_model_that_nobody_watched_ends_with_its_exit_code(
     assert 3600 <= row_of("shoal", record).seconds < 3600 + LIMIT
 
 
-def test_no_time_is_reported_for_a_model_that_ended_before_it_began(start_driver, directory, started):
-    end_unwatched(start_driver, directory, started, 0, seconds=-1)
+def test_no_run_time_is_reported_for_a_model_that_finished_before_it_started(
+    start_driver, directory, started
+):
+    finish_without_driver(start_driver, directory, started, 0, seconds=-1)
     assert start_driver(DRIVE_PATIENT).wait() == 0
     record = record_of(directory)
     assert (record.state, record.attempt) == ("completed", 1)
@@ -256,8 +258,8 @@ def test_no_time_is_reported_for_a_model_that_ended_before_it_began(start_driver
     assert row_of("shoal", record).seconds is None
 
 
-def end_unwatched(start_driver, directory, started, code, seconds):
-    """Let a model end without a driver, so long after its start by the clock of the files."""
+def finish_without_driver(start_driver, directory, started, code, seconds):
+    """Let a model finish without a driver, `seconds` after its start according to the file times."""
     driver = start_driver(DRIVE_PATIENT)
     started()
     driver.kill()
@@ -267,7 +269,7 @@ def end_unwatched(start_driver, directory, started, code, seconds):
     os.utime(directory / "exit_code", (begin + seconds, begin + seconds))
 
 
-def test_processes_that_a_model_left_while_nobody_watched_are_terminated(start_driver, tmp_path):
+def test_processes_left_behind_by_a_model_without_a_driver_are_terminated(start_driver, tmp_path):
     driver = start_driver("""
 commands = ["sh -c 'sleep 1000 & echo $! > late'; while [ ! -e go ]; do sleep 0.02; done"]
 ModelRun(run_id="shoal", output_dir="runs", config=BaseConfig(commands=commands)).run()
@@ -288,7 +290,7 @@ say(ModelRun(run_id="shoal", output_dir="runs", config=BaseConfig(commands=comma
     assert record_of(directory).backend_facts["adopted"] is True
 
 
-def test_a_model_that_failed_while_nobody_watched_has_failed(start_driver, directory, started):
+def test_a_model_that_failed_without_a_driver_is_recorded_as_failed(start_driver, directory, started):
     driver = start_driver(DRIVE_PATIENT)
     started()
     driver.kill()
@@ -365,8 +367,8 @@ def test_a_model_with_outdated_inputs_is_stopped_and_not_reattached(
     assert (directory / "INPUT").read_text() == "two"
 
 
-def test_a_model_that_has_lost_its_leader_is_stopped_and_not_reattached(start_driver, directory):
-    """The script is dead, so that nobody will leave an exit code, but something that it started lives."""
+def test_a_model_without_its_leader_process_is_stopped_and_not_reattached(start_driver, directory):
+    """The script is dead, so no exit code will be written, but a process that it started is alive."""
     mark = f"half-dead-{os.getpid()}"
     command = f"[ -e ../go ] || {{ setsid tail -f /dev/null {mark} & wait; }}"
     drive = DRIVE.replace("CONFIG", f"BaseConfig(commands=[{command!r}])")
@@ -403,7 +405,7 @@ def test_a_hook_that_outlived_its_driver_is_reattached_as_well(start_driver, dir
     assert (record_of(directory).state, record_of(directory).attempt) == ("completed", 1)
 
 
-def test_a_driver_that_dies_while_postprocessing_loses_nothing_of_the_model(
+def test_a_driver_that_is_killed_during_postprocessing_loses_no_results_of_the_model(
     start_driver, tmp_path, directory
 ):
     code = """
@@ -426,7 +428,7 @@ say(run.pipeline(processor=Dies)["success"])
     assert (tmp_path / "runs" / "starts").read_text() == "x\n"
 
 
-def test_a_driver_killed_at_any_moment_loses_nothing(start_driver, tmp_path, directory):
+def test_killing_the_driver_at_any_moment_loses_no_results(start_driver, tmp_path, directory):
     code = """
 import os, signal, time
 Path("template").mkdir()
@@ -464,10 +466,10 @@ sys.exit(not results["success"])
     assert all(earlier["state"] in ("lost", "failed") for earlier in record.attempts)
 
 
-# --- rivals -------------------------------------------------------------------------------------
+# --- competing drivers ---------------------------------------------------------------------------
 
 
-def test_of_many_drivers_at_once_one_runs_the_model_once(start_driver, tmp_path, directory, started):
+def test_of_many_parallel_drivers_exactly_one_runs_the_model(start_driver, tmp_path, directory, started):
     together = "while not Path('all').exists():\n    pass\n"
     drivers = [start_driver(together + DRIVE_PATIENT) for _ in range(4)]
     (tmp_path / "all").touch()
@@ -489,7 +491,7 @@ def test_of_many_drivers_at_once_one_runs_the_model_once(start_driver, tmp_path,
     assert record_of(directory).state == "completed"
 
 
-def test_drivers_that_all_overwrite_leave_complete_runs(start_driver, tmp_path):
+def test_parallel_drivers_with_overwrite_leave_complete_runs(start_driver, tmp_path):
     code = """
 from rompy_hydra.core.execute import execute
 from rompy_hydra.errors import Busy
@@ -515,7 +517,7 @@ for _ in range(5):
     assert all((path / "out.nc").exists() for path in with_record)
 
 
-def test_a_second_thread_of_this_process_finds_the_run_busy(tmp_path):
+def test_a_second_thread_of_the_same_process_cannot_use_a_running_run(tmp_path):
     run = small_model(tmp_path, *PATIENT)
     results = []
     first = threading.Thread(target=lambda: results.append(run.run()))
@@ -534,7 +536,7 @@ def test_a_second_thread_of_this_process_finds_the_run_busy(tmp_path):
 # --- disks --------------------------------------------------------------------------------------
 
 
-def test_a_disk_that_is_full_when_inputs_are_written_is_reported_and_recorded(small_disk, tmp_path):
+def test_a_disk_that_becomes_full_while_inputs_are_written_is_reported_and_recorded(small_disk, tmp_path):
     big = tmp_path / "grid.nc"
     big.write_bytes(b"x" * 2**21)
     run = small_model(small_disk, "true", files=[str(big)])
@@ -586,7 +588,7 @@ def test_a_read_only_disk_is_reported(read_only_directory):
 
 @pytest.fixture
 def immutable(tmp_path):
-    """Create a directory in which nothing can be created or renamed any more, not even by root."""
+    """Create a directory in which not even root can create or rename files."""
     made = []
 
     def immutable(path):
@@ -608,7 +610,7 @@ def test_a_run_directory_that_became_immutable_is_reported(tmp_path, immutable):
         run.generate()
 
 
-def test_a_directory_that_becomes_immutable_under_a_model_still_gets_its_record(tmp_path, immutable):
+def test_a_record_is_written_even_if_the_directory_becomes_immutable_during_the_run(tmp_path, immutable):
     run = small_model(tmp_path, "touch here; until [ -e ../go ]; do sleep 0.01; done; echo late > out.nc")
     results = []
     worker = threading.Thread(target=lambda: results.append(run.run()))
@@ -651,7 +653,7 @@ def test_a_model_that_deletes_its_own_directory_has_failed(tmp_path):
     results = []
     worker = threading.Thread(target=lambda: results.append(run.pipeline()))
     worker.start()
-    # Not while the driver writes there, lest the directory be not empty.
+    # Not while the driver writes there: the directory must be empty to be deleted.
     wait_until(lambda: run.workspace.record.exists() and RunRecord.load(run.workspace).backend_facts)
     (tmp_path / "go").touch()
     worker.join(LIMIT)
@@ -659,13 +661,13 @@ def test_a_model_that_deletes_its_own_directory_has_failed(tmp_path):
     assert "removed its own run directory" in results[0]["error"]
 
 
-def test_a_model_that_deletes_all_files_around_itself_does_no_harm(tmp_path):
+def test_a_model_may_delete_all_files_in_its_run_directory(tmp_path):
     results = small_model(tmp_path, "rm -rf ./* ./.[!.]*; echo data > out.nc", run_id="files").pipeline()
     assert results["success"] is True
     assert RunRecord.load(Workspace(tmp_path / "files")).state == "completed"
 
 
-def test_links_pipes_and_sockets_among_the_outputs_do_no_harm(tmp_path):
+def test_links_pipes_and_sockets_among_the_outputs_are_ignored(tmp_path):
     run = small_model(
         tmp_path, "mkdir results; echo data > results/a.nc; ln -s results latest; mkfifo pipe"
     )
@@ -676,7 +678,7 @@ def test_links_pipes_and_sockets_among_the_outputs_do_no_harm(tmp_path):
         assert [fact.path for fact in record.outputs] == ["results/a.nc"]
 
 
-def test_the_command_to_rerun_by_hand_can_be_pasted_into_a_shell(tmp_path):
+def test_the_command_for_a_manual_rerun_can_be_pasted_into_a_shell(tmp_path):
     run = small_model(tmp_path / "it's a place", "exit 3")
     assert run.run() is False
     message = RunRecord.load(run.workspace).error["message"]
@@ -684,7 +686,7 @@ def test_the_command_to_rerun_by_hand_can_be_pasted_into_a_shell(tmp_path):
     assert subprocess.run(line.removeprefix("Rerun by hand: "), shell=True).returncode == 3
 
 
-def test_a_model_that_prints_binary_garbage_does_no_harm(tmp_path, capfd):
+def test_a_model_may_print_binary_data(tmp_path, capfd):
     run = small_model(tmp_path, r"printf '\377\376\000\033[2Jx\n'; head -c 10000 /dev/urandom; exit 3")
     assert run.run("local", stream_output=True) is False
     record = json.loads(run.workspace.record.read_text())
@@ -692,7 +694,7 @@ def test_a_model_that_prints_binary_garbage_does_no_harm(tmp_path, capfd):
     assert run.workspace.log.read_bytes().startswith(b"\xff\xfe\0\x1b[2Jx\n")
 
 
-def test_a_hundred_megabytes_of_log_do_not_fill_the_memory(start_driver, tmp_path):
+def test_a_log_of_a_hundred_megabytes_is_not_read_into_memory(start_driver, tmp_path):
     driver = start_driver("""
 import os, resource
 line = "a line of some length, as models print them " * 20
@@ -713,7 +715,7 @@ Path("facts").write_text(f"{success} {peak}")
 
 
 def test_the_exit_code_of_a_manual_start_is_not_mistaken_for_the_drivers(start_driver, directory, started):
-    """Generated, started by hand to its end, then driven, killed, and driven again."""
+    """Generate, start manually until the end, then run with a driver, kill the driver, and run again."""
     assert start_driver(GENERATE_PATIENT).wait() == 0
     (directory / "go").write_text("0")
     assert subprocess.run(["sh", directory / "run.sh"]).returncode == 0
@@ -747,7 +749,7 @@ def test_the_exit_code_of_a_manual_start_is_deleted_before_inputs_are_generated_
     assert run.workspace.exit_code() is None
 
 
-def test_secrets_are_in_no_file_and_no_line_of_any_log_but_reach_the_model(start_driver, tmp_path):
+def test_secrets_reach_the_model_but_are_not_in_any_file_or_log(start_driver, tmp_path):
     driver = start_driver("""
 logger.remove()
 logger.add(sys.stdout, level=0)

@@ -1,4 +1,4 @@
-"""What a run directory remembers: what is skipped, what is done again, and what is refused."""
+"""Rerunning in an existing run directory: what is skipped, what is repeated, and what is rejected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.plans import plan_of
 
 
 class Counts:
-    """A postprocessor that leaves a mark each time."""
+    """A postprocessor that writes a character to a file each time."""
 
     def process(self, model_run, name="count"):
         with (Path(model_run.output_dir) / model_run.run_id / f"{name}.txt").open("a") as file:
@@ -37,7 +37,7 @@ def template(tmp_path):
 
 @pytest.fixture
 def run(tmp_path, template):
-    """Run a pipeline of a model that counts its starts outside of its directory."""
+    """Run a pipeline of a model that counts its starts outside its run directory."""
 
     def run(
         run_id="shoal",
@@ -81,7 +81,7 @@ def test_completed_and_unchanged_stages_are_skipped(run):
     assert (run.directory / "count.txt").read_text() == "x"
 
 
-def test_again_repeats_everything_but_unchanged_inputs(run):
+def test_rerun_repeats_everything_except_unchanged_inputs(run):
     run()
     record = run(again=True)
     assert run.starts() == 2
@@ -96,14 +96,14 @@ def test_again_repeats_everything_but_unchanged_inputs(run):
         {"backend": LocalConfig(kill_grace=1)},
     ],
 )
-def test_what_cannot_change_the_result_reruns_nothing(run, fields):
+def test_changes_that_cannot_affect_the_result_rerun_nothing(run, fields):
     run()
     run(**fields)
     assert run.why == {}
     assert run.starts() == 1
 
 
-def test_a_new_secret_does_not_make_it_another_run(run):
+def test_a_new_secret_does_not_make_it_a_different_run(run):
     run(env={"API_TOKEN": "old"}, backend=LocalConfig(env_vars={"DB_PASSWORD": "old"}))
     run(env={"API_TOKEN": "new"}, backend=LocalConfig(env_vars={"DB_PASSWORD": "new"}))
     assert run.starts() == 1
@@ -122,7 +122,7 @@ def test_touching_the_files_reruns_nothing(run, template):
     assert run.why == {}
 
 
-def test_another_postprocessor_or_setting_repeats_postprocessing_only(run):
+def test_a_different_postprocessor_or_setting_repeats_only_postprocessing(run):
     run()
     run(settings={"name": "other"})
     assert run.why == {"postprocess": "the postprocessor or its settings changed"}
@@ -132,7 +132,7 @@ def test_another_postprocessor_or_setting_repeats_postprocessing_only(run):
     assert run.starts() == 1
 
 
-def test_a_missing_or_changed_output_runs_the_model_again(run):
+def test_a_missing_or_changed_output_reruns_the_model(run):
     run()
     (run.directory / "out.nc").unlink()
     record = run()
@@ -142,11 +142,11 @@ def test_a_missing_or_changed_output_runs_the_model_again(run):
     record = run()
     assert (run.starts(), record.attempt) == (3, 3)
     assert (run.directory / "out.nc").read_text() == "f=0.02\n"
-    # Nothing is lost: what was there is with the attempt that it was of.
+    # Nothing is lost: the earlier file is kept with the attempt that wrote it.
     assert (run.directory / "attempts" / "2" / "out.nc").read_text() == "f=9.99\n"
 
 
-def test_a_changed_input_is_generated_again_with_everything_that_depends_on_it(run):
+def test_a_changed_input_is_regenerated_and_all_later_stages_are_repeated(run):
     run()
     (run.directory / "INPUT").write_text("f=9.99\n")
     run()
@@ -158,7 +158,7 @@ def test_a_changed_input_is_generated_again_with_everything_that_depends_on_it(r
     assert (run.directory / "out.nc").read_text() == "f=0.02\n"
 
 
-def test_a_missing_product_repeats_postprocessing_only(run):
+def test_a_missing_product_repeats_only_postprocessing(run):
     run()
     (run.directory / "count.txt").unlink()
     run()
@@ -166,7 +166,7 @@ def test_a_missing_product_repeats_postprocessing_only(run):
     assert run.starts() == 1
 
 
-def test_a_postprocessor_that_changes_or_removes_outputs_does_not_make_the_model_run_again(run):
+def test_a_postprocessor_that_changes_or_removes_outputs_does_not_cause_a_rerun_of_the_model(run):
     class Compresses:
         def process(self, model_run):
             directory = model_run.staging_dir
@@ -180,7 +180,7 @@ def test_a_postprocessor_that_changes_or_removes_outputs_does_not_make_the_model
     assert run.why == {}
 
 
-def test_another_configuration_in_the_same_directory_is_refused_with_the_difference(run):
+def test_a_different_configuration_in_the_same_directory_is_rejected_with_the_difference(run):
     run()
     for fields, expected in [
         ({"parameters": {"friction": 0.05}}, "model.parameters.friction: 0.02 there, 0.05 here"),
@@ -196,7 +196,7 @@ def test_another_configuration_in_the_same_directory_is_refused_with_the_differe
     assert RunRecord.read(run.directory / "run.json").state == "completed"
 
 
-def test_a_change_of_a_plain_variable_is_refused_without_showing_its_value(run):
+def test_a_changed_environment_variable_is_rejected_without_showing_its_value(run):
     run(env={"PLAIN": "of before"})
     with pytest.raises(ConfigError, match="values that are not stored differ") as error:
         run(env={"PLAIN": "of now"})
@@ -215,7 +215,7 @@ def test_overwrite_moves_the_old_directory_aside_and_loses_nothing(run):
     assert run.directory.with_name("shoal.old-2").is_dir()
 
 
-def test_overwrite_without_an_earlier_run_moves_nothing(run):
+def test_overwrite_without_an_earlier_run_does_not_move_anything(run):
     run(overwrite=True)
     assert [path.name for path in run.directory.parent.iterdir()] == ["shoal"]
 
@@ -229,7 +229,7 @@ def test_a_changed_template_of_a_completed_run_sets_the_old_directory_aside(run,
     assert (run.directory / "out.nc").read_text() == "f=0.02 # edited\n"
 
 
-def test_a_changed_template_of_a_failed_run_is_repaired_in_place(run, template, tmp_path):
+def test_a_failed_run_with_a_changed_template_is_repeated_in_place(run, template, tmp_path):
     commands = ["grep -q good INPUT && cp INPUT out.nc"]
     with pytest.raises(Exception, match="exited with 1"):
         run(commands=commands)
@@ -240,7 +240,7 @@ def test_a_changed_template_of_a_failed_run_is_repaired_in_place(run, template, 
     assert (run.directory / "attempts" / "1" / "run.log").exists()
 
 
-def test_a_former_input_is_not_an_output_of_the_next_attempt(run, template):
+def test_an_input_of_an_earlier_attempt_is_not_an_output_of_the_next_one(run, template):
     with pytest.raises(Exception, match="exited with 3"):
         run(commands=["exit 3"])
     (template / "INPUT").rename(template / "params.txt")
@@ -251,8 +251,8 @@ def test_a_former_input_is_not_an_output_of_the_next_attempt(run, template):
     assert ([fact.path for fact in record.inputs], record.outputs) == (["params.txt"], [])
 
 
-def test_a_new_attempt_finds_nothing_of_the_old_one(run, tmp_path):
-    """A stale error file must not fail, and a stale output not pass, the checks of the next attempt."""
+def test_a_new_attempt_starts_without_the_files_of_the_old_one(run, tmp_path):
+    """In the next attempt, a stale error file must not fail the checks, nor a stale output pass them."""
     commands = [f"[ -e '{tmp_path}/repaired' ] || {{ touch Errfile deep.nc; exit 1; }}; ls > listing.txt"]
     checks = {"must_not_exist": ["**/Errfile"], "must_exist": ["listing.txt"]}
     with pytest.raises(Exception, match=r"exited with 1; .*the model left Errfile"):
@@ -283,7 +283,7 @@ def test_files_from_before_the_run_are_never_moved_or_deleted_and_are_not_output
 
 
 @pytest.mark.parametrize("name", ["INPUT", "run.sh", "run.log", "metrics.json", "exit_code"])
-def test_a_file_that_the_run_did_not_write_is_never_replaced(run, name):
+def test_a_file_not_written_by_the_run_is_never_replaced(run, name):
     run.directory.mkdir(parents=True)
     (run.directory / name).write_text("somebody else's")
     with pytest.raises(ConfigError, match=r"overwrite=true.*moves the directory aside"):
@@ -305,7 +305,7 @@ def test_a_file_that_the_run_did_not_write_is_never_replaced(run, name):
         ("model.log", {"success": {"log_file": "model.log"}}),
     ],
 )
-def test_declared_outputs_do_not_replace_a_file_that_the_run_did_not_write(run, name, declared):
+def test_declared_outputs_do_not_replace_a_file_not_written_by_the_run(run, name, declared):
     path = run.directory / name
     path.parent.mkdir(parents=True)
     path.write_text("precious")
@@ -347,7 +347,7 @@ def test_an_existing_input_with_the_same_content_is_accepted(run):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"schema_version": 99}', b"\xff\xfe"])
-def test_a_damaged_record_is_refused_and_overwrite_moves_it_aside(run, content):
+def test_a_damaged_record_is_rejected_and_overwrite_moves_it_aside(run, content):
     run()
     (run.directory / "run.json").write_bytes(content)
     with pytest.raises(ConfigError, match=r"is damaged .* overwrite=true"):
@@ -371,7 +371,7 @@ def test_a_linked_input_identifies_the_same_run_as_long_as_its_content_is_unchan
     assert list(run.why) == ["generate", "run", "postprocess"]
 
 
-def test_the_secrets_of_an_override_are_not_in_the_record(tmp_path):
+def test_secrets_in_overrides_are_not_recorded(tmp_path):
     from rompy_hydra.core.plan import Origin
 
     run = ModelRun(run_id="a", output_dir=tmp_path)
@@ -381,7 +381,7 @@ def test_the_secrets_of_an_override_are_not_in_the_record(tmp_path):
     assert stored == ["run_backend.env_vars.TOKEN=<not stored>", "model.friction=1"]
 
 
-def test_another_version_of_the_script_text_is_not_another_run(run):
+def test_a_different_version_of_the_script_text_is_not_a_different_run(run):
     run()
     script = run.directory / "run.sh"
     script.write_text("# of an older version\n" + script.read_text())

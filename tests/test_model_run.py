@@ -31,7 +31,7 @@ def model(tmp_path, template):
     return model
 
 
-def test_everything_has_a_default_and_reading_changes_nothing_on_disk(tmp_path, monkeypatch):
+def test_every_field_has_a_default_and_creating_a_run_does_not_touch_the_disk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = ModelRun()
     assert isinstance(run.config, BaseConfig)
@@ -41,24 +41,24 @@ def test_everything_has_a_default_and_reading_changes_nothing_on_disk(tmp_path, 
 
 
 @pytest.mark.parametrize("run_id", ["", "..", "a/b", "../../etc", "a\nb", " x"])
-def test_a_run_id_that_leads_elsewhere_is_refused(run_id):
+def test_a_run_id_that_leaves_the_output_directory_is_rejected(run_id):
     with pytest.raises(ValidationError, match="must be the name of one directory"):
         ModelRun(run_id=run_id)
 
 
-def test_an_unknown_field_is_refused():
+def test_an_unknown_field_is_rejected():
     with pytest.raises(ValidationError, match="outputdir"):
         ModelRun(outputdir="x")
 
 
-def test_the_empty_configuration_generates_a_directory_and_runs_nothing(tmp_path):
+def test_an_empty_configuration_generates_a_directory_but_cannot_run(tmp_path):
     run = ModelRun(run_id="empty", output_dir=tmp_path)
     assert Path(run.generate()) == tmp_path / "empty"
     assert run.run() is False
     assert "nothing to execute: the model has no commands" in RunRecord.load(run.workspace).error["message"]
 
 
-def test_a_model_that_needs_no_execution_succeeds_without_and_its_checks_still_hold(tmp_path, template):
+def test_a_model_without_execution_succeeds_if_its_checks_pass(tmp_path, template):
     fields = {"template": str(template), "parameters": {"friction": 1}, "needs_execution": False}
     good = TemplateModel(**fields, success={"must_exist": ["INPUT"]})
     run = ModelRun(run_id="inputs only", output_dir=tmp_path, config=good)
@@ -74,7 +74,7 @@ def test_a_model_that_needs_no_execution_succeeds_without_and_its_checks_still_h
     )
 
 
-def test_generate_makes_the_inputs_and_returns_the_directory(model):
+def test_generate_writes_the_inputs_and_returns_the_directory(model):
     run = model()
     directory = Path(run.generate())
     assert (directory / "INPUT").read_text() == "friction=0.02\nrun=shoal\n"
@@ -85,13 +85,13 @@ def test_generate_makes_the_inputs_and_returns_the_directory(model):
     assert [(fact.path, fact.size) for fact in record.inputs] == [("INPUT", 24)]
 
 
-def test_run_generates_first_if_that_was_not_done(model):
+def test_run_generates_the_inputs_if_necessary(model):
     run = model()
     assert run.run() is True
     assert (run.workspace.path / "out.txt").read_text() == "friction=0.02\nrun=shoal\n"
 
 
-def test_files_are_copied_or_linked_and_directories_are_made(tmp_path, model):
+def test_files_are_copied_or_linked_and_directories_are_created(tmp_path, model):
     source = tmp_path / "big data.nc"
     source.write_bytes(b"\0" * 1000)
     source.chmod(0o640)
@@ -106,7 +106,7 @@ def test_files_are_copied_or_linked_and_directories_are_made(tmp_path, model):
     assert (directory / "restart").is_dir()
 
 
-def test_an_executable_template_is_executable_in_the_run(template, model):
+def test_an_executable_template_stays_executable_in_the_run(template, model):
     (template / "pre.sh").write_text("#!/bin/sh\necho {{ model.friction }} > pre.txt\n")
     (template / "pre.sh").chmod(0o755)
     run = model(commands=["./pre.sh"])
@@ -114,7 +114,7 @@ def test_an_executable_template_is_executable_in_the_run(template, model):
     assert (run.workspace.path / "pre.txt").read_text() == "0.02\n"
 
 
-def test_every_verb_can_be_done_again(model):
+def test_every_method_can_be_called_repeatedly(model):
     run = model()
     for _ in range(2):
         run.generate()
@@ -124,7 +124,7 @@ def test_every_verb_can_be_done_again(model):
     assert (record.state, record.attempt) == ("completed", 2)
 
 
-def test_settings_go_to_a_backend_by_name_or_in_an_object_but_not_both(model):
+def test_settings_are_accepted_with_a_name_or_in_an_object_but_not_both(model):
     assert model("a").run("local", command="true", timeout=60)
     assert model("b").run(LocalConfig(command="true"))
     with pytest.raises(ConfigError, match="go with a backend's name"):
@@ -132,7 +132,7 @@ def test_settings_go_to_a_backend_by_name_or_in_an_object_but_not_both(model):
 
 
 @pytest.mark.parametrize("name", ["", "  "])
-def test_an_empty_name_is_a_value_error(model, name):
+def test_an_empty_name_raises_value_error(model, name):
     run = model()
     with pytest.raises(ValueError, match="must be a non-empty string"):
         run.run(name)
@@ -143,7 +143,7 @@ def test_an_empty_name_is_a_value_error(model, name):
     assert not run.workspace.path.exists()
 
 
-def test_an_unknown_name_is_told_with_the_closest_one_and_changes_nothing(model):
+def test_an_unknown_name_is_reported_with_the_closest_one_and_changes_nothing(model):
     run = model()
     with pytest.raises(PluginError, match=r"there is no run backend 'locl'. Did you mean 'local'\?"):
         run.run("locl")
@@ -155,15 +155,15 @@ def test_an_unknown_name_is_told_with_the_closest_one_and_changes_nothing(model)
 
 
 @pytest.mark.parametrize("thing", [object(), 5, None, dict])
-def test_what_is_no_plugin_is_refused(model, thing):
+def test_an_object_that_is_not_a_plugin_is_rejected(model, thing):
     run = model()
-    for verb in (run.run, run.postprocess, run.pipeline):
+    for method in (run.run, run.postprocess, run.pipeline):
         with pytest.raises((PluginError, ConfigError, TypeError)):
-            verb(thing)
+            method(thing)
     assert not run.workspace.path.exists()
 
 
-def test_a_fault_in_a_template_is_told_by_every_verb_and_changes_nothing(template, model):
+def test_an_error_in_a_template_is_reported_by_every_method_and_changes_nothing(template, model):
     (template / "INPUT").write_text("\n{{ model.frction }}")
     run = model()
     with pytest.raises(GenerateError, match=r"INPUT, line 2: .*Did you mean 'model.friction'"):
@@ -173,7 +173,7 @@ def test_a_fault_in_a_template_is_told_by_every_verb_and_changes_nothing(templat
     assert not run.workspace.path.exists()
 
 
-def test_a_postprocessor_without_a_record_answers_and_writes_nothing(model):
+def test_postprocessing_without_a_record_fails_and_writes_nothing(model):
     run = model()
     results = run.postprocess()
     assert results["success"] is False
@@ -181,7 +181,7 @@ def test_a_postprocessor_without_a_record_answers_and_writes_nothing(model):
     assert not run.workspace.path.exists()
 
 
-def test_postprocessors_run_in_order_and_their_numbers_come_together(model):
+def test_postprocessors_run_in_order_and_their_metrics_are_merged(model):
     class First:
         def process(self, model_run):
             return {"success": True, "message": "one", "metrics": {"a": 1, "b": 1}}
@@ -202,7 +202,7 @@ def test_postprocessors_run_in_order_and_their_numbers_come_together(model):
     assert [fact.path for fact in record.products] == ["metrics.json"]
 
 
-def test_the_first_postprocessor_that_fails_ends_the_stage(model):
+def test_the_first_failed_postprocessor_stops_the_stage(model):
     class Fails:
         def process(self, model_run):
             return {"success": False, "message": "no such variable", "error": "eta"}
@@ -222,7 +222,7 @@ def test_the_first_postprocessor_that_fails_ends_the_stage(model):
 @pytest.mark.parametrize(
     "error", [ValueError("bad value"), KeyError("eta"), OSError("no file"), RuntimeError("x")]
 )
-def test_a_postprocessor_that_raises_is_a_failure_that_names_it(model, error):
+def test_an_exception_in_a_postprocessor_is_reported_with_its_name(model, error):
     class Raises:
         def process(self, model_run):
             raise error
@@ -238,7 +238,7 @@ def test_a_postprocessor_that_raises_is_a_failure_that_names_it(model, error):
 @pytest.mark.parametrize(
     "answer", [None, "done", {}, {"message": "no word about success"}, {"success": "yes"}]
 )
-def test_an_answer_without_success_is_no_success(model, answer):
+def test_a_result_without_success_is_a_failure(model, answer):
     class Vague:
         def process(self, model_run):
             return answer
@@ -250,7 +250,7 @@ def test_an_answer_without_success_is_no_success(model, answer):
     assert "whether it succeeded cannot be determined" in results["message"]
 
 
-def test_the_numbers_of_an_earlier_postprocessor_are_not_this_ones(model):
+def test_the_metrics_of_an_earlier_postprocessor_are_not_kept(model):
     class Numbers:
         def process(self, model_run):
             return {"success": True, "message": "", "metrics": {"a": float("nan"), "b": 1.5}}
@@ -264,7 +264,7 @@ def test_the_numbers_of_an_earlier_postprocessor_are_not_this_ones(model):
     assert RunRecord.load(run.workspace).metrics == {}
 
 
-def test_a_metrics_file_of_the_model_itself_is_not_taken_away(model):
+def test_a_metrics_file_written_by_the_model_is_kept(model):
     run = model(commands=["echo '{}' > metrics.json"])
     assert run.run()
     run.postprocess("noop")
@@ -272,7 +272,7 @@ def test_a_metrics_file_of_the_model_itself_is_not_taken_away(model):
     assert run.workspace.metrics.read_text() == "{}\n"
 
 
-def test_to_postprocess_a_failed_run_does_not_mend_it(model):
+def test_postprocessing_a_failed_run_leaves_it_failed(model):
     run = model(commands=["echo data > out.txt; exit 3"])
     assert run.run() is False
     assert run.postprocess("noop")["success"] is True
@@ -282,7 +282,7 @@ def test_to_postprocess_a_failed_run_does_not_mend_it(model):
     assert record.stages["postprocess"].state == "completed"
 
 
-def test_which_outputs_are_recorded_can_be_said(model):
+def test_the_recorded_outputs_can_be_selected(model):
     commands = ["mkdir -p out/deep; for f in a.nc b.txt out/c.nc out/deep/d.nc; do echo $f > $f; done"]
     for number, (outputs, found) in enumerate(
         [
@@ -299,7 +299,7 @@ def test_which_outputs_are_recorded_can_be_said(model):
         assert [fact.path for fact in RunRecord.load(run.workspace).outputs] == found
 
 
-def test_the_record_tells_what_was_run_from_where_and_what_came_out(model):
+def test_the_record_contains_the_configuration_provenance_and_outputs(model):
     run = model(env={"A": "1"})
     assert run.pipeline()["success"]
     record = json.loads(run.workspace.record.read_text())
@@ -328,7 +328,7 @@ def test_the_record_tells_what_was_run_from_where_and_what_came_out(model):
 @pytest.mark.parametrize(
     "name", ["it's a run", 'run "quoted"', "größe=1,5", "$HOME", "-rf", "*", "a;b", "%s{x}"]
 )
-def test_a_run_may_have_an_odd_name(tmp_path, template, name):
+def test_a_run_id_may_contain_special_characters(tmp_path, template, name):
     config = TemplateModel(
         template=str(template), parameters={"friction": 1}, commands=["cp INPUT out.txt"]
     )
@@ -338,8 +338,8 @@ def test_a_run_may_have_an_odd_name(tmp_path, template, name):
     assert (tmp_path / "odd 'dir' {x}" / name / "out.txt").read_text() == f"friction=1\nrun={name}\n"
 
 
-def test_an_old_plain_model_configuration_makes_its_own_files_when_it_is_called(tmp_path):
-    """As rompy's configurations do: `config(model_run)`, with `run` beside it."""
+def test_a_callable_model_configuration_writes_its_own_files(tmp_path):
+    """Like rompy's configurations, which are called as `config(model_run)`."""
 
     class Plain:
         def __init__(self):
@@ -355,7 +355,7 @@ def test_an_old_plain_model_configuration_makes_its_own_files_when_it_is_called(
     assert run.workspace.log.read_text() == "0.02"
 
 
-def test_an_error_of_an_old_plain_model_configuration_is_told_with_its_name(tmp_path):
+def test_an_error_in_a_callable_model_configuration_is_reported_with_its_name(tmp_path):
     class Broken:
         def __call__(self, model_run):
             raise KeyError("bathymetry")

@@ -47,14 +47,14 @@ def test_a_tree_with_any_change_is_dirty(repository, change):
     assert git_facts(directory)["git_dirty"] is True
 
 
-def test_no_facts_without_a_repository_a_commit_or_a_directory(repository, tmp_path_factory):
+def test_nothing_is_reported_without_a_repository_a_commit_or_a_directory(repository, tmp_path_factory):
     directory, _git = repository
     assert git_facts(directory) == {}
     assert git_facts(tmp_path_factory.mktemp("plain")) == {}
     assert git_facts(directory / "missing") == {}
 
 
-def test_collecting_facts_leaves_the_repository_unchanged(repository):
+def test_collecting_provenance_leaves_the_repository_unchanged(repository):
     directory, git = repository
     (directory / "a.yaml").write_text("a: 1\n")
     git("add", ".")

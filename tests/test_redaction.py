@@ -24,7 +24,7 @@ def test_other_names_are_not_secrets(name):
     assert not is_secret(name)
 
 
-def test_only_secrets_and_values_of_environments_are_hidden_at_any_depth():
+def test_only_secrets_and_environment_values_are_hidden_at_any_depth():
     config = {
         "model": {
             "env": {"A": "1"},
@@ -66,7 +66,7 @@ def test_overrides_are_stored_without_secrets(override, stored):
     assert redacted_override(override) == stored
 
 
-def test_only_secret_variables_do_not_distinguish_runs():
+def test_all_variables_except_secrets_distinguish_runs():
     one = {
         "env": {"TOKEN": "a", "THREADS": "1"},
         "parameters": {"author": "x"},
@@ -89,7 +89,7 @@ trees = st.recursive(
 @given(trees)
 @example({"parameters": {"env": [{"A": "hush"}]}})
 @example({"env": [1, [{"A": "hush"}]]})
-def test_values_reported_to_hide_nothing_are_stored_unchanged(tree):
+def test_values_reported_as_not_secret_are_stored_unchanged(tree):
     if not may_hide(canonical_json(tree)):
         assert redacted(tree) == without_secrets(tree) == tree
 

@@ -1,6 +1,6 @@
-"""The examples of the plugin reference, each as a user would write it, against real entry points.
+"""The examples of the plugin reference, as users would write them, with real entry points.
 
-The Docker examples are run for real in tests/run/test_docker.py; here they are constructed.
+The Docker examples are only constructed here; tests/run/test_docker.py executes them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rompy_hydra.adapters.resolve import resolve_backend
 
 @pytest.fixture
 def model(tmp_path):
-    """A model run as the reference has it, with a model that can run on this machine."""
+    """A model run as in the reference, with a model that can run on this machine."""
     return ModelRun(
         run_id="my_run",
         period=TimeRange(start="2020-02-21T04:00", end="2020-02-24T04:00", interval="15M"),
@@ -51,7 +51,7 @@ def test_basic_local_execution(model):
     assert success is True
 
 
-def test_local_execution_with_a_command_of_its_own(model, my_model_executable):
+def test_local_execution_with_a_custom_command(model, my_model_executable):
     model.generate()
     (model.staging_dir / "my_model_executable").symlink_to(my_model_executable)
     success = model.run(
@@ -64,7 +64,7 @@ def test_local_execution_with_a_command_of_its_own(model, my_model_executable):
     assert (model.staging_dir / "threads.txt").read_text() == "4\n"
 
 
-def test_docker_settings_with_an_image_are_taken(model):
+def test_docker_settings_with_an_image_are_accepted(model):
     chosen = resolve_backend(
         "docker",
         {
@@ -86,7 +86,7 @@ def test_docker_settings_with_an_image_are_taken(model):
     assert not model.staging_dir.exists()
 
 
-def test_docker_settings_with_a_dockerfile_are_taken():
+def test_docker_settings_with_a_dockerfile_are_accepted():
     settings = {
         "dockerfile": "./docker/Dockerfile",
         "build_args": {"MODEL_VERSION": "1.0.0"},
@@ -112,12 +112,12 @@ def test_the_local_run_backend_is_called_with_its_configuration(model):
     assert (Path(workspace) / "one.txt").exists()
 
 
-def test_the_local_run_backend_generates_where_no_workspace_is_given(model):
+def test_the_local_run_backend_generates_inputs_if_no_workspace_is_given(model):
     assert LocalRunBackend().run(model, LocalConfig()) is True
     assert (model.staging_dir / "out.nc").exists()
 
 
-def test_the_local_run_backend_refuses_what_is_no_model_run():
+def test_the_local_run_backend_rejects_an_invalid_model_run():
     with pytest.raises(ValueError, match="model_run cannot be None"):
         LocalRunBackend().run(None, LocalConfig())
     with pytest.raises(ValueError, match="model_run must have a run_id attribute"):
@@ -202,13 +202,13 @@ def test_the_local_pipeline_is_called_directly(model):
             LocalPipelineBackend().execute(model, **arguments)
 
 
-def test_an_unsupported_backend_is_an_answer_of_the_pipeline(model):
+def test_an_unsupported_backend_is_reported_in_the_result_of_the_pipeline(model):
     results = model.pipeline(pipeline_backend="local", run_backend="cloud")
     assert (results["success"], results["stage"]) == (False, "run")
     assert "cloud" in results["error"]
 
 
-# --- a user's own plugins, as the reference writes them ------------------------------------------
+# --- custom plugins, as in the reference ---------------------------------------------------------
 
 MYPACKAGE = '''
 import logging
@@ -340,7 +340,7 @@ cloud = mypackage.plugins:CloudPipelineBackend
 
 @pytest.fixture
 def with_mypackage(tmp_path, start_driver):
-    """Run code in a process in which the user's package is installed; what it reports with `tell`."""
+    """Run code in a process in which the user's package is installed; returns what it passes to `tell`."""
     site = tmp_path / "site"
     for name, text in {
         "mypackage/__init__.py": "",
@@ -366,7 +366,7 @@ def with_mypackage(tmp_path, start_driver):
     return run
 
 
-def test_the_users_own_backend_postprocessor_and_pipeline_are_found_by_name(with_mypackage, tmp_path):
+def test_custom_backends_postprocessors_and_pipelines_are_found_by_name(with_mypackage, tmp_path):
     told = with_mypackage("""
         good = model()
         ran = good.run(backend="custom", queue="fast")
@@ -394,7 +394,7 @@ def test_the_users_own_backend_postprocessor_and_pipeline_are_found_by_name(with
     assert set(told["products"]) == {"metrics.json", "plot.png"}
 
 
-def test_the_local_pipeline_takes_the_users_own_parts(with_mypackage):
+def test_the_local_pipeline_accepts_custom_plugins(with_mypackage):
     told = with_mypackage("""
         good = model().pipeline(
             pipeline_backend="local",
@@ -414,7 +414,7 @@ def test_the_local_pipeline_takes_the_users_own_parts(with_mypackage):
     assert "the run backend custom reported a failure" in told["bad"]["error"]
 
 
-def test_the_users_own_pipeline_is_found_by_name(with_mypackage):
+def test_a_custom_pipeline_is_found_by_name(with_mypackage):
     told = with_mypackage("""
         tell(
             good=model().pipeline(pipeline_backend="cloud", region="north"),
@@ -434,7 +434,7 @@ def test_the_users_own_pipeline_is_found_by_name(with_mypackage):
     )
 
 
-def test_a_broken_plugin_is_named_with_its_distribution_and_costs_nothing_until_chosen(with_mypackage):
+def test_a_broken_plugin_is_reported_with_its_distribution_only_when_selected(with_mypackage):
     told = with_mypackage("""
         fine = model().run(backend="custom")
         try:
@@ -464,7 +464,7 @@ def test_a_plain_class_or_object_with_run_is_a_backend(model):
     assert model.run(Plain()) is True
 
 
-def test_a_backend_with_config_and_workspace_as_the_local_one_of_the_reference(model, tmp_path):
+def test_a_backend_with_a_config_and_a_workspace_works_as_in_the_reference(model, tmp_path):
     seen = []
 
     class Config:
@@ -481,7 +481,7 @@ def test_a_backend_with_config_and_workspace_as_the_local_one_of_the_reference(m
 
 
 @pytest.mark.parametrize("answer", [None, "yes", 1, {}])
-def test_an_answer_of_a_backend_that_is_not_true_or_false_is_no_success(model, answer):
+def test_a_backend_that_does_not_return_a_boolean_has_failed(model, answer):
     class Vague:
         def run(self, model_run, **kwargs):
             return answer
@@ -489,7 +489,7 @@ def test_an_answer_of_a_backend_that_is_not_true_or_false_is_no_success(model, a
     assert model.run(Vague) is False
 
 
-def test_an_exception_of_a_backend_is_a_failure_and_its_timeout_a_timeout_error(model):
+def test_an_exception_in_a_backend_is_a_failure_and_a_timeout_raises_timeout_error(model):
     class Raises:
         def run(self, model_run, error):
             raise error
@@ -502,7 +502,7 @@ def test_an_exception_of_a_backend_is_a_failure_and_its_timeout_a_timeout_error(
     assert "RuntimeError: closed" in results["error"]
 
 
-def test_the_checks_of_the_model_hold_for_any_backend(tmp_path):
+def test_the_checks_of_the_model_apply_to_any_backend(tmp_path):
     class Claims:
         def run(self, model_run, **kwargs):
             return True
@@ -512,7 +512,7 @@ def test_the_checks_of_the_model_hold_for_any_backend(tmp_path):
     assert run.run(Claims) is False
 
 
-def test_a_setting_that_a_plugin_does_not_know_is_told_before_anything_is_done(model):
+def test_an_unknown_setting_of_a_plugin_is_reported_before_the_run_starts(model):
     class Strict:
         def run(self, model_run, queue="normal"):
             return True

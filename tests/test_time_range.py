@@ -35,7 +35,7 @@ def test_short_and_iso_durations_are_parsed(text, seconds):
 @pytest.mark.parametrize(
     "text", ["", "1", "h", "1y", "1 month", "P", "PT", "P1Y", "PT1.2.3S", "-1h", "1h30", "x"]
 )
-def test_an_invalid_duration_is_refused_with_the_valid_forms(text):
+def test_an_invalid_duration_is_rejected_with_the_valid_forms(text):
     with pytest.raises(ValueError, match="is not a duration; write '1h'"):
         parse_duration(text)
 
@@ -72,7 +72,7 @@ def test_times_are_parsed_and_converted_to_utc(value, expected):
 
 
 @pytest.mark.parametrize("value", ["yesterday", "2024-13-01", "2024-02-30", "", "31.1.2024"])
-def test_an_invalid_time_is_refused(value):
+def test_an_invalid_time_is_rejected(value):
     with pytest.raises(ValueError, match="is not a time; write"):
         parse_time(value)
 
@@ -119,7 +119,7 @@ def test_null_counts_as_not_given():
         ({"start": "0001-01-01T00:00+05:00", "duration": "1h"}, "outside the years"),
     ],
 )
-def test_an_inconsistent_period_is_refused_with_the_reason(fields, message):
+def test_an_inconsistent_period_is_rejected_with_the_reason(fields, message):
     with pytest.raises(ValidationError, match=message):
         TimeRange(**fields)
 

@@ -1,4 +1,4 @@
-"""Run directories and sweeps that version 0.1.0 left are understood, and continued where they stand."""
+"""Run directories and sweeps that were written by version 0.1.0 are read, and can be resumed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SWEEP = ("-m", *MODEL, "+model.parameters.depth=1,2,13", "processor=noop", "swee
 
 @pytest.fixture
 def place(tmp_path):
-    """The directory in which a user has worked with 0.1.0; its drivers have died long ago."""
+    """A directory in which a user has worked with 0.1.0; its drivers are no longer running."""
     place = tmp_path / "waves"
     shutil.copytree(DATA, place)
     for claim in place.rglob("*.claim"):
@@ -45,7 +45,7 @@ def test_a_completed_run_is_skipped(place):
     assert record.read_bytes() == before
 
 
-def test_a_failed_run_is_retried_as_its_next_attempt_and_its_logs_are_kept(place):
+def test_a_failed_run_is_retried_as_a_new_attempt_and_its_logs_are_kept(place):
     directory = place / "runs" / "failed"
     command = (*MODEL, "+model.parameters.depth=13", "run_id=failed", "processor=noop")
     assert "Fatal: no water" in rompy_hydra(place, *command, code=1)
@@ -63,7 +63,7 @@ def test_a_run_whose_driver_died_is_lost(place):
     assert recorded_state(workspace, record) == "lost"
 
 
-def test_another_configuration_in_such_a_directory_is_refused(place):
+def test_a_different_configuration_in_such_a_directory_is_rejected(place):
     command = [sys.executable, "-m", "rompy_hydra", *MODEL, "+model.parameters.depth=2", "run_id=completed"]
     answer = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
     assert answer.returncode == 2
@@ -80,7 +80,7 @@ def test_the_runs_of_a_sweep_are_found_under_their_long_names(place):
     assert set(points) == names
 
 
-def test_a_value_more_gets_a_name_of_the_same_form(place):
+def test_an_additional_value_gets_a_name_of_the_same_form(place):
     longer = [word.replace("1,2,13", "1,2,3") for word in SWEEP]
     assert "3 points: 1 completed, 2 already done" in rompy_hydra(place, *longer)
     names = sorted(path.name for path in (place / "sweeps" / "depths").iterdir() if path.is_dir())

@@ -76,7 +76,7 @@ def kill_marked(mark: str) -> None:
 
 
 def all_marks() -> set[str]:
-    """The marks of all runs that have a living process on this machine, whoever started it."""
+    """The marks of all runs with a running process on this machine, regardless of who started it."""
     import psutil
 
     found = set()
@@ -90,7 +90,7 @@ def all_marks() -> set[str]:
 
 
 def _find_processes(mark: str, session: int | None = None) -> list[psutil.Process]:
-    """The living processes that carry `mark` in their environment or belong to `session`."""
+    """The running processes that carry `mark` in their environment or belong to `session`."""
     import psutil
 
     entry = _environment_entry(mark)
@@ -105,7 +105,7 @@ def _find_processes(mark: str, session: int | None = None) -> list[psutil.Proces
 
 
 def _find_tree(pid: int | None, mark: str) -> list[psutil.Process]:
-    """The living processes of a run: marked, in the session of `pid`, or descendants of it."""
+    """The running processes of a run: marked, in the session of `pid`, or descendants of it."""
     import psutil
 
     found = {process.pid: process for process in _find_processes(mark, session=pid)}

@@ -16,7 +16,7 @@ from rompy_hydra.errors import ConfigError
 from rompy_hydra.sweep.config import SweepConfig
 
 SWEEP = SweepConfig(name="test")
-# What a sweep sets itself.
+# Keys that are set by the sweep itself.
 GIVEN = {"run_id", "output_dir", "sweep"}
 
 MINE = {
@@ -155,7 +155,7 @@ commands = st.lists(assigned | assigned | groups | deletions, min_size=1, max_si
 
 
 def composed(make):
-    """What composing returns, or that it refuses."""
+    """The composed configuration, or "refused" if it is invalid."""
     try:
         return {key: node for key, node in make().items() if key not in GIVEN}
     except ConfigError:
@@ -165,10 +165,10 @@ def composed(make):
 def check(composer, command):
     lines = {}
     for key, alternatives in command:
-        # Of two overrides of one key the last counts, at its place.
+        # If a key has two overrides, the last one counts, at its own position.
         lines.pop(key, None)
         lines[key] = alternatives
-    # A swept key has one override, whatever its sign.
+    # A swept key has only one override, with or without a plus sign.
     paths = [key.lstrip("+") for key in lines]
     assume(all(len(found) == 1 or paths.count(key.lstrip("+")) == 1 for key, found in lines.items()))
     assume(all(_is_grammar(line) for alternatives in lines.values() for line in alternatives))
@@ -177,7 +177,7 @@ def check(composer, command):
     points = PointComposer(composer, SWEEP, [])
     pairs = zip(grid, _products(list(lines.values())), strict=True)
     for point, reference in list(pairs)[:3]:
-        # As it is typed again it means the same.
+        # Typed again, the overrides have the same meaning.
         assert repr(meant(point.overrides)) == repr(meant(reference))
         expected = composed(lambda point=point: composer.compose(point.overrides).plain())
         found = composed(lambda point=point: points.plain(point))
@@ -209,7 +209,7 @@ def _products(axes_of_lines):
             yield [line, *rest]
 
 
-# Examples are small as they are, and composing is too slow for a search of smaller ones.
+# Examples are already small, and composing is too slow to search for smaller ones.
 common = {
     "deadline": None,
     "suppress_health_check": list(HealthCheck),
@@ -217,19 +217,19 @@ common = {
 }
 
 
-# The first of two new keys stays first, even if only the second one is in all points.
+# The first of two new keys stays first, even if only the second key is in all points.
 NEW_KEYS = [("+model.b", ["+model.b=1", "+model.b=2"]), ("++model.a", ["++model.a=3"])]
 
 
 @settings(max_examples=30, derandomize=True, **common)
 @given(command=commands)
 @example(command=NEW_KEYS)
-def test_a_point_is_composed_as_hydra_composes_it(composer, command):
+def test_a_point_is_composed_as_in_hydra(composer, command):
     check(composer, command)
 
 
 @pytest.mark.slow
 @settings(max_examples=300, **common)
 @given(command=commands)
-def test_hundreds_of_random_points_are_composed_as_hydra_composes_them(composer, command):
+def test_hundreds_of_random_points_are_composed_as_in_hydra(composer, command):
     check(composer, command)

@@ -1,4 +1,4 @@
-"""Every file in `conf/` is what its class is, and reads as the others do."""
+"""Every file in `conf/` matches its class, and follows one style."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from rompy_hydra.plugins.signatures import settings_model
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted(path for path in CONF.rglob("*.yaml") if path.parent != CONF)
-# Hydra's own groups: it instantiates their options, or reads them as they are.
+# Hydra's own groups: Hydra instantiates their options, or reads them directly.
 HYDRAS = [path for path in OPTIONS if path.relative_to(CONF).parts[0] == "hydra"]
 OURS = [path for path in OPTIONS if path not in HYDRAS]
-# What a person has to give.
+# Values that the user must provide.
 REQUIRED = {"model=template": ["model.template=.", "model.commands=[ls]"]}
 
 
 def _selects(path: Path) -> str:
-    """The override that chooses an option: `model=beach`, or `hydra/launcher=rompy_hydra`."""
+    """The override that selects an option: `model=beach`, or `hydra/launcher=rompy_hydra`."""
     return f"{path.parent.relative_to(CONF).as_posix()}={path.stem}"
 
 
@@ -79,14 +79,14 @@ def test_an_option_is_at_most_thirty_lines(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", OPTIONS, ids=_selects)
-def test_an_option_says_first_what_it_is_and_what_selects_it(path: Path) -> None:
+def test_an_option_starts_with_its_purpose_and_the_override_that_selects_it(path: Path) -> None:
     comments = [line for line in path.read_text().splitlines()[:2] if not line.startswith("# @package")]
     assert re.fullmatch(r"# [^@].{10,}", comments[0])
-    if not _selects(path).endswith("_logging=rompy_hydra"):  # the main file chooses these, not a person
+    if not _selects(path).endswith("_logging=rompy_hydra"):  # selected by the main file, not by users
         assert _selects(path) in comments[0] or f"-m {_selects(path)}" in comments[0]
 
 
-def test_every_configuration_is_known_to_git() -> None:
+def test_every_configuration_is_tracked_by_git() -> None:
     command = ["git", "-C", str(CONF), "ls-files", "--others", "--ignored", "--exclude-standard", "."]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:

@@ -1,4 +1,4 @@
-"""The documentation keeps its promises: examples run, links resolve, what is generated is fresh."""
+"""The documentation is correct: examples run, links resolve, generated parts are up to date."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-# Pages whose examples do not run here, with the reason.
+# Pages whose examples are not executed here, with the reason.
 ELSEWHERE = {
     "benchmarks.md": "written by benchmarks/sweep.py, which measures for hours",
 }
 
 
-def _loaded(name: str) -> ModuleType:
+def _load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -31,15 +31,15 @@ def _loaded(name: str) -> ModuleType:
     return module
 
 
-sessions = _loaded("sessions")
-generate = _loaded("generate")
+sessions = _load("sessions")
+generate = _load("generate")
 
 RUN = [page for page in PAGES if any(block.mark == "tested" for block in sessions.blocks(page))]
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[Path, Future[object]]]:
-    """Every page's examples, carried out side by side, each page in a directory of its own."""
+def page_results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[Path, Future[object]]]:
+    """The results of the examples; the pages are executed in parallel, each in its own directory."""
     with ThreadPoolExecutor(4) as pool:
         yield {
             page: pool.submit(sessions.run_page, page, tmp_path_factory.mktemp(page.stem)) for page in RUN
@@ -47,13 +47,15 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[Path, F
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
-def test_the_examples_of_a_page_do_what_it_shows(page: Path, played: Mapping[Path, Future[object]]) -> None:
-    complaints = [ran.complaint() for ran in played[page].result()]  # type: ignore[attr-defined]
+def test_the_examples_on_a_page_work_as_shown(
+    page: Path, page_results: Mapping[Path, Future[object]]
+) -> None:
+    complaints = [ran.complaint() for ran in page_results[page].result()]  # type: ignore[attr-defined]
     assert not any(complaints), "\n\n".join(filter(None, complaints))
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p.name not in ELSEWHERE], ids=lambda page: page.stem)
-def test_every_command_of_a_page_is_tested_or_says_why_not(page: Path) -> None:
+def test_every_command_on_a_page_is_tested_or_has_a_reason_not_to_be(page: Path) -> None:
     for block in sessions.blocks(page):
         if block.language in sessions.SHELL and block.mark != "file":
             assert block.mark in {"tested", "slow", "not tested"}, block.name
@@ -61,7 +63,7 @@ def test_every_command_of_a_page_is_tested_or_says_why_not(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_file_that_a_page_makes_shows_its_name(page: Path) -> None:
+def test_every_file_created_on_a_page_shows_its_name(page: Path) -> None:
     made = re.findall(r"<!-- file: (\S+) -->\n```\w+(.*)", page.read_text())
     for name, shown in made:
         assert shown.strip() == f'title="{name}"'
@@ -71,12 +73,12 @@ def test_the_readme_has_at_most_145_lines() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 145
 
 
-def test_the_generated_parts_are_fresh() -> None:
+def test_the_generated_parts_are_up_to_date() -> None:
     stale = [page.name for page, text in generate.pages().items() if page.read_text() != text]
     assert not stale, "run: python docs/generate.py"
 
 
-def test_the_reference_shows_the_help_of_the_program() -> None:
+def test_the_reference_contains_the_help_of_the_program() -> None:
     command = [sys.executable, "-m", "rompy_hydra", "--help"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=DOCS).stdout
     assert printed.strip() in (DOCS / "reference.md").read_text()
@@ -98,20 +100,20 @@ def test_every_page_is_in_the_navigation() -> None:
     assert sorted(named) == sorted(page.name for page in DOCS.glob("*.md"))
 
 
-def test_pictures_are_small_enough_to_keep() -> None:
+def test_images_are_small_enough_for_the_repository() -> None:
     for picture in (DOCS / "images").iterdir():
         assert picture.stat().st_size < 300_000, picture.name
 
 
 def _links(text: str) -> list[str]:
-    """Targets of links and pictures outside of code, but those of other hosts."""
+    """Targets of links and images outside code, except those on other hosts."""
     prose = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.S)
     targets = re.findall(r"\]\(([^)\s]+)\)", prose)
     return [target for target in targets if "://" not in target]
 
 
 def _anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as the site makes them."""
+    """The anchors of a page's headings, as the site generator creates them."""
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
     titles = re.findall(r"^#+ (.*)$", text, flags=re.M)
     return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}

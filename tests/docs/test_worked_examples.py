@@ -1,4 +1,4 @@
-"""The model configurations of docs/models.md, against programs that fail as the real ones do."""
+"""The model configurations in docs/models.md, with programs that fail in the same ways as the real ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 sys.path.insert(0, str(PAGE.parent))
 from sessions import blocks  # noqa: E402
 
-# What each program does when all is well: a shell line, run in the run directory.
+# What each program does if nothing fails: a shell line, executed in the run directory.
 GOOD = {
     "swan.exe": "test -s INPUT && echo hs >hsig.nc && touch norm_end && echo done >PRINT",
     "xbeach": "test -s params.txt && echo zb >xboutput.nc",
@@ -32,7 +32,7 @@ GOOD = {
     "ww3_ounf": "echo n >ww3.202401.nc",
 }
 TEMPLATES = {"swan": "INPUT.j2", "xbeach": "params.txt", "schism": "param.nml", "ww3": "ww3_grid.nml"}
-# A fault, the model, the program that has it, what it does then, and what the record must tell.
+# A fault, the model, the program that fails, its shell line, and a part of the recorded error.
 FAULTS = [
     ("no bathymetry", "swan", "swan.exe", "echo 'no bottom' >Errfile; touch norm_end", "Errfile"),
     ("no output", "swan", "swan.exe", "touch norm_end; echo ok >PRINT", "hsig.nc was not written"),
@@ -60,7 +60,7 @@ FAULTS = [
 
 
 def _model(name: str, directory: Path) -> TemplateModel:
-    """The configuration as the page has it, with template and mesh files that stand for the real ones."""
+    """The configuration on the page, with placeholders for the template and mesh files."""
     text = next(b for b in blocks(PAGE) if b.note == f"conf/model/{name}.yaml")
     fields = yaml.safe_load("\n".join(text.lines))
     assert fields.pop("defaults") == ["template"]
@@ -90,24 +90,24 @@ def _run(name: str, directory: Path, faults: Mapping[str, str]) -> tuple[bool, R
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_an_example_completes_when_all_is_well(name: str, tmp_path: Path) -> None:
+def test_an_example_completes_if_nothing_fails(name: str, tmp_path: Path) -> None:
     success, record = _run(name, tmp_path, {})
     assert success, record.error
     assert record.stages["run"].state == "completed"
 
 
 @pytest.mark.parametrize(
-    ("name", "program", "does", "told"),
+    ("name", "program", "does", "expected"),
     [fault[1:] for fault in FAULTS],
     ids=[f"{fault[1]}-{fault[0].replace(' ', '-')}" for fault in FAULTS],
 )
-def test_an_example_notices_how_its_program_fails(
-    name: str, program: str, does: str, told: str, tmp_path: Path
+def test_an_example_detects_each_failure_of_its_program(
+    name: str, program: str, does: str, expected: str, tmp_path: Path
 ) -> None:
     success, record = _run(name, tmp_path, {program: does})
     assert not success
     assert record.state == "failed"
-    assert record.error is not None and told in str(record.error["message"])
+    assert record.error is not None and expected in str(record.error["message"])
 
 
 def test_the_swan_example_renders_its_parameters(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_swan_example_renders_its_parameters(tmp_path: Path) -> None:
     assert record.exit_code == 0
 
 
-def test_the_examples_pass_hydra_too(tmp_path: Path) -> None:
+def test_the_examples_compose_with_hydra(tmp_path: Path) -> None:
     for block in blocks(PAGE):
         if block.note.startswith("conf/model/"):
             path = tmp_path / block.note

@@ -10,13 +10,13 @@ from rompy_hydra.models.base import StagedFile
 from rompy_hydra.models.inputs import RunFacts
 
 
-def planned(config, tmp_path):
+def plan_inputs(config, tmp_path):
     run = ModelRun(run_id="shoal", output_dir=tmp_path / "runs", config=config)
     return rendered_inputs(run.config, RunFacts(run.run_id, run.period, run.workspace.root), run.workspace)
 
 
-def test_the_empty_configuration_renders_nothing_and_runs_nothing(tmp_path):
-    assert planned(BaseConfig(), tmp_path) == ()
+def test_an_empty_configuration_renders_nothing_and_runs_nothing(tmp_path):
+    assert plan_inputs(BaseConfig(), tmp_path) == ()
     assert BaseConfig().commands == ()
     assert BaseConfig().needs_execution
 
@@ -38,7 +38,7 @@ def test_commands_are_shell_lines_or_lists_of_arguments(given, commands):
 
 
 @pytest.mark.parametrize("given", ["", "  \n", [""], [[]], [["", "x"]], [" "], [None], 5])
-def test_an_empty_command_is_refused(given):
+def test_an_empty_command_is_rejected(given):
     with pytest.raises(ValidationError):
         BaseConfig(commands=given)
 
@@ -50,7 +50,7 @@ def test_directories_and_outputs_must_be_inside_the_run_directory(field, name):
         BaseConfig(**{field: [name]})
 
 
-def test_a_configuration_is_immutable_and_refuses_unknown_fields():
+def test_a_configuration_is_immutable_and_rejects_unknown_fields():
     with pytest.raises(ValidationError, match="frozen"):
         BaseConfig().commands = ("x",)
     with pytest.raises(ValidationError, match="comands"):
@@ -63,13 +63,13 @@ def test_a_template_model_requires_a_directory(value):
         TemplateModel(template=value)
 
 
-def test_staged_files_keep_their_name_or_get_another(tmp_path):
+def test_staged_files_keep_their_name_or_get_a_new_one(tmp_path):
     source = tmp_path / "bathymetry 2024.nc"
     source.write_text("data")
     config = BaseConfig(
         files=[str(source), {"source": str(source), "target": "in/bottom.nc", "link": True}]
     )
-    first, second = planned(config, tmp_path)
+    first, second = plan_inputs(config, tmp_path)
     assert (first.path, first.source, first.link, first.size) == ("bathymetry 2024.nc", source, False, 4)
     assert (second.path, second.source, second.link) == ("in/bottom.nc", source, True)
 
@@ -91,7 +91,7 @@ def test_an_input_cannot_have_the_name_of_an_engine_file(tmp_path, target):
     name.write_text("x")
     config = TemplateModel(template=str(tmp_path / "template"), parameters={"target": target})
     with pytest.raises(GenerateError, match="has the name of a file of the engine; rename it"):
-        planned(config, tmp_path)
+        plan_inputs(config, tmp_path)
 
 
 @pytest.mark.parametrize("target", ["../x", "/etc/x", "", "a/../.."])
@@ -100,7 +100,7 @@ def test_a_rendered_name_cannot_leave_the_run_directory(tmp_path, target):
     (tmp_path / "template" / "{{ model.target }}").write_text("x")
     config = TemplateModel(template=str(tmp_path / "template"), parameters={"target": target})
     with pytest.raises(GenerateError, match="lies outside the run directory"):
-        planned(config, tmp_path)
+        plan_inputs(config, tmp_path)
 
 
 def test_two_inputs_with_the_same_path_are_reported_however_it_is_written(tmp_path):
@@ -109,4 +109,4 @@ def test_two_inputs_with_the_same_path_are_reported_however_it_is_written(tmp_pa
         files=[str(tmp_path / "a.txt"), {"source": str(tmp_path / "a.txt"), "target": "./a.txt"}]
     )
     with pytest.raises(GenerateError, match=r"two inputs have the same path 'a.txt'"):
-        planned(config, tmp_path)
+        plan_inputs(config, tmp_path)

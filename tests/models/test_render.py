@@ -44,7 +44,7 @@ def test_contents_are_rendered_with_the_run_and_the_parameters(template):
     )
 
 
-def test_names_of_files_and_directories_are_rendered_and_lose_their_suffix(template):
+def test_names_of_files_and_directories_are_rendered_without_the_template_suffix(template):
     (template / "{{ run.run_id }}").mkdir()
     (template / "{{ run.run_id }}" / "f{{ model.friction }}.nml.j2").write_text("x")
     (template / "plain.j2").write_text("y")
@@ -149,7 +149,7 @@ def test_dangling_links_and_pipes_in_a_template_are_reported(template):
     assert "not a regular file" in error_message(template)
 
 
-def test_links_to_files_and_directories_are_followed_and_cycles_are_refused(template, tmp_path):
+def test_links_to_files_and_directories_are_followed_and_cycles_are_rejected(template, tmp_path):
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "grid").write_text("{{ model.friction }}")
     (template / "common").symlink_to(tmp_path / "shared")

@@ -131,17 +131,17 @@ def test_the_facts_of_a_check_include_its_name_and_target(workspace):
 
 @pytest.mark.parametrize("pattern", ["", "/etc/passwd", "../x", "a/../../x", ".", "./", "a/.."])
 @pytest.mark.parametrize("field", ["must_exist", "must_not_exist", "must_be_empty"])
-def test_paths_outside_the_run_directory_are_refused(field, pattern):
+def test_paths_outside_the_run_directory_are_rejected(field, pattern):
     with pytest.raises(ValidationError, match="must be a path or glob inside the run directory"):
         SuccessChecks(**{field: [pattern]})
 
 
 @pytest.mark.parametrize("field", ["log_must_contain", "log_must_not_contain"])
-def test_an_invalid_regular_expression_is_refused(field):
+def test_an_invalid_regular_expression_is_rejected(field):
     with pytest.raises(ValidationError, match="is not a valid regular expression"):
         SuccessChecks(**{field: ["(unclosed"]})
 
 
-def test_an_unknown_check_is_refused():
+def test_an_unknown_check_is_rejected():
     with pytest.raises(ValidationError, match="must_exists"):
         SuccessChecks(must_exists=["x"])

@@ -33,7 +33,7 @@ class Fails:
         return {"success": False, "message": "empty"}
 
 
-def test_a_completed_pipeline_answers_with_all_keys_of_the_reference(model):
+def test_a_completed_pipeline_returns_all_keys_of_the_reference(model):
     run = model()
     results = run.pipeline(pipeline_backend="local", run_backend="local", processor="noop")
     post = results.pop("postprocess_results")
@@ -51,7 +51,7 @@ def test_a_completed_pipeline_answers_with_all_keys_of_the_reference(model):
     assert post["message"] == "No postprocessing requested - validation only"
 
 
-def test_a_failure_to_generate_names_the_stage(model):
+def test_a_failure_to_generate_inputs_is_reported_with_the_stage(model):
     results = model(files=["/nowhere/grid.nc"]).pipeline()
     assert results["success"] is False
     assert results["stage"] == "generate"
@@ -75,7 +75,7 @@ def test_a_failure_to_generate_names_the_stage(model):
         ("no-such-program", {}, "base exited with 127"),
     ],
 )
-def test_a_failed_model_names_the_stage_and_the_reason(model, commands, checks, error):
+def test_a_failed_model_is_reported_with_the_stage_and_the_reason(model, commands, checks, error):
     results = model(commands, success=SuccessChecks(**checks)).pipeline()
     assert results["success"] is False
     assert results["stage"] == "run"
@@ -86,7 +86,7 @@ def test_a_failed_model_names_the_stage_and_the_reason(model, commands, checks, 
     assert "postprocess_results" not in results
 
 
-def test_a_timeout_is_an_answer_and_not_an_exception(model):
+def test_a_timeout_is_a_result_and_not_an_exception(model):
     run = model("while :; do sleep 0.01; done")
     results = run.pipeline(run_kwargs={"timeout": 0.3})
     assert (results["success"], results["stage"], results["run_success"]) == (False, "run", False)
@@ -95,7 +95,7 @@ def test_a_timeout_is_an_answer_and_not_an_exception(model):
 
 
 @pytest.mark.parametrize(("processor", "error"), [(Raises, "no such variable"), (Fails, "empty")])
-def test_a_failed_postprocessor_is_no_success_of_the_pipeline(model, processor, error):
+def test_a_failed_postprocessor_fails_the_pipeline(model, processor, error):
     run = model()
     results = run.pipeline(processor=processor)
     assert results["success"] is False
@@ -116,7 +116,7 @@ def test_a_failed_postprocessor_is_no_success_of_the_pipeline(model, processor, 
         ({"processor": "nop"}, "postprocess", "Did you mean 'noop'"),
     ],
 )
-def test_a_choice_that_cannot_be_made_is_told_before_anything_is_done(model, settings, stage, error):
+def test_an_invalid_selection_is_reported_before_the_run_starts(model, settings, stage, error):
     run = model()
     results = run.pipeline(**settings)
     assert results["success"] is False
@@ -128,26 +128,26 @@ def test_a_choice_that_cannot_be_made_is_told_before_anything_is_done(model, set
 
 @pytest.mark.parametrize("argument", ["run_backend", "processor"])
 @pytest.mark.parametrize("value", ["", "  ", None])
-def test_an_empty_choice_is_a_value_error(model, argument, value):
+def test_an_empty_name_raises_value_error(model, argument, value):
     with pytest.raises(ValueError, match=f"{argument} must be a non-empty string"):
         model().pipeline(**{argument: value})
 
 
-def test_what_is_no_model_run_is_a_value_error():
+def test_an_invalid_model_run_raises_value_error():
     with pytest.raises(ValueError, match="model_run cannot be None"):
         LocalPipelineBackend().execute(None)
     with pytest.raises(ValueError, match="model_run must have a run_id attribute"):
         LocalPipelineBackend().execute(object())
 
 
-def test_arguments_that_it_does_not_know_are_not_used_as_the_reference_has_it(model):
+def test_unknown_arguments_are_ignored_as_in_the_reference(model):
     assert model().pipeline(no_such_argument=1)["success"] is True
 
 
-def test_settings_reach_the_backend_and_the_postprocessor(model, tmp_path):
+def test_settings_are_passed_to_the_backend_and_the_postprocessor(model, tmp_path):
     seen = {}
 
-    class Looks:
+    class Captures:
         def process(self, model_run, **settings):
             seen.update(settings)
             return {"success": True, "message": ""}
@@ -155,7 +155,7 @@ def test_settings_reach_the_backend_and_the_postprocessor(model, tmp_path):
     run = model()
     results = run.pipeline(
         run_kwargs={"command": "echo $A > out.nc", "env_vars": {"A": "1"}},
-        processor=Looks,
+        processor=Captures,
         process_kwargs={"create_plots": True},
     )
     assert results["success"]
@@ -163,7 +163,7 @@ def test_settings_reach_the_backend_and_the_postprocessor(model, tmp_path):
     assert seen == {"create_plots": True}
 
 
-def test_objects_are_as_good_as_names(model):
+def test_objects_can_be_passed_instead_of_names(model):
     results = model().pipeline(
         LocalPipelineBackend(),
         run_backend=LocalConfig(command="echo object > out.nc"),
@@ -175,7 +175,7 @@ def test_objects_are_as_good_as_names(model):
 @pytest.mark.parametrize(
     ("stages", "done"), [(["generate"], ["generate"]), (["generate", "run"], ["generate", "run"])]
 )
-def test_it_may_stop_after_a_stage_and_goes_on_from_there(model, stages, done):
+def test_a_pipeline_can_stop_after_a_stage_and_resume_there(model, stages, done):
     run = model("echo ran >> out.nc")
     results = run.pipeline(LocalPipelineBackend(stages=stages))
     assert results["success"] is True
@@ -190,12 +190,12 @@ def test_it_may_stop_after_a_stage_and_goes_on_from_there(model, stages, done):
 @pytest.mark.parametrize(
     "stages", [[], ["run"], ["generate", "postprocess"], ["run", "generate"], ["compile"]]
 )
-def test_stages_that_are_no_beginning_are_refused(stages):
+def test_stages_that_do_not_start_with_generate_in_order_are_rejected(stages):
     with pytest.raises(ValueError, match=r"(?i)stage|generate"):
         LocalPipelineBackend(stages=stages)
 
 
-def test_cleaning_up_after_a_failure_keeps_the_log_the_record_and_what_was_there_before(model):
+def test_cleaning_up_after_a_failure_keeps_the_log_the_record_and_existing_files(model):
     run = model("echo the reason; mkdir deep; echo data > deep/out.nc; exit 3", directories=["restart"])
     run.workspace.create()
     (run.workspace.path / "notes.txt").write_text("mine")
@@ -219,20 +219,20 @@ def test_cleaning_up_after_a_failure_keeps_the_log_the_record_and_what_was_there
     assert [fact.path for fact in record.outputs] == ["deep/out.nc"]
 
 
-def test_without_being_asked_nothing_is_cleaned_up(model):
+def test_nothing_is_cleaned_up_by_default(model):
     run = model("echo data > out.nc; exit 3")
     run.pipeline()
     assert (run.workspace.path / "out.nc").exists()
 
 
-def test_the_outputs_of_a_model_are_kept_when_only_their_processing_failed(model):
+def test_outputs_are_kept_if_only_postprocessing_failed(model):
     run = model()
     results = run.pipeline(processor=Raises, cleanup_on_failure=True)
     assert results["stage"] == "postprocess"
     assert (run.workspace.path / "out.nc").read_text() == "data\n"
 
 
-def test_cleaning_up_touches_no_run_that_is_not_its_own(model):
+def test_cleaning_up_does_not_touch_other_runs(model):
     mine = model("echo mine > out.nc")
     assert mine.pipeline()["success"]
     other = model("echo other > out.nc; exit 3")
@@ -241,15 +241,15 @@ def test_cleaning_up_touches_no_run_that_is_not_its_own(model):
     assert (mine.workspace.path / "out.nc").read_text() == "mine\n"
 
 
-def test_a_run_that_was_cleaned_up_can_be_done_again(model, tmp_path):
-    run = model(f"[ -e '{tmp_path}/mended' ] || exit 3; echo data > out.nc")
+def test_a_run_that_was_cleaned_up_can_be_repeated(model, tmp_path):
+    run = model(f"[ -e '{tmp_path}/fixed' ] || exit 3; echo data > out.nc")
     assert not run.pipeline(cleanup_on_failure=True)["success"]
-    (tmp_path / "mended").touch()
+    (tmp_path / "fixed").touch()
     assert run.pipeline(cleanup_on_failure=True)["success"]
     assert (run.workspace.path / "out.nc").exists()
 
 
-def test_a_stage_of_an_earlier_attempt_is_not_told_as_completed_in_this_one(model, tmp_path):
+def test_a_stage_of_an_earlier_attempt_is_not_reported_as_completed_in_this_one(model, tmp_path):
     run = model(f"[ ! -e '{tmp_path}/broken' ] || exit 3; echo data > out.nc")
     assert run.pipeline()["success"]
     (tmp_path / "broken").touch()

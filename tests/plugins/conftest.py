@@ -1,4 +1,4 @@
-"""An environment with good, slow, broken and clashing plugins, made once."""
+"""An environment with good, slow, broken and conflicting plugins, created once per session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.plugins.packaging import Program, install
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pip has installed all of them."""
+    """The directory in which pip has installed all plugins."""
     found = install(tmp_path_factory.mktemp("plugins"), *ALL)
     shutil.rmtree(found / "bin", ignore_errors=True)
     return found
@@ -22,7 +22,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def program(site: Path, tmp_path: Path) -> Program:
-    """The program beside these plugins, in an empty directory."""
+    """The program with these plugins, in an empty directory."""
     cwd = tmp_path / "here"
     cwd.mkdir()
     return Program(site, cwd)
@@ -30,7 +30,7 @@ def program(site: Path, tmp_path: Path) -> Program:
 
 @pytest.fixture
 def traced(tmp_path: Path) -> Callable[[], set[str]]:
-    """Which modules of the plugins were imported, for programs started with TRACES=tmp_path/traces."""
+    """Returns which plugin modules were imported by programs started with TRACES=tmp_path/traces."""
     directory = tmp_path / "traces"
     directory.mkdir()
     return lambda: {path.name for path in directory.iterdir()}

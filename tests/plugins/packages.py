@@ -1,10 +1,10 @@
-"""The distributions that are installed for these tests: good, slow, broken, clashing."""
+"""The distributions that are installed for these tests: good, slow, broken and conflicting."""
 
 from __future__ import annotations
 
 from tests.plugins.packaging import Package
 
-# Leaves a file where it is imported, so that a test can tell whether it was.
+# Creates a file when it is imported, so that a test can detect the import.
 TRACE = """
 import os
 from pathlib import Path
@@ -162,7 +162,7 @@ class Twin:
 
 TWINS = (_twin(1), _twin(2))
 
-# Registers itself under the names of this package's own plugins.
+# Registers itself under the names of this package's built-in plugins.
 THIEF = Package(
     "thief",
     {

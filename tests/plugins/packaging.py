@@ -1,4 +1,4 @@
-"""Real small distributions, built here and installed by pip, and the program beside them."""
+"""Small distributions that are built here and installed by pip, and the program alongside them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Package:
     version: str = "1.0"
 
     def wheel(self, directory: Path) -> Path:
-        """Its wheel, which is a zip archive with metadata."""
+        """Write the wheel of the distribution: a zip archive with metadata."""
         stem = f"{self.name.replace('-', '_')}-{self.version}"
         metadata = f"Metadata-Version: 2.1\nName: {self.name}\nVersion: {self.version}\n"
         groups = [
@@ -46,7 +46,7 @@ class Package:
 
 
 def install(directory: Path, *packages: Package) -> Path:
-    """Let pip install packages into a directory of their own; that directory, for PYTHONPATH."""
+    """Install packages with pip into a separate directory, and return it for use as PYTHONPATH."""
     wheels = directory / "wheels"
     wheels.mkdir(parents=True)
     site = directory / "site"
@@ -55,15 +55,15 @@ def install(directory: Path, *packages: Package) -> Path:
 
 
 def pip_install(site: Path, *what: str, cwd: Path | None = None) -> None:
-    """`pip install --target`, without any index."""
+    """Run `pip install --target` without a package index."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     command += ["--no-build-isolation", "--disable-pip-version-check", "--target", str(site), *what]
     answer = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=LIMIT)
     assert answer.returncode == 0, answer.stderr
 
 
-class Answer(NamedTuple):
-    """What a command answered."""
+class CommandResult(NamedTuple):
+    """The exit code and output of a command."""
 
     returncode: int
     stdout: str
@@ -96,11 +96,11 @@ class Program:
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.python("-m", "rompy_hydra", *arguments, **environment)
 
-    def several(self, *commands: Sequence[str], **environment: str) -> list[Answer]:
-        """Commands one after the other in one process, which is imported once."""
+    def run_all(self, *commands: Sequence[str], **environment: str) -> list[CommandResult]:
+        """Run commands one after another in one process, which imports the package once."""
         answer = self.python("-c", _SEVERAL, json.dumps(commands), **environment)
         assert answer.returncode == 0, answer.stderr
-        return [Answer(*each) for each in json.loads(answer.stdout)]
+        return [CommandResult(*each) for each in json.loads(answer.stdout)]
 
     def python(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""Installed plugins as options of config groups: in help, completion, composition, checks and sweeps."""
+"""Installed plugins as options of config groups: in help, completion, validation and sweeps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_settings_of_a_plugin_become_keys_with_their_defaults(program):
         ["--cfg", "job", "run_backend=with_config", "model=drip"],
         ["--cfg", "job", "run_backend=with_settings", "processor=counter", "pipeline=stepwise"],
     ]
-    first, second = (yaml.safe_load(answer.stdout) for answer in program.several(*commands))
+    first, second = (yaml.safe_load(answer.stdout) for answer in program.run_all(*commands))
     backend = {"_target_": "good_plugins.WithConfig", "nodes": 2, "queue": "short", "tags": []}
     assert first["run_backend"] == backend
     assert first["model"]["drops"] == 3
@@ -59,14 +59,14 @@ model=drip                +model.success.must_exits=[a] model.success.must_exits
 
 def test_invalid_values_are_reported_as_for_built_in_plugins(program):
     lines = [line.split(maxsplit=2) for line in INVALID_VALUES.strip().splitlines()]
-    answers = program.several(*(line[:2] for line in lines))
+    answers = program.run_all(*(line[:2] for line in lines))
     for (*command, message), answer in zip(lines, answers, strict=True):
         assert answer.returncode == 2, command
         assert message in answer.stderr, command
     assert not (program.cwd / "runs").exists()
 
 
-def test_all_invalid_values_are_reported_at_once(program):
+def test_all_invalid_values_are_reported_together(program):
     answer = program(
         "run_backend=with_config", "run_backend.nodes=0", "processor=counter", "processor.pattern=3",
         "model=drip", "model.drops=few",
@@ -85,7 +85,7 @@ def test_a_package_can_provide_a_directory_of_configurations_with_its_own_classe
 def test_a_missing_directory_of_configurations_is_reported_as_broken(tmp_path):
     points = {"rompy_hydra.conf": {"gone": "there_is.no_such_tree"}}
     program = Program(install(tmp_path, Package("no-tree", {}, points)), tmp_path)
-    plugins, checked = program.several(["plugins"], ["check"])
+    plugins, checked = program.run_all(["plugins"], ["check"])
     assert checked.returncode == 0, checked.stderr
     assert "broken: the directory there_is.no_such_tree does not exist" in plugins.stdout
 

@@ -1,4 +1,4 @@
-"""The contracts that authors inherit, tried on this package's own plugins and on the reference's shapes."""
+"""The contract tests for plugin authors, applied to the built-in plugins and the reference's examples."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TestATemplateKeepsTheContract(ModelContract):
         monkeypatch.setattr(type(self), "settings", settings)
 
 
-# The examples of the reference, with the parts that it leaves out.
+# The examples of the reference, completed with the parts that it omits.
 
 
 class CustomRunBackend:

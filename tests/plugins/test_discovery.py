@@ -1,4 +1,4 @@
-"""Plugins of installed distributions: found by name, imported when chosen, and named in their errors."""
+"""Plugins of installed distributions are found by name, imported when selected, and named in errors."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from tests.plugins.packaging import Package, Program, install
 
 
-def test_no_plugin_is_imported_until_it_is_chosen(program, traced, tmp_path):
+def test_a_plugin_is_imported_only_when_it_is_selected(program, traced, tmp_path):
     traces = {"TRACES": str(tmp_path / "traces")}
     idle = (["model.friction=0.02"], ["--help"], ["check", "run_id=x"], ["-m", "--dry-run"])
-    for answer in program.several(*idle, **traces):
+    for answer in program.run_all(*idle, **traces):
         assert answer.returncode == 0, answer.stderr
     assert traced() == set()
     answer = program("run_backend=with_settings", "processor=noop", **traces)
@@ -19,7 +19,7 @@ def test_no_plugin_is_imported_until_it_is_chosen(program, traced, tmp_path):
     assert traced() == {"good_plugins"}
 
 
-def test_an_installed_backend_runs_a_model_by_its_name_and_takes_settings(program):
+def test_an_installed_backend_is_selected_by_name_and_accepts_settings(program):
     answer = program("run_backend=with_config", "run_backend.nodes=7", "processor=counter", "run_id=seven")
     assert answer.returncode == 0, answer.stderr
     run = program.cwd / "runs" / "seven"
@@ -38,8 +38,8 @@ BROKEN = {
 }
 
 
-def test_a_broken_plugin_is_reported_with_its_group_and_its_distribution(program):
-    answers = program.several(*([override] for override in BROKEN))
+def test_a_broken_plugin_is_reported_with_its_group_and_distribution(program):
+    answers = program.run_all(*([override] for override in BROKEN))
     for (override, (what, group, cause)), answer in zip(BROKEN.items(), answers, strict=True):
         assert answer.returncode == 2, override
         whose = f"the {what} of the distribution Broken.Plugin 0.3 (entry-point group {group}, "
@@ -57,7 +57,7 @@ def test_an_object_that_is_not_a_backend_is_rejected_before_anything_is_written(
 
 
 def test_a_name_in_two_distributions_is_ambiguous_and_the_distribution_selects_one(program):
-    answer, chosen = program.several(
+    answer, chosen = program.run_all(
         ["run_backend=twin"], ["run_backend=twin-2:twin", "processor=none", "run_id=second"]
     )
     assert answer.returncode == 2
@@ -75,13 +75,15 @@ def test_the_name_of_a_distribution_is_normalised_as_in_pip(program):
 
 
 def test_a_wrong_name_is_reported_with_the_closest_one(program):
-    answer, other = program.several(["run_backend=with_confg"], ["run_backend=twin-3:twin"])
+    answer, other = program.run_all(["run_backend=with_confg"], ["run_backend=twin-3:twin"])
     assert answer.returncode == other.returncode == 2
     assert "run_backend=with_confg: there is no such option. Did you mean 'with_config'?" in answer.stderr
     assert "Did you mean 'twin-" in other.stderr
 
 
-def test_this_packages_own_plugin_wins_over_a_third_partys_of_the_same_name(program, traced, tmp_path):
+def test_a_built_in_plugin_takes_precedence_over_a_third_party_plugin_of_the_same_name(
+    program, traced, tmp_path
+):
     traces = {"TRACES": str(tmp_path / "traces")}
     answer = program("run_backend=local", "processor=noop", **traces)
     assert answer.returncode == 0, answer.stderr
@@ -110,7 +112,7 @@ for wrong in ({"backend": "twin"}, {"backend": "with_settings", "nods": 3}, {"ba
     assert lines[3].startswith("PluginError the run backend 'broken' of the distribution Broken.Plugin 0.3")
 
 
-def test_a_yaml_of_the_same_name_in_the_users_directory_wins(program, tmp_path):
+def test_a_yaml_file_of_the_same_name_in_the_users_directory_takes_precedence(program, tmp_path):
     file = tmp_path / "mine" / "run_backend" / "with_config.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("_target_: rompy_hydra.run.LocalRunBackend\ncommand: date\n")
@@ -118,7 +120,7 @@ def test_a_yaml_of_the_same_name_in_the_users_directory_wins(program, tmp_path):
     assert "_target_: rompy_hydra.run.LocalRunBackend" in answer.stdout
 
 
-def test_of_a_distribution_that_is_installed_twice_the_first_on_the_path_wins(tmp_path):
+def test_the_first_of_two_installations_of_a_distribution_on_the_path_is_used(tmp_path):
     source = "class Backend:\n    version = {version!r}\n    def run(self, model_run): ...\n"
     sites = []
     for version in ("2.0", "1.0"):

@@ -1,4 +1,4 @@
-"""`rompy-hydra new`: the packages that it writes can be installed, and pass their own tests."""
+"""Packages created by `rompy-hydra new` can be installed, and pass their own tests."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """One package of each kind, written by the program and installed by pip, and the program with them."""
+    """The program with one new package of each kind, installed by pip."""
     directory = tmp_path_factory.mktemp("new")
     program = Program(directory / "site", directory)
-    answers = program.several(*(["new", kind, name] for kind, name in NAMES.items()))
+    answers = program.run_all(*(["new", kind, name] for kind, name in NAMES.items()))
     assert [answer.returncode for answer in answers] == [0] * len(NAMES), answers
     assert "wrote  my-cluster/src/my_cluster/__init__.py" in answers[0].stdout
     pip_install(directory / "site", *(f"./{name}" for name in NAMES.values()), cwd=directory)
@@ -46,7 +46,7 @@ def test_a_new_package_passes_its_own_tests(written, kind):
     assert "skipped" not in answer.stdout
 
 
-def test_new_packages_work_together_and_their_settings_are_keys(written):
+def test_new_packages_can_be_combined_and_their_settings_are_keys(written):
     answer = written(
         "model=decay2", "model.rate=0.5", "run_backend=my_cluster", "run_backend.starter=[env]",
         "processor=my_numbers", "pipeline=patience", "run_id=all",
@@ -96,7 +96,7 @@ INVALID_NAMES = {
 def test_invalid_package_names_are_rejected_and_nothing_is_written(tmp_path):
     program = Program(tmp_path / "site", tmp_path)
     for name, answer in zip(
-        INVALID_NAMES, program.several(*(["new", "model", name] for name in INVALID_NAMES)), strict=True
+        INVALID_NAMES, program.run_all(*(["new", "model", name] for name in INVALID_NAMES)), strict=True
     ):
         assert answer.returncode == 2, name
         assert INVALID_NAMES[name] in answer.stderr, name
@@ -112,7 +112,7 @@ def test_existing_files_are_never_overwritten(tmp_path):
     commands += [
         ["new", "model", "other", "--directory", name] for name in ("mine", "file", "dangling", "file/x")
     ]
-    for command, answer in zip(commands, program.several(*commands), strict=True):
+    for command, answer in zip(commands, program.run_all(*commands), strict=True):
         assert answer.returncode == 2, command
         assert "already exists" in answer.stderr or "cannot write" in answer.stderr, command
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["dangling", "file", "mine"]

@@ -1,4 +1,4 @@
-"""The pages about plugins: their code is what the program writes, and their commands run beside it."""
+"""The code on the pages about plugins is what the program writes, and their commands work with it."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ PAGES = {
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory):
-    """A reader who has followed all the pages: the packages are written and installed."""
+def page_program(tmp_path_factory):
+    """The program after the steps of all pages: their packages are written and installed."""
     directory = tmp_path_factory.mktemp("reader")
     program = Program(directory / "site", directory)
-    answers = program.several(*(["new", kind, name] for kind, name in PAGES.items()))
+    answers = program.run_all(*(["new", kind, name] for kind, name in PAGES.items()))
     assert all(answer.returncode == 0 for answer in answers), answers
     pip_install(program.site, *(f"./{name}" for name in PAGES.values()), cwd=directory)
     return program
 
 
 def blocks(page):
-    """The files of a page by their names, and the commands that other tests leave out."""
+    """The files of a page by name, and the commands that other tests skip."""
     text = (DOCS / page).read_text()
     files = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+ title=\"\S+\"\n(.*?)```\n", text, re.S))
     untested = re.findall(r"<!-- not tested: [^>]* -->\n```console\n(.*?)```\n", text, re.S)
@@ -42,7 +42,7 @@ def blocks(page):
 
 
 @pytest.mark.parametrize("kind", PAGES)
-def test_the_code_of_a_page_is_what_the_program_writes(kind):
+def test_the_code_on_a_page_is_what_the_program_writes(kind):
     name = PAGES[kind]
     files, _ = blocks(f"plugin-{kind}.md")
     written = package_files(kind, name)
@@ -52,24 +52,24 @@ def test_the_code_of_a_page_is_what_the_program_writes(kind):
 
 
 @pytest.mark.parametrize("kind", PAGES)
-def test_the_commands_of_a_page_do_what_it_shows(kind, reader):
+def test_the_commands_on_a_page_work_as_shown(kind, page_program):
     _, commands = blocks(f"plugin-{kind}.md")
     assert commands
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "rompy-hydra"
-        answer = reader(*arguments, "overwrite=true")
+        answer = page_program(*arguments, "overwrite=true")
         assert answer.returncode == 0, answer.stderr
         assert answer.stdout.endswith("record     runs/mine/run.json\n")
 
 
-def test_the_overview_shows_what_the_program_tells_of_a_plugin(reader):
+def test_the_overview_shows_the_programs_description_of_a_plugin(page_program):
     shown = (DOCS / "plugins.md").read_text()
-    told = reader("plugins", "run_backend", "my_cluster").stdout
-    assert told in shown
+    description = page_program("plugins", "run_backend", "my_cluster").stdout
+    assert description in shown
 
 
-def test_every_shape_of_the_overview_works(tmp_path):
+def test_every_signature_in_the_overview_works(tmp_path):
     text = (DOCS / "plugins.md").read_text()
     code = re.search(r"```python\n(class MyRunBackend.*?)```", text, re.S)[1]
     path = tmp_path / "shapes_of_the_page.py"
@@ -93,5 +93,5 @@ def test_every_shape_of_the_overview_works(tmp_path):
         "MyRunBackend": ["nodes", "queue"],
         "AsInRompy": ["nodes"],
         "MyPostprocessor": ["threshold"],
-        "MyPipeline": [],  # what it is told of the other groups is no setting of its own
+        "MyPipeline": [],  # arguments from the other groups are not settings of the pipeline
     }

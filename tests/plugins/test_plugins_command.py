@@ -36,7 +36,7 @@ def test_the_table_shows_the_distribution_and_state_of_every_plugin_even_if_some
 
 
 def test_the_settings_of_a_plugin_are_shown_with_types_defaults_and_meanings(program):
-    one, built_in, qualified, broken, unknown, group = program.several(
+    one, built_in, qualified, broken, unknown, group = program.run_all(
         ["plugins", "run_backend", "with_config"],
         ["plugins", "run", "local"],
         ["plugins", "processor", "thief:noop"],

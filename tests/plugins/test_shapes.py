@@ -1,4 +1,4 @@
-"""Plugins of every shape that occurs in practice: their settings, and how their answers are understood."""
+"""Plugin signatures that occur in practice: their settings, and how their return values are interpreted."""
 
 from __future__ import annotations
 
@@ -190,13 +190,13 @@ BACKENDS = [
 
 
 @pytest.mark.parametrize(("backend", "settings"), BACKENDS)
-def test_a_backend_of_this_shape_runs_the_model_with_its_settings(backend, settings, run):
+def test_a_backend_with_this_signature_runs_the_model_with_its_settings(backend, settings, run):
     assert run.run(backend, **settings) is True, why(run)
     assert RunRecord.load(run.workspace).stages["run"].state == "completed"
 
 
 @pytest.mark.parametrize(("backend", "settings"), [each for each in BACKENDS if isinstance(each[0], type)])
-def test_a_backend_of_this_shape_works_in_the_pipeline(backend, settings, run):
+def test_a_backend_with_this_signature_works_in_the_pipeline(backend, settings, run):
     assert run.pipeline(run_backend=backend, run_kwargs=settings)["success"] is True, why(run)
     stored = RunRecord.load(run.workspace).run_backend
     assert stored["name"] == backend.__name__
@@ -228,34 +228,34 @@ def test_a_missing_setting_is_reported_before_anything_is_written(run):
     assert not run.workspace.path.exists()
 
 
-def answers(value):
-    class Answers:
+def backend_returning(value):
+    class Returns:
         def run(self, model_run):
             start(model_run)
             return value() if callable(value) else value
 
-    return Answers
+    return Returns
 
 
 @pytest.mark.parametrize("value", [True, numpy.True_])
-def test_a_true_answer_is_a_success(value, run):
-    assert run.run(answers(value)) is True
+def test_returning_true_is_a_success(value, run):
+    assert run.run(backend_returning(value)) is True
 
 
 @pytest.mark.parametrize("value", [False, numpy.False_])
-def test_a_false_answer_is_a_failure(value, run):
-    assert run.run(answers(value)) is False
+def test_returning_false_is_a_failure(value, run):
+    assert run.run(backend_returning(value)) is False
     assert "reported a failure" in why(run)
 
 
 @pytest.mark.parametrize("value", [None, 0, 1, "ok", "", {}, {"success": True}, [], SimpleNamespace(a=1)])
-def test_an_answer_that_is_neither_true_nor_false_is_an_error(value, run):
-    assert run.run(answers(value)) is False
+def test_returning_neither_true_nor_false_is_an_error(value, run):
+    assert run.run(backend_returning(value)) is False
     assert "cannot be determined" in why(run)
     assert RunRecord.load(run.workspace).state == "failed"
 
 
-def test_a_coroutine_as_an_answer_is_an_error(run):
+def test_returning_a_coroutine_is_an_error(run):
     class Asynchronous:
         async def run(self, model_run):
             await asyncio.sleep(0)
@@ -267,7 +267,7 @@ def test_a_coroutine_as_an_answer_is_an_error(run):
 
 def test_a_backend_that_returns_true_for_a_failed_script_has_failed(tmp_path):
     run = ModelRun(run_id="wild", output_dir=tmp_path, config=BaseConfig(commands="exit 3"))
-    assert run.run(answers(True)) is False
+    assert run.run(backend_returning(True)) is False
     assert "returned True, but run.sh exited with 3" in why(run)
 
 
@@ -301,7 +301,7 @@ def test_a_backend_that_cannot_be_constructed_is_reported_by_name(run):
         run.run(Needs)
 
 
-def test_the_timeout_of_a_backend_is_one_of_the_run(run):
+def test_a_timeout_error_of_a_backend_is_recorded_as_a_timeout_of_the_run(run):
     class Late:
         def run(self, model_run):
             raise TimeoutError("took 5 s")
@@ -318,7 +318,7 @@ def test_an_object_without_a_run_method_is_rejected_as_a_backend(nothing, run):
 
 
 class CommandBackend:
-    """As rompy's local backend: a command of its own, else what the model's configuration has in `run`."""
+    """Like rompy's local backend: runs its own command, or else `run` of the model's configuration."""
 
     def run(self, model_run, config: Queue, workspace_dir=None):
         if not config.command:
@@ -335,7 +335,7 @@ def test_a_backend_with_its_own_command_starts_the_script_of_the_model(run):
     assert RunRecord.load(run.workspace).run_backend == stored
 
 
-def test_secrets_of_the_model_reach_a_backend_that_takes_variables(tmp_path):
+def test_secrets_of_the_model_reach_a_backend_that_accepts_variables(tmp_path):
     config = BaseConfig(commands="echo $API_TOKEN > token", env={"API_TOKEN": "hunter2"})
     run = ModelRun(run_id="wild", output_dir=tmp_path, config=config)
     assert run.run(CommandBackend) is True
@@ -399,7 +399,7 @@ GOOD_ANSWERS = [
 
 
 @pytest.mark.parametrize("value", GOOD_ANSWERS)
-def test_a_postprocessors_answer_of_this_shape_is_understood(value, run):
+def test_a_postprocessor_result_of_this_form_is_accepted(value, run):
     results = run.pipeline(processor=processor(value))
     assert results["success"] is True, results
     assert results["postprocess_results"]["success"] is True
@@ -424,14 +424,14 @@ BAD_ANSWERS = [
 
 
 @pytest.mark.parametrize("value", BAD_ANSWERS)
-def test_a_postprocessors_answer_of_this_shape_is_a_failure(value, run):
+def test_a_postprocessor_result_of_this_form_is_a_failure(value, run):
     results = run.pipeline(processor=processor(value))
     assert results["success"] is False
     assert (results["stage"], results["run_success"]) == ("postprocess", True)
     assert RunRecord.load(run.workspace).state == "failed"
 
 
-def test_a_postprocessor_gets_the_settings_that_it_names_and_no_others(run):
+def test_a_postprocessor_gets_only_the_settings_that_it_declares(run):
     class Strict:
         def __init__(self):
             pass
@@ -445,7 +445,7 @@ def test_a_postprocessor_gets_the_settings_that_it_names_and_no_others(run):
         run.postprocess(Strict, treshold=1)
 
 
-def test_a_postprocessors_metrics_reach_the_record(run):
+def test_the_metrics_of_a_postprocessor_are_recorded(run):
     run.pipeline(processor=processor(Slotted(metrics={"n": numpy.float64(1.5), "k": numpy.int64(3)})))
     assert RunRecord.load(run.workspace).metrics == {"n": 1.5, "k": 3}
 
@@ -464,24 +464,24 @@ def pipeline(value):
 
 
 @pytest.mark.parametrize("value", [{"success": True}, SimpleNamespace(success=True), Report(), True])
-def test_a_pipelines_answer_of_this_shape_is_understood(value, run):
+def test_a_pipeline_result_of_this_form_is_accepted(value, run):
     results = run.pipeline(pipeline(value))
     assert (results["success"], results["run_id"]) == (True, "wild")
 
 
 @pytest.mark.parametrize("value", [None, {}, {"success": "yes"}, "done", 0])
-def test_a_pipelines_answer_without_a_clear_success_is_an_error(value, run):
+def test_a_pipeline_result_without_a_clear_success_is_an_error(value, run):
     with pytest.raises(PluginError, match=r"returned .* so whether it succeeded cannot be determined"):
         run.pipeline(pipeline(value))
 
 
-def test_a_failure_without_a_reason_gets_one(run):
+def test_a_failure_without_a_reason_gets_a_default_reason(run):
     results = run.pipeline(pipeline({"success": False}))
     assert results["message"] == results["error"]
     assert results["message"] == "the pipeline Pipeline reported a failure and no reason"
 
 
-def test_a_pipeline_that_reports_success_of_a_failed_run_has_failed(tmp_path):
+def test_a_pipeline_that_reports_success_for_a_failed_run_has_failed(tmp_path):
     run = ModelRun(run_id="wild", output_dir=tmp_path, config=BaseConfig(commands="exit 3"))
     results = run.pipeline(pipeline({"success": True, "stages_completed": ["generate", "run"]}))
     assert results["success"] is False
@@ -496,7 +496,7 @@ def test_a_pipeline_that_continues_after_a_failed_postprocessor_has_failed(run):
     assert "no figure" in results["message"]
 
 
-def test_settings_of_a_pipeline_go_to_its_constructor_and_to_execute(run):
+def test_settings_of_a_pipeline_are_passed_to_its_constructor_and_to_execute(run):
     class Careful:
         def __init__(self, attempts: int = 1):
             self.attempts = attempts
@@ -507,14 +507,14 @@ def test_settings_of_a_pipeline_go_to_its_constructor_and_to_execute(run):
     assert run.pipeline(Careful, attempts=3, label="y")["got"] == (3, "y")
 
 
-# The settings that are known before a plugin is constructed
+# Settings that are known before a plugin is constructed
 
 
 def keys(found, category):
     return dict(defaults(settings_model(found, category), "???"))
 
 
-def test_the_settings_of_each_shape_are_known_with_their_defaults():
+def test_the_settings_of_each_signature_are_found_with_their_defaults():
     assert keys(WithoutWorkspace, "run") == {"name": "short", "command": None, "env_vars": {}}
     assert keys(ParameterForCheckersOnly, "run") == {"timeout": None, "nodes": 1}
     assert keys(InConstructor, "run") == {"queue": "short", "nodes": 1}
@@ -524,7 +524,7 @@ def test_the_settings_of_each_shape_are_known_with_their_defaults():
     assert keys(OldStyle, "run") == {}
 
 
-def test_a_setting_whose_type_is_imported_only_for_type_checkers_is_taken_unchecked(run):
+def test_a_setting_whose_type_is_imported_only_for_type_checkers_is_not_validated(run):
     assert settings_model(ParameterForCheckersOnly, "run").model_fields["timeout"].annotation is Any
     assert keys(ForCheckersOnly, "run") == {}
     with pytest.raises(ConfigError, match="nodes: Input should be a valid integer"):

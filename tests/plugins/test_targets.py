@@ -83,7 +83,7 @@ def test_an_untrusted_model_cannot_call_anything_else(program, tmp_path):
     (stranger / "model" / "tagged.yaml").write_text(f"!!python/object/apply:os.system ['{touch}']\n")
     names = [*models, "tagged"]
     commands = [["--config-dir", str(stranger), f"model={name}"] for name in names]
-    answers = program.several(*commands, TARGET="os.system")
+    answers = program.run_all(*commands, TARGET="os.system")
     for name, answer in zip(names, answers, strict=True):
         assert answer.returncode == 2, (name, answer.stdout, answer.stderr)
         assert not (tmp_path / "called").exists(), name
@@ -153,7 +153,7 @@ def test_an_untrusted_experiment_cannot_call_anything_else(program, tmp_path):
             commands += [command]
     # Hydra's own sweeper ignores these nodes.
     harmless = {"experiment=sweep", "experiment=filtered", "experiment=swept", "experiment=sweeper"}
-    for command, answer in zip(commands, program.several(*commands), strict=True):
+    for command, answer in zip(commands, program.run_all(*commands), strict=True):
         assert not (tmp_path / "called").exists(), command
         if not (basic[0] in command and harmless & set(command)):
             assert answer.returncode == 2, (command, answer.stdout, answer.stderr)
@@ -174,7 +174,7 @@ def test_targets_that_a_file_requests_are_reported_and_the_user_can_allow_them(p
     )
     beside = {"PYTHONPATH": f"{program.site}:{tmp_path}"}
     directory = ["--config-dir", str(conf.parent)]
-    refused, asked, swept = program.several(
+    refused, asked, swept = program.run_all(
         [*directory, "model=dated"],
         [*directory, "experiment=dated"],
         ["-m", *directory, "experiment=dated", "allowed_targets=[my_models.]"],
@@ -209,7 +209,7 @@ def test_a_package_that_registers_a_plugin_does_not_allow_what_it_imports(progra
     tried = ["good_plugins.subprocess.run", "good_plugins.Path"]
     tried += ["slow_plugin.time.sleep", "slow_plugin.SlowBackend.run"]
     for target, answer in zip(
-        tried, program.several(*([f"run_backend._target_={target}"] for target in tried)), strict=True
+        tried, program.run_all(*([f"run_backend._target_={target}"] for target in tried)), strict=True
     ):
         assert answer.returncode == 2, target
         assert "allowed" in answer.stderr, target
@@ -218,7 +218,7 @@ def test_a_package_that_registers_a_plugin_does_not_allow_what_it_imports(progra
 @pytest.mark.parametrize(
     "target", ["rompy_hydra.models.Beach", "rompy_hydra.models.beach.Beach", "rompy_hydra.Beach"]
 )
-def test_classes_of_this_package_are_found_under_all_their_names(target):
+def test_classes_of_this_package_can_be_given_by_all_their_names(target):
     assert load_target(target, []).__name__ == "Beach"
 
 
@@ -243,7 +243,7 @@ def test_an_unknown_name_in_an_allowed_module_is_reported_with_the_closest_class
         load_target("rompy_hydra.nowhere.Beach", [])
 
 
-def test_hydras_special_keys_work_as_in_hydra():
+def test_special_keys_work_as_in_hydra():
     node = {"_target_": "collections.Counter", "_args_": [["a", "b", "a"]]}
     assert build(node, ["collections."]) == {"a": 2, "b": 1}
     partial = build({"_target_": "datetime.timedelta", "_partial_": True, "hours": 1}, ["datetime."])

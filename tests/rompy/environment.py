@@ -1,4 +1,4 @@
-"""An environment of its own with the real rompy packages, made once and kept outside of the checkout."""
+"""A virtual environment with the real rompy packages, created once and cached outside the checkout."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ REQUIREMENTS = [
     "psutil>=5.9",
     "pytest>=8",
 ]
-# A download that stands still is told, and not waited for.
+# A stalled download is reported instead of waiting for it.
 _LIMIT = 900.0
 
 
 class Unreachable(Exception):
-    """The packages cannot be had."""
+    """The packages cannot be installed."""
 
 
 def python_with_rompy() -> Path:
-    """The Python of the environment; Unreachable says why it cannot be made."""
+    """The Python of the environment; raises Unreachable with the reason if it cannot be created."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rompy-hydra-tests"
     wanted = "\n".join([sys.version, *REQUIREMENTS])
     directory = cache / hashlib.sha256(wanted.encode()).hexdigest()[:16]
@@ -41,17 +41,17 @@ def python_with_rompy() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         python = directory / "bin" / "python"
         if not (directory / "complete").exists():
-            _make(directory, python)
+            _create(directory, python)
             (directory / "complete").touch()
     return python
 
 
-def _make(directory: Path, python: Path) -> None:
+def _create(directory: Path, python: Path) -> None:
     _run([sys.executable, "-m", "venv", "--clear", str(directory)])
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run([*pip, "uv"])
     try:
-        # Six times as quick, with 150 packages.
+        # Six times as fast for 150 packages.
         _run(
             [
                 str(python.with_name("uv")),
@@ -68,7 +68,7 @@ def _make(directory: Path, python: Path) -> None:
 
 
 def _run(command: list[str]) -> None:
-    # What belongs to the environment of the tests must not lead into this one.
+    # Variables of the tests' environment must not affect this one.
     variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT, env=variables)

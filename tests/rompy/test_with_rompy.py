@@ -1,6 +1,6 @@
-"""This package beside the real rompy: the checks in `inside/` run in an environment that has both.
+"""This package alongside rompy: the checks in `inside/` run in an environment with both.
 
-In CI an index that cannot be reached is a failure; elsewhere these tests are left out, and say why.
+If the package index cannot be reached, the tests fail in CI and are skipped elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHECKS = sorted(path.name for path in INSIDE.glob("check_*.py"))
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    """The Python that has rompy."""
+    """The Python of the environment with rompy."""
     try:
         return python_with_rompy()
     except Unreachable as error:
@@ -32,7 +32,7 @@ def python() -> Path:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This package as a user installs it, from a wheel."""
+    """This package, installed from a wheel as users install it."""
     directory = tmp_path_factory.mktemp("beside rompy") / "site"
     pip_install(directory, str(ROOT))
     return directory
@@ -40,8 +40,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.rompy
 @pytest.mark.parametrize("checks", CHECKS)
-def test_beside_the_real_rompy(checks: str, python: Path, site: Path, tmp_path: Path) -> None:
-    # Compiled once and kept: rompy and what it stands on take 10 s to compile, in each process.
+def test_checks_pass_alongside_rompy(checks: str, python: Path, site: Path, tmp_path: Path) -> None:
+    # Keep the compiled modules: rompy and its dependencies take 10 s to compile in each process.
     left_out = ("PYTEST", "ROMPY_", "PYTHONDONTWRITEBYTECODE")
     variables = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     options = ["-c", str(INSIDE / "pytest.ini"), f"--basetemp={tmp_path / 'runs'}"]

@@ -23,7 +23,7 @@ BUSYBOX = "rompy-hydra-test/busybox:1"
 
 
 def engine_is_required() -> bool:
-    """Whether a missing engine fails the tests, as in CI; elsewhere it skips them."""
+    """Whether a missing engine fails the tests, as in CI, instead of skipping them."""
     return os.environ.get("CI") == "true" or os.environ.get("ROMPY_HYDRA_REQUIRE_DOCKER") == "1"
 
 
@@ -80,7 +80,7 @@ class ContainerRun:
 
 @pytest.fixture
 def in_container(docker_engine: Any, tmp_path: Path) -> Iterator[Callable[..., ContainerRun]]:
-    """Create runs of shell commands; the test fails if any of their containers is left at its end."""
+    """Create runs of shell commands; the test fails if it leaves any of their containers behind."""
 
     def make(*commands: str, run_id: str = "shoal", **model: Any) -> ContainerRun:
         return ContainerRun(tmp_path / "runs", commands, run_id, **model)

@@ -1,13 +1,13 @@
-"""What every run backend keeps, tested on the real thing.
+"""The contract of every run backend, tested with real processes and engines.
 
-A new backend is one subclass with one fixture, in its own test module::
+To test a new backend, define a subclass with one fixture in its own test module::
 
     class TestTheDockerBackendKeepsTheContract(RunBackendContract):
         @pytest.fixture
         def place(self):
             return Place("docker", DockerConfig, {"image": "rompy-hydra-test:busybox"})
 
-The models here need nothing but a POSIX shell.
+The models require only a POSIX shell.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Place:
 
 
 class RunBackendContract:
-    """The promises; `place` says for which backend."""
+    """The tests of the contract; the fixture `place` provides the backend."""
 
     @pytest.fixture
     def place(self) -> Place:
@@ -58,7 +58,7 @@ class RunBackendContract:
 
     @pytest.fixture
     def model(self, tmp_path):
-        """Make a run of shell lines."""
+        """Create a run of shell lines."""
 
         def model(*commands, run_id="it's a run", **fields):
             config = BaseConfig(commands=commands, **fields)
@@ -66,20 +66,20 @@ class RunBackendContract:
 
         return model
 
-    def test_a_model_runs_in_its_workspace_and_its_output_is_in_the_log(self, place, model):
+    def test_a_model_runs_in_its_workspace_and_its_output_is_logged(self, place, model):
         run = model("echo out; echo err >&2; echo data > out.nc", ["sh", "-c", "cat out.nc"])
         assert run.run(place.config()) is True
         assert (run.workspace.path / "out.nc").read_text() == "data\n"
         assert run.workspace.log.read_text() == "out\nerr\ndata\n"
         assert run.workspace.exit_code() == 0
 
-    def test_what_the_model_writes_belongs_to_who_runs_it(self, place, model):
+    def test_output_files_belong_to_the_user_who_starts_the_run(self, place, model):
         run = model("mkdir -p a/b; echo data > a/b/out.nc")
         assert run.run(place.config())
         for path in run.workspace.path.rglob("*"):
             assert path.stat().st_uid == os.getuid(), path
 
-    def test_all_ways_to_choose_it_are_the_same(self, place, model):
+    def test_all_ways_to_select_a_backend_are_equivalent(self, place, model):
         backend = place.config().get_backend_class()
         ways = [
             lambda run: run.run(place.name, **place.settings),
@@ -96,7 +96,7 @@ class RunBackendContract:
             assert record.state == "completed"
             assert record.run_backend == json.loads(json.dumps({"name": place.name, **_stored(place)}))
 
-    def test_the_backend_itself_runs_a_model_as_in_the_reference(self, place, model):
+    def test_a_backend_can_be_called_directly_as_in_the_reference(self, place, model):
         run = model("echo data > out.nc")
         backend = place.config().get_backend_class()()
         assert backend.run(run, place.config(), workspace_dir=run.generate()) is True
@@ -104,7 +104,7 @@ class RunBackendContract:
         failing = model("exit 3", run_id="failing")
         assert backend.run(failing, place.config()) is False
 
-    def test_its_configuration_is_plain_data(self, place):
+    def test_the_configuration_is_plain_data(self, place):
         config = place.config(timeout=5, env_vars={"A": "1"})
         assert type(config).model_validate_json(config.model_dump_json()) == config
         with pytest.raises(ValueError, match="frozen"):
@@ -113,20 +113,20 @@ class RunBackendContract:
             place.config(no_such_field=1)
 
     @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "soon"])
-    def test_a_time_limit_is_a_positive_number_of_seconds(self, place, timeout):
+    def test_a_timeout_must_be_a_positive_number_of_seconds(self, place, timeout):
         with pytest.raises(ValueError, match="timeout"):
             place.config(timeout=timeout)
         assert place.config(timeout=0.5).timeout == 0.5
         assert place.config(timeout=10 * 86400).timeout == 864000
 
-    def test_what_is_no_model_run_is_a_value_error(self, place):
+    def test_an_invalid_model_run_raises_value_error(self, place):
         backend = place.config().get_backend_class()(place.config())
         with pytest.raises(ValueError, match="model_run cannot be None"):
             backend.run(None, place.config())
         with pytest.raises(ValueError, match="model_run must have a run_id attribute"):
             backend.run(object(), place.config())
 
-    def test_an_exit_code_other_than_zero_is_a_failure(self, place, model):
+    def test_a_nonzero_exit_code_is_a_failure(self, place, model):
         run = model("echo the reason; exit 7")
         assert run.run(place.config()) is False
         record = RunRecord.load(run.workspace)
@@ -141,7 +141,7 @@ class RunBackendContract:
         assert run.workspace.log.read_text() == "one\ntwo\n"
         assert run.workspace.exit_code() == 4
 
-    def test_a_model_that_returns_zero_but_left_an_error_file_has_failed(self, place, model):
+    def test_a_model_that_exits_with_zero_but_leaves_an_error_file_has_failed(self, place, model):
         checks = SuccessChecks(must_exist=["out.nc"], must_not_exist=["Errfile"])
         run = model("echo data > out.nc; touch Errfile", success=checks)
         assert run.run(place.config()) is False
@@ -149,7 +149,7 @@ class RunBackendContract:
         assert "exited with 0 but check must_not_exist: the model left Errfile" in record.error["message"]
         assert [check["ok"] for check in record.checks] == [True, False]
 
-    def test_variables_reach_the_model_as_they_are(self, place, model):
+    def test_environment_variables_reach_the_model_unchanged(self, place, model):
         values = {
             "BLANKS": " a  b ",
             "QUOTES": 'it\'s "x"',
@@ -163,7 +163,7 @@ class RunBackendContract:
         expected = [*values.values(), "m", "backend"]
         assert run.workspace.log.read_text() == "".join(f"<{value}>" for value in expected)
 
-    def test_secrets_reach_the_model_and_no_file(self, place, model):
+    def test_secrets_reach_the_model_but_are_not_written_to_any_file(self, place, model):
         run = model("echo ${#API_TOKEN} ${#DB_PASSWORD} > lengths", env={"DB_PASSWORD": "swordfish"})
         assert run.pipeline(run_backend=place.config(env_vars={"API_TOKEN": "hunter2"}))["success"]
         assert (run.workspace.path / "lengths").read_text() == "7 9\n"
@@ -173,7 +173,7 @@ class RunBackendContract:
                 assert "hunter2" not in text, path
                 assert "swordfish" not in text, path
 
-    def test_values_of_variables_are_not_in_the_record(self, place, model):
+    def test_values_of_environment_variables_are_not_recorded(self, place, model):
         run = model("true", env={"PLAIN_ONE": "of the model"})
         assert run.run(place.config(env_vars={"PLAIN_TWO": "of the backend"}))
         text = run.workspace.record.read_text()
@@ -182,7 +182,7 @@ class RunBackendContract:
         assert "PLAIN_ONE" in text
         assert "PLAIN_TWO" in text
 
-    def test_a_timeout_is_a_timeout_error_and_nothing_goes_on(self, place, model):
+    def test_a_timeout_raises_timeout_error_and_stops_all_processes(self, place, model):
         run = model(
             "(while :; do echo more; sleep 0.01; done) & while :; do echo tick >> ticks; sleep 0.01; done"
         )
@@ -191,9 +191,9 @@ class RunBackendContract:
         record = RunRecord.load(run.workspace)
         assert (record.state, record.stages["run"].state) == ("timed_out", "timed_out")
         assert record.error["type"] == "ModelTimedOut"
-        _stands_still(run.workspace.log, run.workspace.path / "ticks")
+        _assert_not_growing(run.workspace.log, run.workspace.path / "ticks")
 
-    def test_a_stop_signal_ends_the_model_and_the_record_says_interrupted(self, place, model):
+    def test_a_stop_signal_stops_the_model_and_the_run_is_recorded_as_interrupted(self, place, model):
         run = model("while :; do echo tick; sleep 0.01; done")
         stop = StopSignal()
         ended = []
@@ -212,9 +212,9 @@ class RunBackendContract:
         stop.close()
         assert ended == ["interrupted"]
         assert RunRecord.load(run.workspace).state == "interrupted"
-        _stands_still(run.workspace.log)
+        _assert_not_growing(run.workspace.log)
 
-    def test_a_driver_that_is_killed_loses_no_model_and_starts_none_twice(
+    def test_killing_the_driver_neither_loses_the_model_nor_runs_it_twice(
         self, place, start_driver, tmp_path
     ):
         arguments = (TAKE_OVER, tmp_path / "runs", place.name, json.dumps(place.settings))
@@ -231,21 +231,21 @@ class RunBackendContract:
         starts = (directory / "starts").read_text().count("start")
         record = json.loads((directory / "run.json").read_text())
         assert record["state"] == "completed"
-        # Either the model that ran was taken over, or it was ended and started anew as another attempt.
+        # Either the running model was re-attached, or it was stopped and restarted as a new attempt.
         assert (starts, record["attempt"]) in [(1, 1), (1, 2)]
         assert (directory / "out.nc").read_text() == "data\n"
 
-    def test_nothing_to_execute_is_no_success_unless_the_model_says_so(self, place, model):
+    def test_nothing_to_execute_fails_unless_the_model_needs_no_execution(self, place, model):
         assert model().run(place.config()) is False
         assert model(run_id="by intent", needs_execution=False).run(place.config()) is True
 
-    def test_run_sh_starts_the_same_model_by_hand(self, place, model):
+    def test_run_sh_can_be_started_manually(self, place, model):
         run = model("echo data >> out.nc", env={"A": "1"})
         assert run.run(place.config())
         assert os.system(f'sh "{run.workspace.script}"') == 0
         assert (run.workspace.path / "out.nc").read_text() == "data\ndata\n"
 
-    def test_another_workspace_can_be_given(self, place, model, tmp_path):
+    def test_another_workspace_can_be_specified(self, place, model, tmp_path):
         run = model("echo data > out.nc")
         (tmp_path / "else where").mkdir()
         assert run.run(place.config(), workspace_dir=tmp_path / "else where") is True
@@ -253,13 +253,13 @@ class RunBackendContract:
         assert not run.workspace.path.exists()
         assert run.run(place.config(), workspace_dir=tmp_path / "missing") is False
 
-    def test_a_model_that_can_run_here_passes_the_check_and_the_check_changes_nothing(self, place, model):
+    def test_a_valid_model_passes_the_check_without_side_effects(self, place, model):
         run = model("echo data > out.nc")
         backend = place.config().get_backend_class()(place.config())
         backend.check(run.config, set())
         assert not run.workspace.path.exists()
 
-    def test_settings_that_it_does_not_have_are_refused_by_name(self, place, model):
+    def test_unknown_settings_are_rejected_by_name(self, place, model):
         with pytest.raises((ValueError, PluginError), match="no_such_field"):
             model("true").run(place.name, **(place.settings | {"no_such_field": 1}))
 
@@ -268,8 +268,8 @@ def _stored(place: Place) -> dict[str, object]:
     return place.config().model_dump(mode="json")
 
 
-def _stands_still(*files: Path) -> None:
-    """None of the files grows any more: whoever wrote them every 10 ms is gone."""
+def _assert_not_growing(*files: Path) -> None:
+    """Assert that the files have stopped growing: the process that wrote them every 10 ms is gone."""
     sizes = [file.stat().st_size for file in files]
     threading.Event().wait(0.2)
     assert [file.stat().st_size for file in files] == sizes

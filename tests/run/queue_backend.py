@@ -1,4 +1,4 @@
-"""A run backend that submits: a batch system of one machine, with processes that outlive their driver."""
+"""A run backend that submits jobs: a one-machine batch system whose processes outlive their driver."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class QueueConfig(BackendConfig):
 
 
 class QueueBackend(BaseRunBackend):
-    """Submits `run.sh` as a process of its own, and polls for its exit code."""
+    """Submits `run.sh` as a separate process, and polls for its exit code."""
 
     name: ClassVar[str] = "queue"
     config_class = QueueConfig

@@ -1,4 +1,4 @@
-"""The docker backend fulfils the contract of all run backends, on a real engine."""
+"""The docker backend passes the contract tests of run backends, on a real engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which settings the docker backend accepts; needs no engine."""
+"""Which settings the docker backend accepts; requires no engine."""
 
 from __future__ import annotations
 
@@ -125,13 +125,13 @@ def test_invalid_fields_are_rejected_when_the_config_is_created(
         DockerRunBackend(**fields)
 
 
-def test_a_config_may_refer_to_things_that_only_another_machine_has() -> None:
+def test_a_config_may_refer_to_resources_of_another_machine() -> None:
     DockerConfig(
         dockerfile="/nowhere/Dockerfile", volumes=("/nowhere/data:/in",), network="there", user="swan"
     )
 
 
-def test_calls_as_in_the_reference_are_accepted() -> None:
+def test_the_calls_of_the_reference_are_accepted() -> None:
     config = DockerConfig(
         image="rompy/schism:latest",
         executable="/usr/local/bin/schism",
@@ -156,7 +156,7 @@ def test_the_executable_replaces_the_commands_of_the_model() -> None:
     assert DockerRunBackend(image="a", executable="swan -x").commands(model) == ("swan -x",)
 
 
-def test_changed_limits_do_not_count_as_another_configuration() -> None:
+def test_changing_limits_does_not_change_the_configuration() -> None:
     limits = {"cpu", "memory", "timeout", "network", "user", "dockerfile", "build_args"}
     assert limits <= DockerConfig.transient
     assert not {"image", "executable", "volumes", "env_vars", "gpus"} & DockerConfig.transient

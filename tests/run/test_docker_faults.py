@@ -44,7 +44,7 @@ except KeyboardInterrupt:
 
 @pytest.fixture(autouse=True)
 def collect_unclosed_sockets() -> Iterator[None]:
-    """Such sockets are collected in the test that created them."""
+    """Garbage-collect these sockets in the test that created them."""
     yield
     gc.collect()
 
@@ -56,7 +56,7 @@ def in_thread(work: Callable[[], object]) -> Callable[[], object]:
     def run() -> None:
         try:
             results.append(work())
-        except BaseException as error:  # noqa: BLE001 - it may be an interrupt
+        except BaseException as error:  # noqa: BLE001 - may be an interrupt
             results.append(error)
 
     thread = threading.Thread(target=run)
@@ -175,7 +175,7 @@ def wait_for_start(driver: Driver, directory: Path) -> None:
 def killed_driver(
     tmp_path: Path, start_driver: Callable[..., Driver], command: str = WAITING
 ) -> ContainerRun:
-    """A run whose driver was killed while the model was running."""
+    """A run whose driver was killed while its model was running."""
     driver = start_driver(DRIVER, tmp_path / "runs", command)
     run = ContainerRun(tmp_path / "runs", (command,), "a run, with = signs", generate=False)
     wait_for_start(driver, run.workspace.path)
@@ -183,7 +183,7 @@ def killed_driver(
     return run
 
 
-def test_a_running_container_of_a_killed_driver_is_taken_over(
+def test_a_running_container_of_a_killed_driver_is_reattached(
     in_container: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
@@ -198,7 +198,7 @@ def test_a_running_container_of_a_killed_driver_is_taken_over(
     assert (run.workspace.path / "result").read_text() == "done\n"
 
 
-def test_a_container_that_finished_after_its_driver_was_killed_is_taken_over(
+def test_a_container_that_finished_after_its_driver_was_killed_is_reattached(
     in_container: Any, docker_engine: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     run = killed_driver(tmp_path, start_driver, f"{WAITING}; exit 9")
@@ -209,7 +209,7 @@ def test_a_container_that_finished_after_its_driver_was_killed_is_taken_over(
     assert outcome is not None and outcome.exit_code == 9
 
 
-def test_a_container_that_is_taken_over_keeps_its_time_limit(
+def test_a_reattached_container_keeps_its_timeout(
     in_container: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
@@ -218,7 +218,7 @@ def test_a_container_that_is_taken_over_keeps_its_time_limit(
         backend.reattach(run.job(backend), {})
 
 
-def test_a_container_that_was_killed_like_its_driver_is_removed(
+def test_a_container_that_was_killed_with_its_driver_is_removed(
     in_container: Any, docker_engine: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
@@ -228,7 +228,7 @@ def test_a_container_that_was_killed_like_its_driver_is_removed(
     assert containers_below(docker_engine, tmp_path) == []
 
 
-def test_a_container_with_another_script_is_removed(
+def test_a_container_with_a_different_script_is_removed(
     in_container: Any, docker_engine: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
@@ -255,7 +255,7 @@ def test_a_new_start_replaces_the_container_of_a_killed_driver(
     assert run.log.endswith("again\n")
 
 
-def test_rerunning_the_command_takes_over_the_container_of_a_killed_driver(
+def test_rerunning_the_command_reattaches_the_container_of_a_killed_driver(
     in_container: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     run = killed_driver(tmp_path, start_driver)
@@ -280,7 +280,7 @@ def test_two_drivers_cannot_use_the_same_run_directory(in_container: Any) -> Non
     assert outcome.exit_code == 0
 
 
-def test_a_container_that_is_removed_from_outside_is_reported(
+def test_a_container_removed_by_another_process_is_reported(
     in_container: Any, docker_engine: Any, tmp_path: Path
 ) -> None:
     run = in_container(WAITING)
@@ -292,7 +292,7 @@ def test_a_container_that_is_removed_from_outside_is_reported(
     assert "from outside" in str(answer if isinstance(answer, RunError) else answer.facts["why"])  # type: ignore[attr-defined]
 
 
-def test_twelve_runs_at_once_share_one_engine(in_container: Any) -> None:
+def test_twelve_parallel_runs_share_one_engine(in_container: Any) -> None:
     runs = [in_container(f"echo {number}", run_id=f"run {number}") for number in range(12)]
     backend = DockerRunBackend()
     results = [in_thread(lambda run=run: backend.execute(run.job(backend))) for run in runs]  # type: ignore[misc]
@@ -337,7 +337,7 @@ def test_an_engine_that_cannot_be_reached_is_reported_on_one_line(
         backend.clean_up(new_run.workspace)
 
 
-def test_a_user_without_permission_for_the_socket_learns_what_to_do(
+def test_missing_permission_for_the_socket_is_reported_with_instructions(
     docker_engine: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
     if os.getuid() != 0:
@@ -384,7 +384,7 @@ def test_an_image_that_cannot_be_pulled_is_reported(new_run: ModelRun) -> None:
     assert "the engine has no image 127.0.0.1:9/no/such:1 and cannot pull it" in message
 
 
-def test_without_an_image_the_message_names_the_settings_that_give_one(
+def test_a_missing_image_is_reported_with_the_settings_that_specify_one(
     docker_engine: Any, tmp_path: Path
 ) -> None:
     bare = ModelRun(run_id="bare", output_dir=tmp_path / "runs", config=BaseConfig(commands=("true",)))
@@ -394,7 +394,7 @@ def test_without_an_image_the_message_names_the_settings_that_give_one(
     )
 
 
-def test_a_program_that_is_not_among_the_files_is_reported(docker_engine: Any, tmp_path: Path) -> None:
+def test_a_program_that_is_not_one_of_the_files_is_reported(docker_engine: Any, tmp_path: Path) -> None:
     config = BaseConfig(commands=("./swan.exe",), image=BUSYBOX)
     run = ModelRun(run_id="bare", output_dir=tmp_path / "runs", config=config)
     assert "the program './swan.exe' is not among the run's files" in preflight_error(run)
@@ -430,7 +430,7 @@ def test_a_valid_run_passes_ten_thousand_checks_quickly(
         ({"network": "container:nosuch"}, "run_backend.network=container:nosuch"),
     ],
 )
-def test_a_setting_that_the_engine_refuses_is_reported_by_name(
+def test_a_setting_that_the_engine_rejects_is_reported_by_name(
     fields: dict[str, Any], message: str, in_container: Any
 ) -> None:
     run = in_container("true")
@@ -486,7 +486,7 @@ def test_a_crash_of_the_engine_is_reported_and_the_next_start_runs_the_model_aga
 
 
 @pytest.mark.parametrize("own_engine", [("--live-restore",)], indirect=True)
-def test_a_container_that_outlives_the_engine_is_taken_over_when_the_engine_is_back(
+def test_a_container_that_outlives_the_engine_is_reattached_when_the_engine_is_back(
     own_engine: OwnEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = on_own_engine(own_engine, tmp_path, monkeypatch)

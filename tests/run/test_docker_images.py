@@ -1,4 +1,4 @@
-"""Images are built once per version of their sources, and pulled when they should be."""
+"""Images are built once per version of their sources, and pulled as configured."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.docker
 
 
 class Source:
-    """A directory to build images from; they are removed at the end of the test."""
+    """A directory to build images from; the images are removed at the end of the test."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -230,7 +230,7 @@ def test_a_run_directory_in_the_build_context_is_rejected(
 def test_two_drivers_with_two_threads_each_build_an_image_once(
     source: Source, docker_engine: Any, tmp_path: Path, start_driver: Callable[..., Driver]
 ) -> None:
-    """Each build of this image would write another random number into it."""
+    """Each build of this image would write a different random number into it."""
     source.write(
         "Dockerfile", f"FROM {BUSYBOX}\nRUN head -c 16 /dev/urandom | sha256sum > /number; sleep 0.5\n"
     )

@@ -38,7 +38,7 @@ def test_the_log_contains_all_output_and_the_outcome_contains_the_facts(in_conta
     assert run.workspace.exit_code() == 0
 
 
-def test_the_exit_code_is_that_of_the_command(in_container: Any) -> None:
+def test_the_exit_code_of_the_command_is_reported(in_container: Any) -> None:
     run = in_container("exit 42", "echo never")
     assert run.execute().exit_code == 42
     assert run.workspace.exit_code() == 42
@@ -147,7 +147,7 @@ def test_one_host_path_can_be_mounted_several_times_also_with_labels(
     assert [path.name for path in data.iterdir()] == ["file"]
 
 
-def test_a_relative_host_path_starts_at_the_working_directory(
+def test_a_relative_host_path_is_resolved_against_the_working_directory(
     in_container: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "data").mkdir()
@@ -221,7 +221,7 @@ def test_each_restriction_can_be_lifted_by_its_setting(in_container: Any) -> Non
     assert run.log.split() == ["CapBnd:", capabilities, "NoNewPrivs:", "0", "sh"]
 
 
-def test_by_default_there_is_no_network_but_the_containers_own_name_resolves(in_container: Any) -> None:
+def test_by_default_there_is_no_network_but_the_name_of_the_container_resolves(in_container: Any) -> None:
     run = in_container(
         "python3 -c \"import os, socket; print(sorted(os.listdir('/sys/class/net')), "
         'socket.gethostbyname(socket.gethostname()))"',

@@ -34,7 +34,7 @@ def model(tmp_path):
     return model
 
 
-def refusal(run, **settings) -> str:
+def preflight_error(run, **settings) -> str:
     plan = plan_of(run, settings=settings)
     with pytest.raises(ConfigError) as error:
         preflight(plan)
@@ -42,7 +42,7 @@ def refusal(run, **settings) -> str:
     return str(error.value)
 
 
-def test_a_command_of_the_backend_takes_the_place_of_the_models(model):
+def test_the_command_of_the_backend_replaces_that_of_the_model(model):
     run = model("echo of the model")
     assert run.run("local", command="echo 'of the backend' | tr a-z A-Z")
     assert run.workspace.log.read_text() == "OF THE BACKEND\n"
@@ -50,18 +50,18 @@ def test_a_command_of_the_backend_takes_the_place_of_the_models(model):
 
 
 @pytest.mark.parametrize("command", ["", "  ", "\n"])
-def test_an_empty_command_is_refused(command):
+def test_an_empty_command_is_rejected(command):
     with pytest.raises(ValueError, match="a command must not be empty"):
         LocalConfig(command=command)
 
 
-def test_a_working_directory_is_where_the_commands_run(model, tmp_path, monkeypatch):
+def test_commands_run_in_the_working_directory(model, tmp_path, monkeypatch):
     (tmp_path / "my work").mkdir()
     run = model("pwd; pwd > here.txt")
     assert run.run("local", working_dir=str(tmp_path / "my work"))
     assert (tmp_path / "my work" / "here.txt").read_text() == f"{tmp_path}/my work\n"
     assert run.workspace.exit_code() == 0
-    # A relative one means the same for the user who gives it, whoever uses it.
+    # A relative path is resolved against the current directory of the user who specifies it.
     monkeypatch.chdir(tmp_path)
     again = model("pwd", run_id="relative")
     preflight(plan_of(again, settings={"working_dir": "my work"}))
@@ -69,13 +69,13 @@ def test_a_working_directory_is_where_the_commands_run(model, tmp_path, monkeypa
     assert again.workspace.log.read_text() == f"{tmp_path}/my work\n"
 
 
-def test_a_working_directory_that_is_missing_is_told_before_anything_is_done(model, tmp_path):
-    message = refusal(model("true"), working_dir=str(tmp_path / "missing"))
+def test_a_missing_working_directory_is_reported_before_the_run_starts(model, tmp_path):
+    message = preflight_error(model("true"), working_dir=str(tmp_path / "missing"))
     assert "run_backend.working_dir:" in message
     assert "is not a directory on this machine" in message
 
 
-def test_a_working_directory_that_went_away_is_a_failure(model, tmp_path):
+def test_a_deleted_working_directory_is_a_failure(model, tmp_path):
     run = model("touch wrong")
     assert run.run("local", working_dir=str(tmp_path / "missing")) is False
     assert RunRecord.load(run.workspace).exit_code == 126
@@ -84,8 +84,8 @@ def test_a_working_directory_that_went_away_is_a_failure(model, tmp_path):
 @pytest.mark.parametrize(
     "command", ["pyhton3 model.py", ["pyhton3", "model.py"], "pyhton3;true", "pyhton3 & wait"]
 )
-def test_a_missing_program_is_told_with_the_closest_one_before_anything_is_done(model, command):
-    message = refusal(model(command))
+def test_a_missing_program_is_reported_with_the_closest_name_before_the_run_starts(model, command):
+    message = preflight_error(model(command))
     assert "the program 'pyhton3' was not found on PATH nor among the run's files" in message
     assert "Did you mean 'python3" in message
 
@@ -98,11 +98,11 @@ def test_a_missing_program_is_told_with_the_closest_one_before_anything_is_done(
         "/bin/sh -c true", "\n\n  ls", "test -e x", "{ ls; }", "! true", "$SHELL -c true", "python3 -c 'x'",
     ],
 )  # fmt: skip
-def test_no_command_is_called_missing_that_may_well_run(model, command):
+def test_a_command_that_could_run_is_not_reported_as_missing(model, command):
     preflight(plan_of(model(command), settings={}))
 
 
-def test_a_program_may_be_among_the_files_of_the_run(tmp_path, model):
+def test_a_program_may_be_one_of_the_files_of_the_run(tmp_path, model):
     tool = tmp_path / "swan run.sh"
     tool.write_text("#!/bin/sh\necho from the tool\n")
     tool.chmod(0o755)
@@ -110,11 +110,11 @@ def test_a_program_may_be_among_the_files_of_the_run(tmp_path, model):
     preflight(plan_of(run, settings={}))
     assert run.run()
     assert run.workspace.log.read_text() == "from the tool\n"
-    assert "the program './bin/other' was not found" in refusal(model("./bin/other", run_id="b"))
+    assert "the program './bin/other' was not found" in preflight_error(model("./bin/other", run_id="b"))
 
 
 @pytest.mark.parametrize("where", ["model", "backend"])
-def test_a_program_may_be_on_the_path_that_the_configuration_sets(tmp_path, model, where):
+def test_a_program_may_be_on_a_path_set_by_the_configuration(tmp_path, model, where):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "myswan").write_text("#!/bin/sh\necho mine\n")
     (tmp_path / "bin" / "myswan").chmod(0o755)
@@ -123,18 +123,18 @@ def test_a_program_may_be_on_the_path_that_the_configuration_sets(tmp_path, mode
     settings = {"env_vars": path} if where == "backend" else {}
     preflight(plan_of(run, settings=settings))
     assert run.run("local", **settings)
-    assert "myswan" in refusal(model(["myswan"], run_id="without"))
+    assert "myswan" in preflight_error(model(["myswan"], run_id="without"))
 
 
-def test_nothing_to_execute_is_told_before_anything_is_done(model):
-    message = refusal(model())
+def test_nothing_to_execute_is_reported_before_the_run_starts(model):
+    message = preflight_error(model())
     assert (
         "nothing to execute: the model has no commands. Set model.commands or run_backend.command"
         in message
     )
 
 
-def test_output_is_streamed_on_demand_and_in_the_log_in_any_case(model, capfd):
+def test_output_is_always_logged_and_streamed_on_demand(model, capfd):
     quiet, loud = model("echo hello", run_id="quiet"), model("echo hello", run_id="loud")
     assert quiet.run("local")
     assert capfd.readouterr().out == ""
@@ -143,15 +143,15 @@ def test_output_is_streamed_on_demand_and_in_the_log_in_any_case(model, capfd):
     assert quiet.workspace.log.read_text() == loud.workspace.log.read_text() == "hello\n"
 
 
-def test_the_grace_period_is_for_tidying_up(model):
+def test_a_model_can_clean_up_within_the_grace_period(model):
     run = model("trap 'echo tidied > tidy.txt; exit' TERM; while :; do sleep 0.01; done")
     with pytest.raises(TimeoutError):
         run.run("local", timeout=0.5, kill_grace=60)
     assert (run.workspace.path / "tidy.txt").exists()
 
 
-def test_time_memory_and_what_was_left_running_are_recorded(model, tmp_path):
-    # The kernel tells the memory exactly of models that are larger than their driver, these tests.
+def test_time_memory_and_leftover_processes_are_recorded(model, tmp_path):
+    # The kernel's figure is exact for models larger than their driver, which is this test process.
     size = 2 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     code = f"x = bytearray({size})"
     seconds = f"3600.{os.getpid()}"
@@ -166,7 +166,7 @@ def test_time_memory_and_what_was_left_running_are_recorded(model, tmp_path):
     assert living(f"sleep {seconds}") == []
 
 
-def test_run_sh_is_executable_and_there_after_generating(model):
+def test_generating_creates_an_executable_run_sh(model):
     run = model("echo data > out.nc")
     run.generate()
     assert run.workspace.script.stat().st_mode & stat.S_IXUSR
@@ -174,7 +174,7 @@ def test_run_sh_is_executable_and_there_after_generating(model):
     assert (run.workspace.path / "out.nc").exists()
 
 
-def test_a_damaged_run_sh_is_written_anew(model):
+def test_a_damaged_run_sh_is_rewritten(model):
     run = model("echo right")
     run.generate()
     run.workspace.script.write_bytes(b"\xff\xfe echo wrong")
@@ -182,14 +182,14 @@ def test_a_damaged_run_sh_is_written_anew(model):
     assert run.workspace.log.read_text() == "right\n"
 
 
-def test_this_process_keeps_its_directory_and_its_environment(model):
+def test_a_run_does_not_change_the_directory_or_environment_of_this_process(model):
     before = os.getcwd(), dict(os.environ)
     run = model("cd /; export NEW=1", env={"FROM_MODEL": "1"})
     assert run.run("local", env_vars={"FROM_BACKEND": "1"}, working_dir="/")
     assert (os.getcwd(), dict(os.environ)) == before
 
 
-# What `config.run(model_run)` does in the reference, as a user's module has it.
+# A user's module with `config.run(model_run)` hooks, as in the reference.
 HOOKS = """
     import os, sys, time
     from pathlib import Path
@@ -232,7 +232,7 @@ HOOKS = """
 
 @pytest.fixture
 def hooks(tmp_path, monkeypatch):
-    """The user's module; files of the run directory must not take the place of modules."""
+    """The user's module; files in the run directory must not shadow modules."""
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "user_hooks.py").write_text(textwrap.dedent(HOOKS))
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
@@ -243,18 +243,18 @@ def hooks(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def hooked(hooks, tmp_path):
-    def hooked(kind, *args, run_id="hooked", **facts):
+def hook_run(hooks, tmp_path):
+    def hook_run(kind, *args, run_id="hooked", **facts):
         return ModelRun(
             run_id=run_id, output_dir=tmp_path / "runs", config=getattr(hooks, kind)(*args, **facts)
         )
 
-    return hooked
+    return hook_run
 
 
-def test_the_hook_runs_in_the_workspace_with_the_environment_and_this_process_keeps_its_own(hooked):
+def test_a_hook_has_its_own_working_directory_and_environment(hook_run):
     before = os.getcwd(), dict(os.environ)
-    run = hooked("Answers")
+    run = hook_run("Answers")
     assert run.run("local", env_vars={"FROM_BACKEND": "it's here"}) is True
     assert (os.getcwd(), dict(os.environ)) == before
     assert (run.workspace.path / "out.nc").read_text() == "it's here"
@@ -266,54 +266,54 @@ def test_the_hook_runs_in_the_workspace_with_the_environment_and_this_process_ke
 
 
 @pytest.mark.parametrize("answer", [None, 1, "yes"])
-def test_an_answer_of_the_hook_that_is_not_true_or_false_is_a_failure(hooked, answer):
-    run = hooked("Answers", answer)
+def test_a_hook_that_does_not_return_a_boolean_has_failed(hook_run, answer):
+    run = hook_run("Answers", answer)
     assert run.run() is False
     assert f"returned {answer!r} instead of True or False" in run.workspace.log.read_text()
 
 
-def test_a_hook_that_answers_false_raises_exits_or_dies_is_a_failure(hooked):
+def test_a_hook_that_returns_false_raises_exits_or_crashes_has_failed(hook_run):
     codes = {}
     for kind, args in [("Answers", (False,)), ("Raises", ()), ("Exits", ()), ("Dies", ())]:
-        run = hooked(kind, *args, run_id=kind)
+        run = hook_run(kind, *args, run_id=kind)
         assert run.run() is False
         codes[kind] = RunRecord.load(run.workspace).exit_code
     assert codes == {"Answers": 1, "Raises": 1, "Exits": 5, "Dies": 134}
-    assert "RuntimeError: no bathymetry" in hooked("Raises", run_id="Raises").workspace.log.read_text()
+    assert "RuntimeError: no bathymetry" in hook_run("Raises", run_id="Raises").workspace.log.read_text()
 
 
-def test_the_time_limit_holds_for_the_hook(hooked):
-    run = hooked("Hangs")
+def test_the_timeout_applies_to_a_hook(hook_run):
+    run = hook_run("Hangs")
     with pytest.raises(TimeoutError):
         run.run("local", timeout=2)
     assert RunRecord.load(run.workspace).state == "timed_out"
 
 
-def test_the_hook_may_call_generate_which_is_done_already(hooked):
-    assert hooked("Generates").run() is True
+def test_a_hook_may_call_generate_although_the_inputs_exist(hook_run):
+    assert hook_run("Generates").run() is True
 
 
-def test_files_of_the_run_directory_are_no_modules_for_the_hook(hooked):
-    run = hooked("Answers")
+def test_a_hook_does_not_import_modules_from_the_run_directory(hook_run):
+    run = hook_run("Answers")
     run.workspace.create()
     for name in ("pickle.py", "random.py", "pydantic.py", "user_hooks.py"):
         (run.workspace.path / name).write_text("raise SystemExit('the wrong module')")
     assert run.run() is True
 
 
-def test_a_commands_of_the_backend_goes_before_the_hook(hooked):
-    run = hooked("Raises")
+def test_a_command_of_the_backend_takes_precedence_over_the_hook(hook_run):
+    run = hook_run("Raises")
     assert run.run("local", command="echo instead") is True
     assert run.workspace.log.read_text() == "instead\n"
 
 
-def test_the_backend_itself_calls_the_hook_as_in_the_reference(hooked):
-    run = hooked("Answers")
+def test_calling_the_backend_directly_calls_the_hook_as_in_the_reference(hook_run):
+    run = hook_run("Answers")
     assert LocalRunBackend().run(run, LocalConfig(), workspace_dir=run.generate()) is True
     assert (run.workspace.path / "out.nc").exists()
 
 
-def test_a_hook_that_cannot_be_sent_to_another_process_is_told(tmp_path):
+def test_a_hook_that_cannot_be_pickled_is_reported(tmp_path):
     class Local:
         def run(self, model_run):
             return True
@@ -326,7 +326,7 @@ def test_a_hook_that_cannot_be_sent_to_another_process_is_told(tmp_path):
     )
 
 
-def test_the_hook_of_the_users_main_script_is_found_again(start_driver, tmp_path):
+def test_a_hook_defined_in_the_main_script_is_found(start_driver, tmp_path):
     driver = start_driver(
         "class Mine:\n"
         "    def run(self, model_run):\n"
@@ -340,13 +340,13 @@ def test_the_hook_of_the_users_main_script_is_found_again(start_driver, tmp_path
     assert (tmp_path / "runs" / "main" / "out.nc").read_text() == "mine"
 
 
-def test_no_copy_of_the_run_is_left_in_the_temporary_directory(hooked, tmp_path, monkeypatch):
+def test_no_copy_of_the_run_is_left_in_the_temporary_directory(hook_run, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     import tempfile
 
     monkeypatch.setattr(tempfile, "tempdir", None)
-    hooked("Answers", password="hunter2").run()
+    hook_run("Answers", password="hunter2").run()
     with pytest.raises(TimeoutError):
-        hooked("Hangs", run_id="b").run("local", timeout=2)
+        hook_run("Hangs", run_id="b").run("local", timeout=2)
     wait_until(lambda: not list((tmp_path / "tmp").glob("rompy_hydra-*")))

@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def installed(tmp_path_factory, monkeypatch):
-    """The queue backend, as an installed package registers it."""
+def registered_queue(tmp_path_factory, monkeypatch):
+    """Register the queue backend as an installed package would."""
     site = tmp_path_factory.mktemp("site")
     metadata = site / "queue_backend-1.0.dist-info"
     metadata.mkdir()
@@ -54,7 +54,7 @@ def installed(tmp_path_factory, monkeypatch):
 
 class TestASubmittingBackendKeepsTheContract(RunBackendContract):
     @pytest.fixture
-    def place(self, installed):
+    def place(self, registered_queue):
         return Place("queue", QueueConfig)
 
 
@@ -62,7 +62,7 @@ def queued_run(directory: Path, *commands: str, run_id: str = "queued") -> Model
     return ModelRun(run_id=run_id, output_dir=directory, config=BaseConfig(commands=commands))
 
 
-def test_a_run_is_queued_and_then_running(tmp_path):
+def test_a_submitted_run_is_queued_and_then_running(tmp_path):
     run = queued_run(tmp_path, "sleep 0.5")
     states: list[str] = []
 
@@ -76,7 +76,7 @@ def test_a_run_is_queued_and_then_running(tmp_path):
     assert states[:4] == ["generating", "queued", "running", "checking"]
 
 
-def test_a_queued_job_is_cancelled_by_an_interrupt(tmp_path):
+def test_an_interrupt_cancels_a_queued_job(tmp_path):
     run = queued_run(tmp_path, "touch ran")
     stop = StopSignal()
     ended: list[str] = []
@@ -98,7 +98,7 @@ def test_a_queued_job_is_cancelled_by_an_interrupt(tmp_path):
 
 
 class HeldBackend(BaseRunBackend):
-    """Holds all submitted jobs until `count` of them are there; then all have ended."""
+    """Holds all jobs until `count` of them have been submitted; then all finish."""
 
     name: ClassVar[str] = "held"
     config_class = BackendConfig

@@ -1,4 +1,4 @@
-"""Sweeps as a user starts them, of a model that tells outside of its run how often it was started."""
+"""Sweeps as a user starts them, of a model that records its starts outside its run directory."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import _end_what_runs_below, wait_until
-from tests.drivers import Driver, Nursery
+from tests.conftest import _kill_processes_below, wait_until
+from tests.drivers import Driver, ForkServer
 from tests.terminal import Terminal
 
 _MODULES = ("rompy_hydra.cli.sweep", "rompy_hydra.cli.run", "rompy_hydra.postprocess.noop")
 _PROGRAM = "import sys\nfrom rompy_hydra.cli import main\nsys.exit(main(sys.argv[1:]))\n"
 
-# Prints a line before and after its work; waits until it may end; fails where a file asks for it.
+# Prints a line before and after its work; waits while `hold` exists; fails if `fail-X` exists.
 _PROBE = """
 echo "{{ model.x }}" >> "{{ model.outside }}/started"
 while [ -e "{{ model.outside }}/hold" ]; do sleep 0.02; done
@@ -38,21 +38,21 @@ success: {{must_exist: [result.txt]}}
 
 
 class Sweeps:
-    """Runs `rompy-hydra` in a temporary directory, and reads what it leaves there.
+    """Runs `rompy-hydra` in a temporary directory, and reads the results.
 
-    Files in `outside` are seen by all runs of the model `probe`: `hold` keeps them running, `fail-X`
-    makes the one with `x=X` fail, `started` and `finished` have a line for each time.
+    All runs of the model `probe` read files in `outside`: `hold` keeps them running, `fail-X`
+    makes the run with `x=X` fail. `started` and `finished` have one line per start or end of a model.
     """
 
-    def __init__(self, nursery: Nursery, directory: Path) -> None:
-        self._nursery = nursery
+    def __init__(self, fork_server: ForkServer, directory: Path) -> None:
+        self._fork_server = fork_server
         self._scripts = directory / "drivers"
         self.directory = directory / "work"
         self.outside = directory / "outside"
         self.configs = directory / "configs"
         template = directory / "template"
-        for made in (self._scripts, self.directory, self.outside, self.configs / "model", template):
-            made.mkdir(parents=True)
+        for created in (self._scripts, self.directory, self.outside, self.configs / "model", template):
+            created.mkdir(parents=True)
         (template / "probe.sh").write_text(_PROBE)
         model = _MODEL.format(template=template, outside=self.outside)
         (self.configs / "model" / "probe.yaml").write_text(model)
@@ -60,15 +60,15 @@ class Sweeps:
         self.drivers: list[Driver] = []
 
     def start(self, *arguments: str) -> Driver:
-        """Start a command; the driver is a process that can be waited for, interrupted or killed."""
+        """Start a command; the test can wait for the driver process, interrupt it or kill it."""
         script = self._scripts / f"{len(self.drivers)}.py"
         script.write_text(_PROGRAM)
         found = (*arguments, f"--config-dir={self.configs}")
-        self.drivers.append(Driver(self._nursery, script, found, os.environ, self.directory))
+        self.drivers.append(Driver(self._fork_server, script, found, os.environ, self.directory))
         return self.drivers[-1]
 
     def run(self, *arguments: str, code: int | None = 0) -> str:
-        """What a command printed, after it ended with the exit code that is expected."""
+        """Run a command, check its exit code, and return its output."""
         driver = self.start(*arguments)
         ended = driver.wait()
         assert code is None or ended == code, driver.output
@@ -78,7 +78,7 @@ class Sweeps:
         return Terminal([f"--config-dir={self.configs}", *arguments], self.directory)
 
     def sweep(self, *arguments: str, code: int | None = 0) -> str:
-        """A sweep of the model `probe`."""
+        """Run a sweep of the model `probe`, and return its output."""
         return self.run(*self.command(*arguments), code=code)
 
     def start_sweep(self, *arguments: str) -> Driver:
@@ -88,27 +88,27 @@ class Sweeps:
         return ("-m", "model=probe", "processor=noop", *arguments)
 
     def hold(self) -> None:
-        """Models that are started from now on do not end until `release`."""
+        """Keep models that are started from now on running until `release`."""
         (self.outside / "hold").touch()
 
     def release(self) -> None:
         (self.outside / "hold").unlink(missing_ok=True)
 
-    def end_models(self, *points: object) -> None:
-        """Kill the models of these points, as a machine does that goes down."""
+    def kill_models(self, *points: object) -> None:
+        """Kill the models of these points, as a crash of the machine would."""
         for point in points:
-            _end_what_runs_below(self.runs()[str(point)])
+            _kill_processes_below(self.runs()[str(point)])
 
     def fail(self, *points: object) -> None:
         for point in points:
             (self.outside / f"fail-{point}").touch()
 
-    def mend(self, *points: object) -> None:
+    def fix(self, *points: object) -> None:
         for point in points:
             (self.outside / f"fail-{point}").unlink()
 
     def started(self) -> list[str]:
-        """The `x` of every model that was started, sorted."""
+        """The `x` of each start of a model, sorted."""
         return self._lines("started")
 
     def finished(self) -> list[str]:
@@ -119,7 +119,7 @@ class Sweeps:
         return sorted(path.read_text().split(), key=int) if path.exists() else []
 
     def wait_for_models(self, count: int) -> None:
-        """Wait until so many were started, and no record has still to tell of that."""
+        """Wait until `count` models have been started, and all records say so."""
         wait_until(lambda: len(self.started()) >= count)
         wait_until(lambda: "generating" not in self.states().values())
 
@@ -134,7 +134,7 @@ class Sweeps:
         return {x: record["state"] for x, (_, record) in self._records().items()}
 
     def _records(self) -> dict[str, tuple[Path, dict[str, Any]]]:
-        """The directories of the runs and what their records say, sorted by their `x`."""
+        """The directories and records of the runs, sorted by `x`."""
         found = {}
         for path in self.path.glob("*/run.json"):
             record = json.loads(path.read_bytes())
@@ -158,36 +158,36 @@ class Sweeps:
 
 
 @pytest.fixture(scope="session")
-def _warm() -> Iterator[Nursery]:
-    nursery = Nursery(*_MODULES)
-    yield nursery
-    nursery.close()
+def _sweep_fork_server() -> Iterator[ForkServer]:
+    fork_server = ForkServer(*_MODULES)
+    yield fork_server
+    fork_server.close()
 
 
 @pytest.fixture
-def sweeps(_warm: Nursery, tmp_path: Path) -> Iterator[Sweeps]:
-    made = Sweeps(_warm, tmp_path)
-    yield made
-    made.release()
-    for driver in made.drivers:
+def sweeps(_sweep_fork_server: ForkServer, tmp_path: Path) -> Iterator[Sweeps]:
+    created = Sweeps(_sweep_fork_server, tmp_path)
+    yield created
+    created.release()
+    for driver in created.drivers:
         if driver.process.poll() is None:
             driver.kill()
-    _end_what_runs_below(tmp_path)
+    _kill_processes_below(tmp_path)
 
 
 @pytest.fixture
-def in_place(_warm: Nursery) -> Iterator[Callable[[Path], Sweeps]]:
-    """Sweeps in a directory that is given."""
-    made: list[Sweeps] = []
+def sweeps_in(_sweep_fork_server: ForkServer) -> Iterator[Callable[[Path], Sweeps]]:
+    """Create sweeps in the given directories."""
+    created: list[Sweeps] = []
 
     def make(directory: Path) -> Sweeps:
-        made.append(Sweeps(_warm, directory))
-        return made[-1]
+        created.append(Sweeps(_sweep_fork_server, directory))
+        return created[-1]
 
     yield make
-    for each in made:
+    for each in created:
         each.release()
         for driver in each.drivers:
             if driver.process.poll() is None:
                 driver.kill()
-        _end_what_runs_below(each.directory)
+        _kill_processes_below(each.directory)

@@ -59,7 +59,7 @@ def test_each_mapping_of_a_yaml_list_is_a_point(cases):
     ]
 
 
-def test_a_time_in_yaml_stays_as_it_was_written(cases):
+def test_a_time_in_yaml_is_not_converted(cases):
     text = "- {period.start: 2020-01-01}\n- {period.start: 2020-01-01T12:00:00}\n"
     assert cases(text, name="cases.yml") == [
         {"period.start": "2020-01-01"},
@@ -128,6 +128,6 @@ def test_a_missing_file_or_one_of_another_type_is_rejected(cases, tmp_path):
 
 
 @pytest.mark.parametrize("override", ["a=5", "a=1,2", "+a=5"])
-def test_a_key_may_be_given_in_one_place_only(cases, override):
+def test_a_key_may_be_specified_in_only_one_place(cases, override):
     with pytest.raises(ConfigError, match="'a' is given on the command line and in"):
         cases("a\n1\n", override)

@@ -1,4 +1,4 @@
-"""Drivers that are killed at any moment, on a full disk, in pairs: nothing is lost, nothing done twice."""
+"""Drivers are killed at random times, on full disks and in pairs: no result is lost, no run repeated."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ LONG = pytest.mark.slow
 
 
 def completed(sweeps):
-    """The directories of completed runs, with all that is in them."""
+    """Snapshots of the directories of completed runs."""
     runs = sweeps.runs()
     done = [x for x, state in sweeps.states().items() if state == "completed"]
     return {x: sweeps.snapshot(runs[x]) for x in done}
 
 
 def check_kept(sweeps, earlier):
-    """Every result of before is there byte for byte."""
+    """Check that all earlier results still exist, byte for byte."""
     runs = sweeps.runs()
     for x, before in earlier.items():
         assert sweeps.snapshot(runs[x]) == before, f"the completed run {x} was touched"
 
 
 def kill_until_complete(sweeps, points, kills, dice, drivers=1, extra=()):
-    """Start drivers and kill them after random times, again and again; the last ones are let alone."""
+    """Repeatedly start drivers and kill them at random times, then let the last drivers finish."""
     command = (f"{X}=range(0,{points})", WORKERS, "model.parameters.seconds=0.05", *extra)
     earlier = {}
     for kill in range(kills):
         team = [sweeps.start_sweep(*command) for _ in range(drivers)]
         target = len(sweeps.started()) + dice.choice([0, 0, 1, 2, 3])
         for driver in team:
-            # Some at a random moment of the start, some at a random moment of the runs.
+            # Some at a random time during startup, some at a random time during the runs.
             moment = dice.uniform(0, 1.5)
             wait_until(
                 lambda moment=moment, driver=driver, target=target: _due(sweeps, driver, moment, target)
@@ -76,21 +76,21 @@ def check_complete(sweeps, points):
 
 
 @pytest.mark.parametrize("kills", [20, pytest.param(100, marks=LONG)])
-def test_a_sweep_whose_driver_is_killed_again_and_again_does_each_point_once(sweeps, kills):
+def test_a_sweep_whose_driver_is_killed_repeatedly_executes_each_point_once(sweeps, kills):
     dice = random.Random(kills)
     kill_until_complete(sweeps, points=2 * kills, kills=kills, dice=dice)
     check_complete(sweeps, 2 * kills)
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(40, marks=LONG)])
-def test_two_drivers_that_are_killed_again_and_again_do_each_point_once(sweeps, kills):
+def test_two_drivers_that_are_killed_repeatedly_execute_each_point_once(sweeps, kills):
     dice = random.Random(kills)
     kill_until_complete(sweeps, points=4 * kills, kills=kills, dice=dice, drivers=2)
     check_complete(sweeps, 4 * kills)
 
 
 def fill(directory):
-    """Take all the space of a small file system, and say which file took it."""
+    """Fill a small file system, and return the file that fills it."""
     ballast = directory / "ballast"
     with ballast.open("wb", buffering=0) as file:
         size = 65536
@@ -103,7 +103,7 @@ def fill(directory):
 
 
 @pytest.mark.parametrize("drivers", [1, 2])
-def test_a_sweep_on_a_full_disk_goes_on_when_there_is_space_again(sweeps, small_disk, drivers):
+def test_a_sweep_on_a_full_disk_can_be_resumed_when_there_is_space_again(sweeps, small_disk, drivers):
     command = (f"{X}=range(0,12)", WORKERS, f"sweep.directory='{small_disk}/sweeps'")
     sweeps.path = small_disk / "sweeps" / "probe"
     sweeps.sweep(f"{X}=range(0,4)", *command[1:])
@@ -127,7 +127,7 @@ def test_a_sweep_on_a_full_disk_goes_on_when_there_is_space_again(sweeps, small_
 
 
 @pytest.mark.parametrize("drivers", [1, 2])
-def test_a_disk_that_fills_while_the_sweep_runs_loses_nothing(sweeps, small_disk, drivers):
+def test_no_results_are_lost_if_the_disk_becomes_full_during_the_sweep(sweeps, small_disk, drivers):
     command = (f"{X}=range(0,30)", WORKERS, f"sweep.directory='{small_disk}/sweeps'")
     sweeps.path = small_disk / "sweeps" / "probe"
     team = [sweeps.start_sweep(*command) for _ in range(drivers)]

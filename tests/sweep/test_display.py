@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: lines in a log, a live display on a terminal, a summary at the end."""
+"""The output of a sweep: lines in a log, a live display on a terminal, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_failures_with_one_exit_code_and_different_causes_are_separate_groups(sw
     assert out.count("CFL violated") == out.count("no wind file") == 1
 
 
-def test_timed_out_runs_are_one_group_however_far_they_came(sweeps):
+def test_timed_out_runs_are_one_group_regardless_of_their_progress(sweeps):
     template = sweeps.directory.parent / "template" / "probe.sh"
     template.write_text("echo 'field {{ \"abc\"[model.x] }}'\nsleep 60\n")
     out = sweeps.sweep(f"{X}=0,1,2", "run_backend.timeout=0.5", code=1)
     assert out.count("failed     3 like x=") == 1
 
 
-def test_a_terminal_shows_what_runs_what_failed_and_what_is_left(sweeps):
+def test_a_terminal_shows_running_failed_and_remaining_runs(sweeps):
     sweeps.fail(1)
     sweeps.sweep(f"{X}=0")
     sweeps.hold()
@@ -74,7 +74,7 @@ def test_a_terminal_shows_what_runs_what_failed_and_what_is_left(sweeps):
     assert "5 points: 3 completed, 1 failed, 1 already done" in screen
 
 
-def test_the_time_that_is_left_is_estimated_from_the_finished_runs(sweeps):
+def test_the_remaining_time_is_estimated_from_the_finished_runs(sweeps):
     command = (f"{X}=range(0,4)", "hydra.launcher.workers=1", "model.parameters.seconds=0.6")
     terminal = sweeps.on_terminal(*sweeps.command(*command))
     wait_until(
@@ -95,7 +95,7 @@ def test_an_interrupt_on_a_terminal_is_acknowledged_immediately(sweeps):
     assert "2 interrupted, 2 not started" in terminal.screen
 
 
-def test_a_terminal_has_its_cursor_again_after_an_interrupt_key_that_was_held_down(sweeps):
+def test_the_cursor_of_a_terminal_is_restored_after_repeated_interrupts(sweeps):
     sweeps.hold()
     terminal = sweeps.on_terminal(*sweeps.command(f"{X}=range(0,4)", "hydra.launcher.workers=2"))
     sweeps.wait_for_models(2)
@@ -106,7 +106,7 @@ def test_a_terminal_has_its_cursor_again_after_an_interrupt_key_that_was_held_do
     assert "2 interrupted, 2 not started" in terminal.screen
 
 
-def test_a_stopping_sweep_reports_no_failures_and_estimates_no_time(sweeps):
+def test_a_sweep_that_is_stopping_reports_no_failures_and_estimates_no_time(sweeps):
     template = sweeps.directory.parent / "template" / "probe.sh"
     wait = "trap '' TERM; while [ -e '{{ model.outside }}/hold' ]; do sleep 0.02; done"
     template.write_text("if [ {{ model.x }} -gt 1 ]; then " + wait + "; fi\necho 1 > result.txt\n")

@@ -34,12 +34,12 @@ def test_the_last_axis_of_a_grid_varies_first():
         ("a=tag(t,choice(1,2))", ["1", "2"]),
     ],
 )
-def test_hydras_ways_of_listing_values_are_known(override, values):
+def test_the_ways_to_list_values_in_hydra_are_supported(override, values):
     found = [name.removeprefix("a=") for name in labels(override)]
     assert [name.partition("~")[0] for name in found] == [value.rstrip("~") for value in values]
 
 
-def test_shuffled_values_keep_their_order_through_the_whole_sweep():
+def test_shuffled_values_keep_their_order_throughout_the_sweep():
     grid = grid_parser.grid(["a=shuffle(range(0,50))"], {}, SweepConfig(name="test"), None)
     assert [point.label for point in grid] == [point.label for point in grid]
     assert len(set(grid)) == 50
@@ -54,28 +54,28 @@ def test_ten_million_points_are_counted_without_being_created():
 
 
 @pytest.mark.parametrize("override", ["a=range(1,1)", "a=range(2,1)", "a=range(1.0,0.5,0.1)"])
-def test_an_empty_axis_is_refused(override):
+def test_an_empty_axis_is_rejected(override):
     with pytest.raises(ConfigError, match="nothing to sweep over"):
         labels(override)
 
 
 @pytest.mark.parametrize("override", ["a=range(0,1,0)", "a=range(0.0,1,0)"])
-def test_a_range_without_a_step_is_refused(override):
+def test_a_range_without_a_step_is_rejected(override):
     with pytest.raises(ConfigError, match="the step must not be 0"):
         labels(override)
 
 
-def test_the_last_of_two_values_of_a_key_wins():
+def test_the_last_of_two_values_of_a_key_is_used():
     assert labels("a=1", "a=2") == ["a=2"]
 
 
 @pytest.mark.parametrize("second", ["a=3", "a=3,4", "+a=3,4", "a=interval(0,1)"])
-def test_a_swept_key_that_is_given_twice_is_refused(second):
+def test_a_swept_key_that_is_specified_twice_is_rejected(second):
     with pytest.raises(ConfigError, match=r"'.?a' is given twice"):
         labels("a=1,2", second)
 
 
-def test_sweeper_params_make_a_grid_and_the_command_line_wins():
+def test_sweeper_params_define_a_grid_that_the_command_line_overrides():
     params = {"a": "1,2", "b": "range(0,2)", "c": 5}
     assert labels(params=params) == [f"a={a},b={b},c=5" for a in (1, 2) for b in (0, 1)]
     assert labels("a=7", params=params) == ["a=7,b=0,c=5", "a=7,b=1,c=5"]
@@ -87,7 +87,7 @@ def test_zipped_keys_vary_together():
     assert found == ["a=1,b=x,c=0", "a=2,b=y,c=0"]
 
 
-def test_two_zipped_groups_make_a_grid():
+def test_two_zipped_groups_form_a_grid():
     found = labels("a=1,2", "b=1,2", "c=3,4", "d=3,4", zip=(("a", "b"), ("c", "d")))
     assert found == ["a=1,b=1,c=3,d=3", "a=1,b=1,c=4,d=4", "a=2,b=2,c=3,d=3", "a=2,b=2,c=4,d=4"]
 
@@ -101,24 +101,24 @@ def test_lists_of_different_lengths_are_not_zipped():
         labels("a=1,2", "b=1,2,3", zip=(("a", "b"),))
 
 
-def test_a_zipped_key_that_is_not_swept_is_refused_with_the_closest_one():
+def test_a_zipped_key_that_is_not_swept_is_rejected_with_the_closest_one():
     with pytest.raises(ConfigError, match=r"'model.frictoin' is not swept. Did you mean 'model.friction'"):
         labels("model.friction=1,2", zip=(("model.frictoin",),))
 
 
 @pytest.mark.parametrize("groups", [(("a", "a"),), (("a", "b"), ("b", "c"))])
-def test_a_key_is_zipped_once(groups):
+def test_a_key_can_be_zipped_only_once(groups):
     with pytest.raises(ConfigError, match="is given twice"):
         labels("a=1,2", "b=1,2", "c=1,2", zip=groups)
 
 
-def test_an_interval_needs_a_design():
+def test_an_interval_requires_a_design():
     with pytest.raises(ConfigError, match=r"a=interval\(...\) needs a design"):
         labels("a=interval(0,1)")
 
 
 @pytest.mark.parametrize("design", ["latin_hypercube", "sobol"])
-def test_a_design_is_the_same_for_a_seed_and_lies_within_its_bounds(design):
+def test_a_design_depends_only_on_its_seed_and_lies_within_its_bounds(design):
     pytest.importorskip("scipy")
     arguments = ["model.friction=interval(0.01,0.05)", "model.depth=int(interval(1,9))"]
 
@@ -147,12 +147,12 @@ def test_a_huge_design_is_counted_without_being_created():
 
 
 @pytest.mark.parametrize("key", ["run_id", "output_dir", "sweep.name", "hydra.launcher.workers"])
-def test_settings_of_the_sweep_cannot_be_swept_over(key):
+def test_settings_of_the_sweep_cannot_be_swept(key):
     with pytest.raises(ConfigError, match=f"hydra.sweeper.params: '{key}'"):
         labels("a=1,2", params={key: "x,y"})
 
 
-def test_a_value_of_a_range_is_the_one_that_is_typed():
+def test_a_value_of_a_range_equals_the_value_as_typed():
     grid = grid_parser.grid(["a=range(0.1,0.9,0.1)"], {}, SweepConfig(name="test"), None)
     assert [point.parameters["a"] for point in grid][:4] == [0.1, 0.2, 0.3, 0.4]
 
@@ -165,7 +165,7 @@ def test_a_latin_hypercube_has_one_point_in_each_slice():
         assert sorted(int(point.parameters[key]) for point in grid) == list(range(10))
 
 
-def test_a_design_goes_with_a_grid():
+def test_a_design_can_be_combined_with_a_grid():
     pytest.importorskip("scipy")
     found = labels("a=x,y", "b=interval(0,1)", design="sobol", samples=4)
     assert len(set(found)) == 8
@@ -179,7 +179,7 @@ def test_a_design_goes_with_a_grid():
         (["a=interval(0,1)"], {"design": "sobol", "samples": 6}, "take 4 or 8"),
     ],
 )
-def test_an_invalid_design_is_refused(arguments, settings, message):
+def test_an_invalid_design_is_rejected(arguments, settings, message):
     pytest.importorskip("scipy")
     with pytest.raises(ConfigError, match=message):
         labels(*arguments, **settings)
@@ -194,12 +194,12 @@ def test_an_invalid_design_is_refused(arguments, settings, message):
         {"design": "sobol", "samples": 4, "seed": -1},
     ],
 )
-def test_a_design_needs_samples_and_samples_a_design(settings):
+def test_a_design_requires_samples_and_samples_require_a_design(settings):
     with pytest.raises(ValueError, match=r"sweep.samples|goes with a design|Input should be"):
         SweepConfig(name="test", **settings)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b"])
-def test_a_sweep_has_the_name_of_one_directory(name):
+def test_the_name_of_a_sweep_must_be_valid_for_one_directory(name):
     with pytest.raises(ValueError, match="must be the name of one directory"):
         SweepConfig(name=name)

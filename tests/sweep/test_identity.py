@@ -1,4 +1,4 @@
-"""A run of a sweep has one name and one directory, whatever else the sweep has."""
+"""A run of a sweep has one name and one directory, independent of the other points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def labels(sweeps):
     return sorted(record.parent.name for record in sweeps.path.glob("*/run.json"))
 
 
-def test_a_value_more_and_another_order_rename_nothing_and_repeat_nothing(sweeps):
+def test_an_additional_value_and_a_different_order_rename_and_repeat_nothing(sweeps):
     sweeps.sweep(f"{X}=1,2", f"{TEXT}=a,b")
     before = labels(sweeps)
     assert before == [f"{t},{x}" for t in ("text=a", "text=b") for x in ("x=1", "x=2")]
@@ -26,7 +26,7 @@ def test_a_value_more_and_another_order_rename_nothing_and_repeat_nothing(sweeps
     assert sweeps.started() == ["1"] * 3 + ["2"] * 3
 
 
-def test_a_value_that_is_given_singly_makes_the_same_run_as_one_that_is_swept(sweeps):
+def test_a_single_value_gives_the_same_run_as_a_swept_value(sweeps):
     sweeps.sweep(f"{X}=1,2")
     assert "1 point: 1 already done" in sweeps.sweep(f"{X}=2")
     assert "1 point: 1 completed" in sweeps.sweep(f"{X}=3")
@@ -34,13 +34,13 @@ def test_a_value_that_is_given_singly_makes_the_same_run_as_one_that_is_swept(sw
     assert sweeps.started() == ["1", "2", "3"]
 
 
-def test_a_file_of_cases_makes_the_same_runs_as_a_grid(sweeps):
+def test_a_file_of_cases_gives_the_same_runs_as_a_grid(sweeps):
     sweeps.sweep(f"{X}=1,2")
     (sweeps.directory / "cases.csv").write_text(f"{X}\n2\n3\n1\n")
     assert "3 points: 1 completed, 2 already done" in sweeps.sweep("sweep.cases=cases.csv")
 
 
-def test_a_sweep_over_models_has_a_name_that_a_value_more_does_not_change(sweeps):
+def test_an_additional_model_does_not_change_the_name_of_a_sweep_over_models(sweeps):
     out = sweeps.run("-m", "model=beach,probe", "processor=noop", "--dry-run")
     assert "2 points in sweeps/models: 2 to run" in out
     out = sweeps.run(
@@ -52,7 +52,7 @@ def test_a_sweep_over_models_has_a_name_that_a_value_more_does_not_change(sweeps
 @pytest.mark.parametrize(
     "value", ["größe 日本 ☃", "a/b/../c", 'it\'s "so"', "x" * 500, "--", "\\", "$HOME `id`"]
 )
-def test_long_and_awkward_values_name_sound_directories_and_reach_the_model(sweeps, value):
+def test_long_values_and_special_characters_give_valid_directories_and_reach_the_model(sweeps, value):
     quoted = value.replace("\\", "\\\\").replace("'", "\\'")
     sweeps.sweep(
         f"{X}=1", f"+model.env.TEXT='{quoted}'", "model.commands=['printf %s \"$TEXT\" > result.txt']"
@@ -63,14 +63,14 @@ def test_long_and_awkward_values_name_sound_directories_and_reach_the_model(swee
     assert sweeps.table()[0]["model.env.TEXT"] == "<not stored>"
 
 
-def test_two_equal_values_are_refused_before_anything_is_written(sweeps):
+def test_two_equal_values_are_rejected_before_anything_is_written(sweeps):
     out = sweeps.sweep(f"{X}=1", "+model.parameters.depth=0.1,0.2,0.10", code=2)
     assert "two points have the same label" in out
     assert "0.1 and 0.10 are equal" in out
     assert not sweeps.path.exists()
 
 
-def test_a_sweep_over_a_setting_that_labels_leave_out_is_refused_with_a_hint(sweeps):
+def test_a_sweep_over_a_setting_that_labels_omit_is_rejected_with_a_hint(sweeps):
     out = sweeps.sweep(f"{X}=1", "log_level=INFO,DEBUG", code=2)
     assert (
         "log_level is not part of a label: sweep over each of its values separately, with a sweep.name"
@@ -92,6 +92,6 @@ def test_a_sweep_over_a_setting_that_labels_leave_out_is_refused_with_a_hint(swe
         ("hydra.launcher.workers=1,2", "not supported"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(sweeps, override, message):
+def test_an_invalid_setting_is_rejected(sweeps, override, message):
     assert message in sweeps.sweep(f"{X}=1,2", override, code=2)
     assert not sweeps.path.exists()

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGKILL: models are ended or taken over by the next driver; nothing is lost."""
+"""Ctrl-C, SIGTERM and SIGKILL: models are stopped, or re-attached by the next driver; nothing is lost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def below(sweeps):
 
 
 def has_unnamed_file(pid):
-    """Whether a process has a file open that was deleted, as the points of a sweep are kept in."""
+    """Whether a process has a deleted file open, like the one that stores the points of a sweep."""
     for name in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
             if int(name) > 2 and "(deleted)" in os.readlink(f"/proc/{pid}/fd/{name}"):
@@ -39,7 +39,7 @@ def has_unnamed_file(pid):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_the_running_models_and_starts_no_more(sweeps, number):
+def test_an_interrupt_stops_the_running_models_and_starts_no_others(sweeps, number):
     sweeps.hold()
     driver = sweeps.start_sweep(f"{X}=range(1,6)", WORKERS)
     sweeps.wait_for_models(2)
@@ -60,7 +60,7 @@ def test_an_interrupt_ends_the_running_models_and_starts_no_more(sweeps, number)
 
 
 def start_models_that_ignore_sigterm(sweeps):
-    """A driver with two running models that ignore SIGTERM."""
+    """Start a driver with two running models that ignore SIGTERM."""
     trap = "trap '' TERM; touch ready; while :; do sleep 0.05; done"
     driver = sweeps.start_sweep(
         f"{X}=1,2,3", WORKERS, f'model.commands=[[sh,-c,"{trap}"]]', "run_backend.kill_grace=600"
@@ -69,7 +69,7 @@ def start_models_that_ignore_sigterm(sweeps):
     return driver
 
 
-def test_a_second_interrupt_kills_models_that_do_not_end(sweeps):
+def test_a_second_interrupt_kills_models_that_do_not_stop(sweeps):
     driver = start_models_that_ignore_sigterm(sweeps)
     driver.send(signal.SIGINT)
     wait_until(lambda: "press Ctrl-C again" in driver.output)
@@ -89,7 +89,7 @@ def test_an_interrupt_while_the_points_are_inspected_changes_nothing(sweeps):
     assert sweeps.snapshot() == before
 
 
-def test_two_interrupts_at_once_kill_the_models_and_every_record_says_so(sweeps):
+def test_two_simultaneous_interrupts_kill_the_models_and_are_recorded(sweeps):
     driver = start_models_that_ignore_sigterm(sweeps)
     driver.send(signal.SIGINT)
     driver.send(signal.SIGTERM)
@@ -98,7 +98,7 @@ def test_two_interrupts_at_once_kill_the_models_and_every_record_says_so(sweeps)
     assert set(sweeps.states().values()) == {"interrupted"}
 
 
-def test_a_key_that_is_held_down_kills_the_models_and_every_record_says_so(sweeps):
+def test_repeated_interrupts_kill_the_models_and_are_recorded(sweeps):
     driver = start_models_that_ignore_sigterm(sweeps)
     wait_until(lambda: driver.send(signal.SIGINT) or is_gone(driver.pid))
     assert driver.wait() == 130
@@ -108,7 +108,7 @@ def test_a_key_that_is_held_down_kills_the_models_and_every_record_says_so(sweep
     assert "2 interrupted" in driver.output
 
 
-def test_the_runs_of_a_killed_driver_are_taken_over_and_not_started_twice(sweeps):
+def test_the_runs_of_a_killed_driver_are_reattached_and_not_started_twice(sweeps):
     sweeps.hold()
     first = sweeps.start_sweep(f"{X}=1,2,3", WORKERS)
     sweeps.wait_for_models(2)
@@ -121,7 +121,7 @@ def test_the_runs_of_a_killed_driver_are_taken_over_and_not_started_twice(sweeps
     assert set(sweeps.states().values()) == {"completed"}
 
 
-def test_a_closed_output_pipe_ends_no_run(sweeps):
+def test_a_closed_output_pipe_does_not_stop_any_run(sweeps):
     sweeps.hold()
     driver = subprocess.Popen(
         [

@@ -25,7 +25,7 @@ def test_the_label_does_not_depend_on_the_order_of_the_overrides():
     assert labels == {"depth=10,friction=0.03,processor=noop"}
 
 
-def test_settings_of_where_and_how_are_not_part_of_a_label():
+def test_settings_that_do_not_affect_results_are_not_part_of_a_label():
     kept = [("model.friction", 1)]
     more = [
         ("site", "cluster"),
@@ -36,12 +36,12 @@ def test_settings_of_where_and_how_are_not_part_of_a_label():
     assert label([*kept, *more]) == label(kept) == "friction=1"
 
 
-def test_a_secret_is_in_no_label():
+def test_secrets_are_not_part_of_a_label():
     assert label([("+model.env.API_TOKEN", "hush"), ("model.friction", 1)]) == "friction=1"
     assert not is_named("run_backend.env_vars.PASSWORD")
 
 
-def test_a_label_shows_numbers_of_an_environment_and_distinguishes_texts_by_a_hash():
+def test_a_label_shows_numeric_environment_variables_and_hashes_texts():
     key = "+run_backend.env_vars.OMP_NUM_THREADS"
     assert label([(key, 4)]) == "OMP_NUM_THREADS=4"
     texts = {label([(key, text)]) for text in ("close", "spread")}
@@ -53,7 +53,7 @@ def test_keys_with_the_same_last_part_are_distinguished():
     assert label([("model.depth", 1), ("processor.depth", 2)]) == "model.depth=1,processor.depth=2"
 
 
-def test_an_addition_and_a_change_of_a_key_have_the_same_label():
+def test_adding_and_changing_a_key_give_the_same_label():
     assert label([("+model.depth", 1)]) == label([("++model.depth", 1)]) == label([("model.depth", 1)])
 
 
@@ -74,21 +74,21 @@ def test_a_deletion_differs_from_a_change_to_null():
         (-3, "-3"),
     ],
 )
-def test_a_plain_value_is_shown_as_it_is(value, text):
+def test_a_plain_value_is_shown_unchanged(value, text):
     assert label([("x", value)]) == f"x={text}"
 
 
 @pytest.mark.parametrize(
     "value", ["a/b", "a b", "", "x=1,y=2", "../..", "\n", "C:\\x", "v" * 300, [1, 2], {"a": 1}]
 )
-def test_an_awkward_value_is_shortened_and_distinguished_by_a_hash(value):
+def test_a_value_with_special_characters_is_shortened_and_distinguished_by_a_hash(value):
     name = label([("x", value)])
     assert "~" in name
     assert "/" not in name
     assert name != label([("x", str(value) + "!")])
 
 
-def test_values_that_are_cut_to_the_same_beginning_are_distinguished():
+def test_values_truncated_to_the_same_prefix_are_distinguished():
     paths = [f"/very/long/path/to/some/bathymetry/file-{number}.nc" for number in range(10_000)]
     assert len({label([("model.bathymetry", path)]) for path in paths}) == len(paths)
 
@@ -104,7 +104,7 @@ def test_any_label_can_name_a_run_and_a_directory(pairs):
     assert len(os.fsencode(f"{name}.old-1000")) < 255
 
 
-def test_a_label_of_many_overrides_is_cut_and_distinguished():
+def test_a_label_of_many_overrides_is_truncated_and_distinguished():
     many = [(f"model.parameters.a_rather_long_name_{number}", number) for number in range(20)]
     first, second = label(many), label([*many[:-1], (many[-1][0], 99)])
     assert first != second

@@ -1,4 +1,4 @@
-"""Hydra's own sweeper and launchers stay selectable, and give runs with records."""
+"""Hydra's own sweeper and launchers can be selected, and create runs with records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BASIC_SWEEPER = "hydra/sweeper=basic"
 
 
 def by_x(sweeps):
-    """The state of each run by its `x`, wherever its directory is."""
+    """The state of each run by its `x`, in any directory."""
     found = {}
     for path in sweeps.path.glob("*/run.json"):
         record = json.loads(path.read_bytes())
@@ -38,7 +38,7 @@ def test_hydras_own_plugins_continue_after_a_failure_and_report_it(sweeps, chose
 
 
 @pytest.mark.parametrize("flags", [("--dry-run",), ("sweep.dry_run=true",)])
-def test_a_dry_run_runs_nothing_whatever_the_launcher(sweeps, flags):
+def test_a_dry_run_runs_nothing_with_any_launcher(sweeps, flags):
     before = sweeps.snapshot()
     assert "2 points in sweeps/probe: 2 to run" in sweeps.sweep(f"{X}=1,2", BASIC_LAUNCHER, *flags)
     out = sweeps.sweep(f"{X}=1,2", BASIC_SWEEPER, BASIC_LAUNCHER, *flags, code=2)
@@ -55,19 +55,19 @@ def test_points_are_validated_before_another_launcher_runs_the_first(sweeps):
     assert sweeps.snapshot() == before
 
 
-def test_the_launcher_makes_the_same_runs_for_hydras_sweeper_as_for_its_own(sweeps):
+def test_the_launcher_creates_the_same_runs_with_the_sweeper_of_hydra(sweeps):
     command = (f"{X}=1,2", "+model.parameters.depth=3", "~model.success")
     assert "2 points: 2 completed" in sweeps.sweep(*command)
     assert "2 points: 2 already done" in sweeps.sweep(*command, BASIC_SWEEPER)
 
 
 @pytest.mark.parametrize("launcher", [BASIC_LAUNCHER, "hydra/launcher=joblib"])
-def test_a_sweep_that_another_launcher_began_can_be_continued(sweeps, launcher):
+def test_a_sweep_started_with_another_launcher_can_be_resumed(sweeps, launcher):
     sweeps.fail(2)
     command = (f"{X}=1,2", "model.parameters.text='a, b',c", "~model.success")
     sweeps.sweep(*command, launcher, code=1)
     before = sweeps.started()
-    sweeps.mend(2)
+    sweeps.fix(2)
     assert "4 points: 2 completed, 2 already done" in sweeps.sweep(*command)
     assert sorted(sweeps.started()) == sorted([*before, "2", "2"])
 
@@ -85,7 +85,7 @@ def test_batches_of_hydras_sweeper_have_one_summary(sweeps):
     assert len(sweeps.table()) == 5
 
 
-def test_sweeper_params_make_a_sweep_by_configuration(sweeps):
+def test_sweeper_params_define_a_sweep_in_a_configuration(sweeps):
     (sweeps.configs / "experiment").mkdir()
     (sweeps.configs / "experiment" / "pair.yaml").write_text(
         "# @package _global_\n"

@@ -1,4 +1,4 @@
-"""All points are validated before anything starts, and nothing on disk changes."""
+"""All points are validated before the first run starts, without changing anything on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 X = "model.parameters.x"
 
 
-def test_the_problems_of_all_points_are_one_table(sweeps):
+def test_the_problems_of_all_points_are_shown_in_one_table(sweeps):
     before = sweeps.snapshot()
     out = sweeps.run("-m", "processor=noop", "model.friction=0.01,x,9", "model.wave_height=-1,1,2", code=2)
     rows = [line.split() for line in out.splitlines()]
@@ -57,7 +57,7 @@ def test_one_point_is_counted_in_the_singular(sweeps):
     assert lines[2].startswith("sweep      1 point: 1 completed in ")
 
 
-def test_a_mistake_in_every_one_of_many_points_does_not_fill_the_memory(tmp_path):
+def test_a_mistake_in_each_of_many_points_needs_little_memory(tmp_path):
     limited = ["sh", "-c", 'ulimit -d 150000; exec "$@"', "sh", sys.executable, "-m", "rompy_hydra"]
     wrong = [*limited, "check", "-m", "model.frictoin=range(0,2500)"]
     answer = subprocess.run(wrong, capture_output=True, text=True, cwd=tmp_path)
@@ -93,7 +93,7 @@ def test_an_unknown_column_is_reported_with_the_closest_key_before_anything_is_w
         ("model.commands=[[no-such-program]],[[true]]", "'no-such-program' was not found"),
     ],
 )
-def test_whatever_is_wrong_with_a_point_is_reported(sweeps, override, message):
+def test_every_kind_of_problem_with_a_point_is_reported(sweeps, override, message):
     before = sweeps.snapshot()
     out = sweeps.run("-m", "processor=noop", override, code=2)
     assert message in out
@@ -102,7 +102,7 @@ def test_whatever_is_wrong_with_a_point_is_reported(sweeps, override, message):
 
 
 @pytest.mark.parametrize("flag", ["--dry-run", "sweep.dry_run=true"])
-def test_a_dry_run_lists_the_points_and_what_would_happen_to_them(sweeps, flag):
+def test_a_dry_run_lists_the_points_and_the_planned_actions(sweeps, flag):
     sweeps.fail(2)
     sweeps.sweep(f"{X}=1,2", code=1)
     before = sweeps.snapshot()
@@ -139,7 +139,7 @@ def test_flags_may_stand_anywhere_among_the_overrides(sweeps):
 
 
 @pytest.mark.parametrize("command", [("-m",), ("-m", "--dry-run"), ("check", "-m")])
-def test_a_place_where_no_directory_can_be_created_is_reported_before_anything_starts(sweeps, command):
+def test_an_unusable_output_directory_is_reported_before_anything_starts(sweeps, command):
     (sweeps.directory / "sweeps").touch()
     out = sweeps.run(*command, "model.friction=0.1,0.2", code=2)
     assert (
@@ -153,20 +153,20 @@ def test_a_place_where_no_directory_can_be_created_is_reported_before_anything_s
     [("hydra.launcher.wrkers=2", "'workers'"), ("sweep.nam=2", "'name'"), ("period.strat=1", "'start'")],
 )
 @pytest.mark.parametrize("group", ["run_backend=local,docker", "model=glob(be*)", "period=one_day"])
-def test_the_closest_setting_is_suggested_whatever_is_swept(sweeps, override, suggestion, group):
+def test_the_closest_setting_is_suggested_in_any_sweep(sweeps, override, suggestion, group):
     out = sweeps.run("-m", group, override, code=2)
     assert f"Did you mean {suggestion}? Choices: " in out
     assert ".  " not in out
 
 
 @pytest.mark.parametrize("flags", [["--cfg", "job"], ["-m", "--cfg", "job"], ["-m", "--info", "all"]])
-def test_a_flag_that_shows_one_configuration_refuses_several_values(sweeps, flags):
+def test_a_flag_that_shows_one_configuration_rejects_several_values(sweeps, flags):
     out = sweeps.run(*flags, "model.friction=0.1,0.2", code=2)
     assert "model.friction has several values" in out
     assert "--multirun" not in out
 
 
-def test_points_that_a_filter_leaves_out_are_not_run(sweeps):
+def test_points_excluded_by_a_filter_are_not_run(sweeps):
     sweeps.sweep(f"{X}=range(1,7)", "sweep.filter=x % 2 == 0 and x < 6")
     assert sweeps.started() == ["2", "4"]
 
@@ -180,12 +180,12 @@ def test_points_that_a_filter_leaves_out_are_not_run(sweeps):
         ("open('x')", "is not supported"),
     ],
 )
-def test_an_invalid_filter_is_refused(sweeps, expression, message):
+def test_an_invalid_filter_is_rejected(sweeps, expression, message):
     assert message in sweeps.sweep(f"{X}=1,2", f"sweep.filter={expression}", code=2)
     assert not sweeps.path.exists()
 
 
-def test_a_huge_grid_is_refused_without_being_made(sweeps):
+def test_a_huge_grid_is_rejected_without_being_created(sweeps):
     out = sweeps.sweep(f"{X}=range(0,10000000)", code=2)
     assert "the grid has 10000000 points, and sweep.max_points is 10000" in out
     assert "set sweep.max_points=10000000" in out

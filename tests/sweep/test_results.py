@@ -1,4 +1,4 @@
-"""The results table of a sweep is complete, whatever happened during the sweep."""
+"""The results table of a sweep is complete, even after failures during the sweep."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_failures_are_grouped_by_kind_with_one_example_each(sweeps):
     assert "next       rerun the command" in out
 
 
-def test_swept_numbers_of_an_environment_are_columns(sweeps):
+def test_swept_numeric_environment_variables_are_columns(sweeps):
     key = "run_backend.env_vars.OMP_NUM_THREADS"
     sweeps.sweep(f"{X}=1", f"+{key}=1,2")
     assert sorted(row[key] for row in sweeps.table()) == ["1", "2"]
@@ -162,7 +162,7 @@ def test_a_full_temporary_directory_does_not_stop_a_sweep(sweeps, small_disk, mo
 
 
 @pytest.mark.parametrize("output", ["> /dev/full", "| true"])
-def test_a_sweep_continues_when_nobody_reads_its_output(sweeps, output):
+def test_a_sweep_continues_when_its_output_is_not_read(sweeps, output):
     program = [sys.executable, "-m", "rompy_hydra", f"--config-dir={sweeps.configs}"]
     line = f"set -o pipefail; {shlex.join([*program, *sweeps.command(f'{X}=1,2,3')])} {output}"
     done = subprocess.run(["bash", "-c", line], cwd=sweeps.directory, stderr=subprocess.PIPE, text=True)
@@ -187,7 +187,7 @@ def spool():
     spool.close()
 
 
-def test_rows_that_come_from_several_threads_are_all_in_the_table(tmp_path, spool):
+def test_rows_added_by_several_threads_are_all_in_the_table(tmp_path, spool):
     table = ResultsTable(tmp_path, spool)
 
     def add(first):

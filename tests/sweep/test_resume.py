@@ -1,4 +1,4 @@
-"""The same command again does what is missing, and only that."""
+"""Rerunning a command executes only the missing runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import wait_until
 X = "model.parameters.x"
 
 
-def test_the_same_command_again_runs_nothing_and_touches_no_run(sweeps):
+def test_rerunning_a_completed_sweep_runs_nothing_and_touches_no_run(sweeps):
     first = sweeps.sweep(f"{X}=1,2,3")
     assert "3 points: 3 completed" in first
     before = {x: sweeps.snapshot(directory) for x, directory in sweeps.runs().items()}
@@ -23,7 +23,7 @@ def test_the_same_command_again_runs_nothing_and_touches_no_run(sweeps):
     assert sweeps.started() == ["1", "2", "3"]
 
 
-def test_cosmetic_changes_run_nothing_again(sweeps):
+def test_cosmetic_changes_rerun_nothing(sweeps):
     sweeps.sweep(f"{X}=1,2")
     assert "2 already done" in sweeps.sweep(f"{X}=1,2", "log_level=DEBUG", "hydra.launcher.workers=1")
 
@@ -33,7 +33,7 @@ def test_a_failed_run_is_retried_as_a_new_attempt_and_its_old_log_is_kept(sweeps
     out = sweeps.sweep(f"{X}=1,2,3", code=1)
     assert "2 completed, 1 failed" in out
     assert "Fatal: no water at 2" in out
-    sweeps.mend(2)
+    sweeps.fix(2)
     assert "1 completed, 2 already done" in sweeps.sweep(f"{X}=1,2,3")
     directory = sweeps.runs()["2"]
     assert "Fatal: no water at 2" in (directory / "attempts" / "1" / "run.log").read_text()
@@ -42,7 +42,7 @@ def test_a_failed_run_is_retried_as_a_new_attempt_and_its_old_log_is_kept(sweeps
     assert sweeps.started() == ["1", "2", "2", "3"]
 
 
-def test_one_command_can_try_a_failing_run_several_times(sweeps):
+def test_a_failing_run_can_be_retried_by_the_same_command(sweeps):
     sweeps.fail(1)
     out = sweeps.sweep(f"{X}=1,2", "sweep.attempts=3", code=1)
     assert "1 completed, 1 failed" in out
@@ -50,13 +50,13 @@ def test_one_command_can_try_a_failing_run_several_times(sweeps):
     assert sweeps.record(1)["attempt"] == 3
 
 
-def test_a_sweep_stops_after_as_many_failures_as_it_may_have(sweeps):
+def test_a_sweep_stops_after_the_maximum_number_of_failures(sweeps):
     sweeps.fail(*range(1, 10))
     command = (f"{X}=range(1,10)", "sweep.max_failures=2", "hydra.launcher.workers=1")
     out = sweeps.sweep(*command, code=1)
     assert "9 points: 2 failed, 7 not started" in out
     assert "stopped    after 2 failures (sweep.max_failures)" in out
-    sweeps.mend(*range(1, 10))
+    sweeps.fix(*range(1, 10))
     assert "9 points: 9 completed" in sweeps.sweep(*command)
 
 
@@ -68,9 +68,9 @@ def leave_one_failed_and_one_lost(sweeps):
     driver = sweeps.start_sweep(f"{X}=3")
     sweeps.wait_for_models(3)
     driver.kill()
-    sweeps.end_models(3)
+    sweeps.kill_models(3)
     sweeps.release()
-    sweeps.mend(2)
+    sweeps.fix(2)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def leave_one_failed_and_one_lost(sweeps):
         ("all", "4 completed", ["1", "2", "3", "4"]),
     ],
 )
-def test_the_user_decides_what_is_retried(sweeps, retry, summary, again):
+def test_the_user_can_select_what_is_retried(sweeps, retry, summary, again):
     leave_one_failed_and_one_lost(sweeps)
     before = sweeps.started()
     forecast = sweeps.sweep(f"{X}=1,2,3,4", f"sweep.retry={retry}", "--dry-run")
@@ -102,7 +102,7 @@ def test_the_user_decides_what_is_retried(sweeps, retry, summary, again):
 
 @pytest.fixture
 def model_without_driver(sweeps):
-    """A run whose model has killed its driver, before anybody wrote down that it had been started."""
+    """A run whose model killed its driver before the start of the model was recorded."""
     template = sweeps.directory.parent / "template" / "probe.sh"
     pid = "grep -o '\"pid\":[0-9]*' run.json | head -1 | cut -d: -f2"
     template.write_text(f"{template.read_text()}kill -9 $({pid})\n")
@@ -112,13 +112,13 @@ def model_without_driver(sweeps):
 
 
 @pytest.mark.usefixtures("model_without_driver")
-def test_nothing_is_done_again_where_only_generating_is_asked_for(sweeps):
+def test_nothing_is_repeated_if_only_the_generate_stage_is_requested(sweeps):
     assert "1 already done" in sweeps.sweep(f"{X}=1", "pipeline.stages=[generate]")
     assert sweeps.started() == ["1"]
 
 
 @pytest.mark.usefixtures("model_without_driver")
-def test_a_model_whose_start_was_not_written_down_is_not_run_again(sweeps):
+def test_a_model_whose_start_was_not_recorded_is_not_rerun(sweeps):
     assert "1 point: 1 completed" in sweeps.sweep(f"{X}=1")
     assert sweeps.started() == sweeps.finished() == ["1"]
     record = sweeps.record(1)
@@ -129,7 +129,7 @@ def test_a_model_whose_start_was_not_written_down_is_not_run_again(sweeps):
     assert "1 already done" in sweeps.sweep(f"{X}=1")
 
 
-def test_the_table_has_the_whole_time_of_a_model_that_outlived_its_driver(sweeps):
+def test_the_table_has_the_total_run_time_of_a_model_that_outlived_its_driver(sweeps):
     sweeps.hold()
     driver = sweeps.start_sweep(f"{X}=1")
     sweeps.wait_for_models(1)
@@ -153,7 +153,9 @@ def test_the_table_has_the_whole_time_of_a_model_that_outlived_its_driver(sweeps
         (True, "its model has ended: its results are used"),
     ],
 )
-def test_a_dry_run_shows_what_becomes_of_a_model_that_outlived_its_driver(sweeps, retry, ended, message):
+def test_a_dry_run_shows_the_planned_action_for_a_model_that_outlived_its_driver(
+    sweeps, retry, ended, message
+):
     sweeps.hold()
     driver = sweeps.start_sweep(f"{X}=1")
     sweeps.wait_for_models(1)
@@ -172,18 +174,18 @@ def test_a_dry_run_shows_what_becomes_of_a_model_that_outlived_its_driver(sweeps
     assert sweeps.record(1)["attempt"] == 1
 
 
-def test_a_dry_run_shows_that_a_lost_model_runs_again(sweeps):
+def test_a_dry_run_shows_that_a_lost_model_will_be_rerun(sweeps):
     leave_one_failed_and_one_lost(sweeps)
     assert sweeps.sweep(f"{X}=3", "--dry-run").split()[0] == "retry"
 
 
-def test_a_failure_from_a_clock_that_is_ahead_is_retried(sweeps):
+def test_a_failure_with_a_time_in_the_future_is_retried(sweeps):
     sweeps.fail(1)
     sweeps.sweep(f"{X}=1", code=1)
     path = sweeps.runs()["1"] / "run.json"
     record = json.loads(path.read_bytes())
     path.write_text(json.dumps(record | {"updated": f"9{record['updated'][1:]}"}))
-    sweeps.mend(1)
+    sweeps.fix(1)
     assert "1 point: 1 completed" in sweeps.sweep(f"{X}=1")
 
 
@@ -195,19 +197,19 @@ def test_a_file_whose_name_is_not_valid_text_is_an_output_like_any_other(sweeps)
     assert "2 points: 2 already done" in sweeps.sweep(f"{X}=1,2")
 
 
-def test_a_sweep_below_a_directory_whose_name_is_not_valid_text(sweeps):
+def test_a_sweep_runs_below_a_directory_whose_name_is_not_valid_text(sweeps):
     place = sweeps.directory / os.fsdecode(b"mod\xe8les")
     place.mkdir()
     sweeps.directory, sweeps.path = place, place / "sweeps" / "probe"
     sweeps.fail(2)
     out = sweeps.sweep(f"{X}=1,2", code=1)
     assert "2 points: 1 completed, 1 failed" in out
-    sweeps.mend(2)
+    sweeps.fix(2)
     assert "2 points: 1 completed, 1 already done" in sweeps.sweep(f"{X}=1,2")
     assert [row["state"] for row in sweeps.table()] == ["completed"] * 2
 
 
-def test_a_changed_template_runs_all_again_and_keeps_the_old_runs_aside(sweeps):
+def test_a_changed_template_reruns_all_points_and_sets_the_old_runs_aside(sweeps):
     sweeps.sweep(f"{X}=1,2")
     template = sweeps.directory.parent / "template" / "probe.sh"
     template.write_text(template.read_text() + "echo new\n")
@@ -218,7 +220,7 @@ def test_a_changed_template_runs_all_again_and_keeps_the_old_runs_aside(sweeps):
     assert len(sweeps.table()) == 2
 
 
-def test_a_lost_output_is_restored_by_a_new_run(sweeps):
+def test_a_deleted_output_is_restored_by_a_new_run(sweeps):
     sweeps.sweep(f"{X}=1,2")
     (sweeps.runs()["2"] / "result.txt").unlink()
     assert "result.txt is missing or was changed" in sweeps.sweep(f"{X}=1,2", "--dry-run")
@@ -235,14 +237,14 @@ def test_a_damaged_record_is_reported_and_nothing_is_lost(sweeps):
     assert f"{directory.name}/run.json is damaged" in out
     assert "overwrite=true" in out
     assert sweeps.snapshot() == before
-    # The way out that the message names.
+    # The solution that the message suggests.
     assert "1 completed, 2 already done" in sweeps.sweep(f"{X}=1,2,3", "overwrite=true")
     (aside,) = sweeps.path.glob("*.old-1")
     assert (aside / "run.json").read_text() == "{ not json"
     assert (aside / "result.txt").exists()
 
 
-def test_a_damaged_record_of_another_command_is_named_in_the_table(sweeps):
+def test_a_damaged_record_of_another_command_is_listed_in_the_table(sweeps):
     sweeps.sweep(f"{X}=1,2")
     (sweeps.runs()["2"] / "run.json").write_text("{ not json")
     sweeps.sweep(f"{X}=3")
@@ -250,7 +252,7 @@ def test_a_damaged_record_of_another_command_is_named_in_the_table(sweeps):
     assert sorted(states) == ["completed", "completed", "damaged"]
 
 
-def test_a_directory_that_holds_another_configuration_is_refused(sweeps):
+def test_a_directory_with_a_different_configuration_is_rejected(sweeps):
     sweeps.sweep(f"{X}=1,2")
     model = sweeps.configs / "model" / "probe.yaml"
     model.write_text(model.read_text().replace("text: hello", "text: hallo"))
@@ -260,7 +262,7 @@ def test_a_directory_that_holds_another_configuration_is_refused(sweeps):
     assert sweeps.snapshot() == before
 
 
-def test_a_file_of_somebody_else_where_a_point_puts_its_output_is_refused(sweeps):
+def test_an_unrelated_file_at_the_path_of_an_output_is_reported(sweeps):
     path = sweeps.path / "x=1" / "result.txt"
     path.parent.mkdir(parents=True)
     path.write_text("precious")
@@ -273,7 +275,7 @@ def test_a_file_of_somebody_else_where_a_point_puts_its_output_is_refused(sweeps
     )
 
 
-def test_stages_that_are_left_out_are_done_by_a_later_command(sweeps):
+def test_skipped_stages_are_executed_by_a_later_command(sweeps):
     out = sweeps.sweep(f"{X}=1,2", "pipeline.stages=[generate]")
     assert "2 points: 2 pending" in out
     assert sweeps.started() == []

@@ -1,4 +1,4 @@
-"""The temporary database of a sweep keeps points and rows, also on a full disk."""
+"""The temporary database of a sweep stores points and rows, even on a full disk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add(spool, label, decision="run", directory=0, number=0, payload=b""):
     return spool.add_point(label, decision, Snapshot(directory, number), [f"a={label}", "b"], payload)
 
 
-def test_points_come_back_in_the_order_of_adding(spool):
+def test_points_are_returned_in_the_order_in_which_they_were_added(spool):
     for x in range(250):
         assert add(spool, f"x={x}", ("run", "skip", "leave")[x % 3], payload=b"%d" % x)
     assert [point.label for point in spool.points()] == [f"x={x}" for x in range(250)]
@@ -62,13 +62,13 @@ def test_a_second_point_with_the_same_label_is_not_added(spool):
 
 
 @pytest.mark.parametrize("directory", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
-def test_a_snapshot_of_a_directory_comes_back_exactly(spool, directory):
+def test_a_snapshot_of_a_directory_is_returned_exactly(spool, directory):
     add(spool, "x=1", directory=directory, number=3)
     (point,) = spool.points()
     assert point.seen == (directory, 3)
 
 
-def test_points_that_are_added_while_one_iterates_are_included(spool):
+def test_points_added_during_iteration_are_included(spool):
     add(spool, "x=0")
     seen = []
     for point in spool.points("run"):
@@ -94,7 +94,7 @@ def test_rows_are_sorted_by_their_key_and_replaced_by_newer_ones(spool):
 
 
 @pytest.mark.parametrize("label", ["größe=1", "x=\udce9", "x=\ud800", "a'b\"c"])
-def test_any_label_comes_back_as_it_was(spool, label):
+def test_any_label_is_returned_unchanged(spool, label):
     add(spool, label)
     spool.put_row(label, label, b"row")
     assert [point.label for point in spool.points()] == [label]

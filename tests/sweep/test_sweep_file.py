@@ -24,14 +24,14 @@ def write(tmp_path):
 def test_a_later_command_adds_its_points_and_keeps_the_order(write, tmp_path):
     write("x=1", "x=2")
     with (tmp_path / "sweep.json").open() as file:
-        assert sum(line.startswith('  "') for line in file) == 2  # a line for each point
+        assert sum(line.startswith('  "') for line in file) == 2  # one line per point
     found = write("x=3", "x=1", "x=größe")
     assert list(found["points"]) == ["x=1", "x=2", "x=3", "x=größe"]
     assert [command["points"] for command in found["commands"]] == [2, 3]
     assert (found["name"], found["schema_version"]) == ("probe", 1)
 
 
-def test_a_point_that_is_given_again_has_its_new_overrides(write, tmp_path):
+def test_a_repeated_point_gets_its_new_overrides(write, tmp_path):
     write("x=1", "x=2")
     write_sweep_file(tmp_path, "probe", {}, [("x=1", ["site=far", "x=1"])])
     found = json.loads((tmp_path / "sweep.json").read_bytes())
@@ -48,7 +48,7 @@ def test_a_point_that_is_given_again_has_its_new_overrides(write, tmp_path):
         lambda data: json.dumps(data).replace('"points": {', '\n"points": {\n'),
     ],
 )
-def test_a_file_that_somebody_has_reformatted_is_read(write, tmp_path, reformat):
+def test_a_reformatted_file_is_read(write, tmp_path, reformat):
     data = write("x=1", "x=2", constants={"model": "probe"})
     (tmp_path / "sweep.json").write_text(reformat(data | {"note": "by hand"}))
     assert read_constants(tmp_path) == {"model": "probe"}
@@ -98,7 +98,7 @@ def test_constants_are_recorded_by_the_first_command_only(write, tmp_path):
     assert write("x=2", constants={"model": "probe"})["constants"] == {"model": "probe"}
 
 
-def test_a_sweep_of_an_earlier_version_has_no_constants_and_gets_none(write, tmp_path):
+def test_a_sweep_of_an_earlier_version_has_no_constants_and_none_are_added(write, tmp_path):
     write("x=1")
     assert read_constants(tmp_path) == {}
     assert "constants" not in write("x=2", constants={})

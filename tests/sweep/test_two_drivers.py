@@ -21,18 +21,18 @@ def complete(sweeps, count):
     assert [row["state"] for row in sweeps.table()] == ["completed"] * count
 
 
-def test_two_drivers_share_a_sweep_and_both_know_the_whole_result(sweeps):
+def test_two_drivers_share_a_sweep_and_both_report_the_complete_result(sweeps):
     drivers = [sweeps.start_sweep(f"{X}=range(0,40)", WORKERS) for _ in range(2)]
     for driver in drivers:
         assert driver.wait() == 0
     complete(sweeps, 40)
     for driver in drivers:
-        # One that looks when the other is done already has no slowest runs to tell of.
+        # A driver that starts after the other one has finished reports no slowest runs.
         assert [line for line in driver.output.splitlines()[-4:] if "40 points: " in line]
         assert "not started" not in driver.output
 
 
-def test_two_drivers_with_different_points_make_one_table(sweeps):
+def test_two_drivers_with_different_points_write_one_table(sweeps):
     sweeps.hold()
     drivers = [sweeps.start_sweep(f"{X}=range({first},{first + 3})", WORKERS) for first in (0, 3)]
     sweeps.wait_for_models(4)
@@ -55,21 +55,21 @@ def test_a_driver_waits_for_the_runs_of_another_one(sweeps):
     complete(sweeps, 3)
 
 
-def test_a_driver_takes_over_when_the_other_one_dies(sweeps):
+def test_a_driver_takes_over_when_the_other_one_is_killed(sweeps):
     sweeps.hold()
     first = sweeps.start_sweep(f"{X}=range(0,2)", WORKERS)
     sweeps.wait_for_models(2)
     second = sweeps.start_sweep(f"{X}=range(0,3)", WORKERS)
     sweeps.wait_for_models(3)
     first.kill()
-    sweeps.end_models(0, 1)
+    sweeps.kill_models(0, 1)
     sweeps.release()
     assert second.wait() == 0
     assert sweeps.finished() == ["0", "1", "2"]
     assert [row["state"] for row in sweeps.table()] == ["completed"] * 3
 
 
-def test_a_run_that_failed_under_another_driver_is_not_tried_at_once_again(sweeps):
+def test_a_run_that_failed_under_another_driver_is_not_retried_immediately(sweeps):
     sweeps.fail(*range(20))
     drivers = [sweeps.start_sweep(f"{X}=range(0,20)", WORKERS) for _ in range(2)]
     for driver in drivers:
@@ -92,14 +92,14 @@ def test_a_driver_that_waits_for_another_one_can_be_interrupted(sweeps):
     complete(sweeps, 2)
 
 
-def test_two_drivers_that_do_all_again_with_new_inputs_do_each_point_once(sweeps):
+def test_two_drivers_that_rerun_all_points_with_new_inputs_execute_each_point_once(sweeps):
     sweeps.sweep(f"{X}=range(0,12)")
     template = sweeps.directory.parent / "template" / "probe.sh"
     template.write_text(template.read_text() + "echo more > more.txt\n")
     command = (f"{X}=range(0,12)", "sweep.retry=all", "hydra.launcher.workers=1")
     sweeps.hold()
     drivers = [sweeps.start_sweep(*command) for _ in range(2)]
-    sweeps.wait_for_models(12 + 2)  # both have looked at all points by then
+    sweeps.wait_for_models(12 + 2)  # both have validated all points by then
     sweeps.release()
     for driver in drivers:
         assert driver.wait() == 0, driver.output
@@ -109,7 +109,7 @@ def test_two_drivers_that_do_all_again_with_new_inputs_do_each_point_once(sweeps
 
 @pytest.fixture
 def elsewhere(sweeps):
-    """Start a sweep in a place that sees no other process, as another machine or a container does."""
+    """Start a sweep that cannot see other processes, as on another machine or in a container."""
     if os.getuid() != 0:
         pytest.skip("a process namespace needs root")
     alone = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -129,7 +129,7 @@ def elsewhere(sweeps):
         process.wait(LIMIT)
 
 
-def test_a_driver_in_a_container_of_the_same_machine_leaves_running_ones_alone(sweeps, elsewhere):
+def test_a_driver_in_a_container_on_the_same_machine_does_not_touch_running_runs(sweeps, elsewhere):
     sweeps.hold()
     first = sweeps.start_sweep(f"{X}=0,1", WORKERS)
     sweeps.wait_for_models(2)
@@ -142,11 +142,11 @@ def test_a_driver_in_a_container_of_the_same_machine_leaves_running_ones_alone(s
     complete(sweeps, 2)
 
 
-def test_models_that_outlive_their_driver_are_not_started_once_more_elsewhere(sweeps, elsewhere):
+def test_models_that_outlive_their_driver_are_not_restarted_elsewhere(sweeps, elsewhere):
     sweeps.hold()
     first = sweeps.start_sweep(f"{X}=0,1", WORKERS)
     sweeps.wait_for_models(2)
-    wait_until(lambda: vigils(first.pid))
+    wait_until(lambda: lease_keepers(first.pid))
     first.kill()
     claims = [directory / "claims" / "1.json" for directory in sweeps.runs().values()]
     for claim in claims:
@@ -162,11 +162,11 @@ def test_models_that_outlive_their_driver_are_not_started_once_more_elsewhere(sw
     assert second.wait(LIMIT) == 0
     assert "2 points: 2 completed" in output.read_text()
     complete(sweeps, 2)
-    wait_until(lambda: not vigils(first.pid))
+    wait_until(lambda: not lease_keepers(first.pid))
 
 
-def vigils(pid):
-    """The processes that would keep the claims of a driver."""
+def lease_keepers(pid):
+    """The processes that keep the claims of a driver."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []

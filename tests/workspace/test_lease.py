@@ -64,7 +64,7 @@ def holder(workspace):
     process.wait()
 
 
-def test_of_many_processes_that_claim_at_the_same_time_exactly_one_succeeds(workspace, tmp_path):
+def test_exactly_one_of_many_simultaneous_claims_succeeds(workspace, tmp_path):
     answer = subprocess.run(
         [sys.executable, "-c", RIVALS, workspace.path, tmp_path / "start"], capture_output=True, timeout=60
     )
@@ -72,7 +72,7 @@ def test_of_many_processes_that_claim_at_the_same_time_exactly_one_succeeds(work
     assert [path.name for path in workspace.path.rglob("*")] == ["claims", "1.json"]
 
 
-def test_a_run_that_nobody_claimed_has_no_owner(workspace):
+def test_an_unclaimed_run_has_no_owner(workspace):
     assert lease.latest(workspace) == 0
     missing = Workspace(workspace.path / "missing")
     assert lease.latest(missing) == 0
@@ -105,7 +105,7 @@ def test_this_process_holds_its_claim_until_it_releases_it(workspace):
     assert not lease.is_alive(lease.me(), path)
 
 
-def test_a_living_owner_is_alive_and_a_killed_one_is_not(workspace, holder):
+def test_a_running_owner_is_alive_and_a_killed_owner_is_not(workspace, holder):
     number = lease.latest(workspace)
     owner = lease.owner_of(workspace, number)
     path = lease.claim_path(workspace, number)
@@ -127,7 +127,7 @@ def test_a_later_process_with_the_same_id_is_not_the_owner(workspace, holder):
     )
 
 
-def test_an_owner_elsewhere_is_alive_as_long_as_it_touches_its_claim(workspace):
+def test_an_owner_on_another_host_is_alive_as_long_as_it_touches_its_claim(workspace):
     lease.claim(workspace, 1)
     lease.release(workspace, 1)
     path = lease.claim_path(workspace, 1)
@@ -140,7 +140,7 @@ def test_an_owner_elsewhere_is_alive_as_long_as_it_touches_its_claim(workspace):
     assert not lease.is_alive(elsewhere, path)
 
 
-def test_an_owner_from_another_boot_of_this_host_counts_as_one_elsewhere(workspace, holder):
+def test_an_owner_from_an_earlier_boot_is_treated_like_one_on_another_host(workspace, holder):
     number = lease.latest(workspace)
     owner = lease.owner_of(workspace, number)
     name, _, *namespace = owner.host.split("/")
@@ -154,7 +154,7 @@ def test_an_owner_from_another_boot_of_this_host_counts_as_one_elsewhere(workspa
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"host": "a"}', '{"host": 1, "pid": "x", "started": 0}']
 )
-def test_a_damaged_claim_counts_but_names_nobody(workspace, content):
+def test_a_damaged_claim_counts_but_has_no_owner(workspace, content):
     (workspace.path / "claims").mkdir()
     Path(lease.claim_path(workspace, 3)).write_text(content)
     for name in ("x.json", "²", "².json", "4", "4.txt", "4.unused", ".4.json"):
@@ -182,7 +182,7 @@ def test_a_claim_is_plain_json(workspace):
     assert json.loads(Path(lease.claim_path(workspace, 1)).read_text())["pid"] == os.getpid()
 
 
-def test_a_number_from_a_directory_that_was_set_aside_does_not_count_in_its_successor(workspace):
+def test_a_number_from_a_directory_set_aside_does_not_count_in_its_successor(workspace):
     lease.claim(workspace, 1)
     before = lease.snapshot(workspace).directory
     aside = Workspace(workspace.set_aside())
@@ -196,7 +196,7 @@ def test_a_number_from_a_directory_that_was_set_aside_does_not_count_in_its_succ
     lease.release(workspace, 1)
 
 
-def test_nobody_waits_for_the_owner_of_a_claim_under_which_nothing_was_done(workspace, holder):
+def test_an_unused_claim_has_no_owner_to_wait_for(workspace, holder):
     assert lease.owner_of(workspace, 1).pid == holder.pid
     lease.release(workspace, 1, unused=True)
     assert lease.latest(workspace) == 1
@@ -216,7 +216,7 @@ def old_claim(workspace, number, owner):
     return path
 
 
-def test_the_claims_of_version_0_1_0_still_count_and_new_ones_continue_their_numbers(workspace):
+def test_claims_of_version_0_1_0_count_and_new_claims_continue_their_numbers(workspace):
     owner = lease.Owner("another.host/1234", 42, 7.5)
     for number in (1, 2):
         old_claim(workspace, number, owner)
@@ -231,14 +231,14 @@ def test_the_claims_of_version_0_1_0_still_count_and_new_ones_continue_their_num
     assert sorted(path.name for path in workspace.attempts.iterdir()) == ["1", "1.claim", "2.claim"]
 
 
-def test_the_number_of_a_claim_of_version_0_1_0_counts_even_if_it_is_higher_than_the_new_ones(workspace):
+def test_a_claim_of_version_0_1_0_with_a_higher_number_than_new_claims_counts(workspace):
     assert lease.claim(workspace, 1)
     lease.release(workspace, 1)
     old_claim(workspace, 2, lease.me())
     assert lease.latest(workspace) == 2
 
 
-def test_an_owner_elsewhere_of_a_claim_of_version_0_1_0_is_alive_as_long_as_it_touches_it(workspace):
+def test_an_owner_on_another_host_is_alive_as_long_as_it_touches_a_claim_of_version_0_1_0(workspace):
     path = old_claim(workspace, 1, lease.Owner("another.host/1234", 42, 7.5))
     assert lease.holder(workspace, 1)
     old = time.time() - lease.STALE_SECONDS - 10
@@ -246,7 +246,7 @@ def test_an_owner_elsewhere_of_a_claim_of_version_0_1_0_is_alive_as_long_as_it_t
     assert not lease.holder(workspace, 1)
 
 
-def test_a_living_driver_of_version_0_1_0_on_this_machine_is_recognised(workspace, holder):
+def test_a_running_driver_of_version_0_1_0_on_this_machine_is_recognised(workspace, holder):
     driver = lease.owner_of(workspace, 1)
     old_claim(workspace, 2, driver)
     assert lease.holder(workspace, 2) == driver

@@ -55,7 +55,7 @@ def test_a_record_is_read_back_as_it_was_written(workspace):
     }
 
 
-def test_what_postprocessors_returned_is_kept_in_memory_and_not_in_the_file(workspace):
+def test_results_of_postprocessors_are_kept_in_memory_and_not_in_the_file(workspace):
     record = RunRecord("shoal")
     record.answers.append({"success": True, "figure": object()})
     record.save(workspace)
@@ -68,7 +68,7 @@ def test_what_postprocessors_returned_is_kept_in_memory_and_not_in_the_file(work
         RunRecord.load(workspace)
 
 
-def test_a_run_that_waits_in_a_queue_has_not_ended_and_its_record_is_read_back(workspace):
+def test_a_queued_run_is_not_finished_and_its_record_is_read_back(workspace):
     record = RunRecord("shoal", state=rec.QUEUED)
     record.save(workspace)
     assert json.loads(workspace.record.read_text())["state"] == "queued"
@@ -158,7 +158,7 @@ def test_a_record_that_is_a_directory_is_reported(workspace):
         RunRecord.load(workspace)
 
 
-def test_a_reader_never_sees_half_a_record(workspace):
+def test_a_reader_never_sees_an_incomplete_record(workspace):
     record = RunRecord("a", overrides=["x" * 50_000])
     record.save(workspace)
     seen, done = [], threading.Event()
@@ -206,7 +206,7 @@ def test_on_a_full_disk_an_error_that_does_not_fit_is_shortened(small_disk):
     assert found.error["message"] == "e" * 1000
 
 
-def test_on_a_full_disk_a_completed_record_is_refused_rather_than_shortened(small_disk):
+def test_on_a_full_disk_a_completed_record_is_rejected_rather_than_shortened(small_disk):
     workspace = Workspace(small_disk)
     RunRecord("a", state=rec.RUNNING).save(workspace)
     before = workspace.record.read_text()
@@ -235,7 +235,7 @@ def test_numpy_numbers_stay_numbers_and_nan_is_converted():
     assert plain({"x": float("inf"), "y": float("-inf")}) == {"x": "Infinity", "y": "-Infinity"}
 
 
-def test_a_file_is_intact_if_its_content_is_whatever_its_modification_time(workspace):
+def test_a_file_is_intact_if_its_content_is_unchanged_regardless_of_its_modification_time(workspace):
     path = workspace.path / "out.nc"
     path.write_text("data")
     fact = file_fact(workspace, "out.nc")

@@ -1,4 +1,4 @@
-"""`run.sh`, started as users start it: by every installed shell, from anywhere."""
+"""`run.sh`, started as users start it: with every installed shell, from any directory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def shell(request):
 
 
 def leave(directory: Path, *commands, env=None, **options) -> Path:
-    """A `run.sh` in a directory."""
+    """Write `run.sh` in a directory."""
     directory.mkdir(parents=True, exist_ok=True)
     script = directory / "run.sh"
     script.write_text(script_text(commands, env or {}, title="Runs a test", **options))
@@ -50,7 +50,7 @@ def start(shell, script, cwd, **env) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_it_runs_from_any_directory_whatever_the_name_of_its_own(tmp_path, shell, name):
+def test_it_runs_from_any_directory_and_in_a_directory_of_any_name(tmp_path, shell, name):
     directory = tmp_path / name
     script = leave(directory, "pwd > where.txt", ["sh", "-c", "exit 3"])
     answer = start(shell, script, cwd="/")
@@ -121,7 +121,7 @@ def test_set_e_in_a_shell_line_ends_it_at_its_first_failure(tmp_path, shell):
     assert not (tmp_path / "wrong").exists()
 
 
-def test_cd_exit_and_exec_in_one_command_do_not_affect_the_next(tmp_path, shell):
+def test_cd_exit_and_exec_in_a_command_do_not_affect_the_next_one(tmp_path, shell):
     script = leave(tmp_path, "cd /", "X=1; exit 0", "exec true", 'echo "$PWD $X" > after.txt')
     assert start(shell, script, cwd="/").returncode == 0
     assert (tmp_path / "after.txt").read_text() == f"{tmp_path} \n"
@@ -190,7 +190,7 @@ def test_a_killed_start_does_not_leave_the_exit_code_of_an_earlier_one(tmp_path,
     assert Workspace(tmp_path).exit_code() is None
 
 
-def test_it_needs_no_program_but_the_shell(tmp_path, shell):
+def test_it_requires_no_program_except_the_shell(tmp_path, shell):
     script = leave(tmp_path, "echo bare > bare.txt", "exit 5")
     answer = subprocess.run(
         [shutil.which(shell[0]), *shell[1:], script], env={"PATH": "/nonexistent"}, timeout=60
@@ -199,7 +199,7 @@ def test_it_needs_no_program_but_the_shell(tmp_path, shell):
     assert Workspace(tmp_path).exit_code() == 5
 
 
-def test_the_exit_code_after_a_signal_is_that_of_a_shell(tmp_path, shell):
+def test_the_exit_code_after_a_signal_is_the_one_a_shell_reports(tmp_path, shell):
     script = leave(tmp_path, ["sh", "-c", "kill -9 $$"])
     assert start(shell, script, cwd="/").returncode == 137
     assert Workspace(tmp_path).exit_code() == 137

@@ -58,7 +58,7 @@ def test_creating_the_object_does_not_touch_the_disk(tmp_path):
 
 
 @pytest.mark.parametrize("claim", ["claims/1.json", "attempts/1.claim"])
-def test_a_directory_with_nothing_but_claims_is_not_taken(tmp_path, claim):
+def test_a_directory_with_only_claims_is_not_taken(tmp_path, claim):
     (tmp_path / claim).parent.mkdir()
     (tmp_path / claim).touch()
     assert not Workspace(tmp_path).is_taken()
@@ -99,8 +99,8 @@ def test_an_exit_code_is_written_and_deleted(tmp_path):
     assert workspace.exit_code() is None
 
 
-def _strange_files(directory: Path) -> None:
-    """What models leave besides files: links to directories, pipes, sockets and dangling links."""
+def _create_special_files(directory: Path) -> None:
+    """Create what models leave besides files: links to directories, pipes, sockets and dangling links."""
     (directory / "results").mkdir()
     (directory / "results" / "out.nc").write_text("data")
     (directory / "latest").symlink_to("results")
@@ -116,11 +116,11 @@ def _strange_files(directory: Path) -> None:
 
 
 def test_the_files_of_a_run_are_regular_files_and_links_to_them(tmp_path):
-    _strange_files(tmp_path)
+    _create_special_files(tmp_path)
     assert [name for name, _ in Workspace(tmp_path).files()] == ["alias.nc", "results/out.nc"]
 
 
-def test_the_engines_own_and_temporary_files_are_not_the_models(tmp_path):
+def test_internal_and_temporary_files_are_not_files_of_the_model(tmp_path):
     for name in (
         "run.json",
         "run.sh",
@@ -146,7 +146,7 @@ def test_the_engines_own_and_temporary_files_are_not_the_models(tmp_path):
 
 def test_archiving_an_attempt_moves_everything_but_the_files_to_keep(tmp_path):
     workspace = Workspace(tmp_path)
-    _strange_files(tmp_path)
+    _create_special_files(tmp_path)
     (tmp_path / "claims").mkdir()
     for name in ("input.txt", "run.log", "exit_code", "run.json", "run.sh", "claims/2.json"):
         (tmp_path / name).write_text(name)
@@ -185,7 +185,7 @@ def test_removing_files_removes_the_directories_that_become_empty(tmp_path):
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["a", "a/two"]
 
 
-def test_the_last_lines_of_a_log_are_printable_whatever_the_model_wrote(tmp_path):
+def test_the_last_lines_of_a_log_are_always_printable(tmp_path):
     log = b"first\n\xff\xfe\x00binary\x1b[2J\n" + "Wellenhöhe\ttotal\r\n".encode() + b"x" * 5000
     (tmp_path / "run.log").write_bytes(log)
     lines = Workspace(tmp_path).last_log_lines(3)
@@ -195,7 +195,7 @@ def test_the_last_lines_of_a_log_are_printable_whatever_the_model_wrote(tmp_path
     assert "binary" in lines[0]
 
 
-def test_reading_the_end_of_a_huge_log_takes_little_memory(tmp_path):
+def test_reading_the_end_of_a_huge_log_requires_little_memory(tmp_path):
     with (tmp_path / "run.log").open("wb") as log:
         log.truncate(2**32)
         log.seek(0, os.SEEK_END)

@@ -17,16 +17,16 @@ from rompy_hydra.testing import PipelineContract, PostprocessorContract, RunBack
 from rompy_hydra.workspace.record import RunRecord
 
 
-class TestRompysLocalBackendKeepsTheContract(RunBackendContract):
+class TestRompyLocalBackendKeepsTheContract(RunBackendContract):
     plugin = RompyLocal
     settings = {"timeout": 60}
 
 
-class TestRompysPostprocessorKeepsTheContract(PostprocessorContract):
+class TestRompyPostprocessorKeepsTheContract(PostprocessorContract):
     plugin = RompyNoop
 
 
-class TestRompysPipelineKeepsTheContract(PipelineContract):
+class TestRompyPipelineKeepsTheContract(PipelineContract):
     plugin = RompyPipeline
 
 
@@ -48,32 +48,32 @@ def run(tmp_path):
         (RompyLocalConfig(command="sh run.sh", timeout=60), {}),
     ],
 )
-def test_rompys_local_backend_runs_the_model(run, backend, settings):
+def test_the_local_backend_of_rompy_runs_the_model(run, backend, settings):
     assert run.run(backend, **settings) is True
     record = RunRecord.load(run.workspace)
     assert record.run_backend["name"] == "rompy:local"
     assert record.stages["run"].state == "completed"
 
 
-def test_its_own_command_replaces_the_models(run):
+def test_the_command_of_the_backend_replaces_that_of_the_model(run):
     assert run.run(RompyLocalConfig(command="echo mine > out.csv")) is True
     assert (run.workspace.path / "out.csv").read_text() == "mine\n"
 
 
-def test_what_it_refuses_is_refused_here(run):
+def test_settings_that_rompy_rejects_are_rejected(run):
     with pytest.raises(ConfigError, match="timeout: Input should be greater than or equal to 60"):
         run.run("rompy:local", timeout=1)
     with pytest.raises(ConfigError, match=r"comand: no such setting\. Did you mean 'command'"):
         run.run("rompy:local", comand="x")
 
 
-def test_nothing_to_execute_is_no_success_though_rompy_calls_it_one(tmp_path):
+def test_nothing_to_execute_fails_although_it_succeeds_in_rompy(tmp_path):
     run = ModelRun(run_id="nothing", output_dir=tmp_path, config=BaseConfig())
     with pytest.raises(ConfigError, match="nothing to execute"):
         run.run("rompy:local")
 
 
-def test_a_failing_model_fails(run):
+def test_a_failed_model_is_recorded_as_failed(run):
     assert run.run("rompy:local", command="exit 3") is False
     assert RunRecord.load(run.workspace).state == "failed"
 
@@ -86,7 +86,7 @@ def test_a_failing_model_fails(run):
         (NoopPostprocessorConfig(validate_outputs=False), {}),
     ],
 )
-def test_rompys_postprocessor_works_by_name_by_class_and_by_configuration(run, processor, settings):
+def test_the_postprocessor_of_rompy_can_be_given_by_name_class_or_configuration(run, processor, settings):
     assert run.run("local") is True
     results = run.postprocess(processor, **settings)
     assert results["success"] is True
@@ -102,14 +102,14 @@ def test_rompys_postprocessor_works_by_name_by_class_and_by_configuration(run, p
         {"run_backend": LocalConfig(timeout=60), "processor": SummaryPostprocessor()},
     ],
 )
-def test_rompys_pipeline_runs_whatever_was_chosen(run, choices):
+def test_the_pipeline_of_rompy_runs_any_backend_and_postprocessor(run, choices):
     results = run.pipeline("rompy:local", **choices)
     assert results["success"] is True, results
     assert results["stages_completed"] == ["generate", "run", "postprocess"]
     assert RunRecord.load(run.workspace).state == "completed"
 
 
-def test_a_failed_postprocessor_fails_rompys_pipeline_too(run):
+def test_a_failed_postprocessor_fails_the_pipeline_of_rompy(run):
     class Failing:
         def process(self, model_run):
             return {"success": False, "message": "no figure"}
@@ -118,7 +118,7 @@ def test_a_failed_postprocessor_fails_rompys_pipeline_too(run):
     assert (results["success"], results["stage"]) == (False, "postprocess")
 
 
-def test_the_program_runs_rompys_parts_and_its_own_mixed(program, tmp_path):
+def test_plugins_of_rompy_and_of_this_package_can_be_combined(program, tmp_path):
     mixes = {
         "all": ["run_backend=rompy:local", "processor=rompy:noop", "pipeline=rompy:local"],
         "own_backend": ["run_backend=local", "processor=[rompy:noop,summary]"],

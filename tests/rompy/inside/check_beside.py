@@ -1,4 +1,4 @@
-"""With both installed, neither changes what the other does."""
+"""If both packages are installed, neither changes the behaviour of the other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def python(code, cwd):
     return answer.stdout
 
 
-def test_rompy_knows_only_its_own_plugins(tmp_path):
+def test_rompy_finds_only_its_own_plugins(tmp_path):
     code = """
 import json, sys
 from rompy.model import CONFIG_TYPES, PIPELINE_BACKENDS, POSTPROCESSORS, RUN_BACKENDS
@@ -37,7 +37,7 @@ print(json.dumps([
     assert not imported
 
 
-def test_this_package_does_not_import_rompy_unless_it_is_chosen(tmp_path):
+def test_rompy_is_imported_only_if_one_of_its_plugins_is_selected(tmp_path):
     code = """
 import sys
 from rompy_hydra.cli import main
@@ -48,7 +48,7 @@ assert not [name for name in sys.modules if name.split(".")[0].startswith("rompy
     python(code, tmp_path)
 
 
-def test_the_names_mean_the_same_with_rompy_as_without():
+def test_plugin_names_resolve_to_the_same_plugins_with_and_without_rompy():
     for category, name in (
         ("run", "local"),
         ("run", "docker"),
@@ -59,7 +59,7 @@ def test_the_names_mean_the_same_with_rompy_as_without():
         assert not registry.find(category, f"rompy:{name}").own, name
 
 
-def test_importing_a_plugin_of_rompys_leaves_this_programs_logging_as_it_is(tmp_path):
+def test_importing_a_plugin_of_rompy_does_not_change_the_logging_configuration(tmp_path):
     code = """
 import logging, sys
 handler = logging.StreamHandler(sys.stdout)
@@ -73,7 +73,7 @@ logging.getLogger("mine").warning("told once")
     assert python(code, tmp_path) == "WARNING:mine:told once\n"
 
 
-def test_rompys_own_program_works(tmp_path):
+def test_the_command_line_program_of_rompy_works(tmp_path):
     config = {
         "run_id": "theirs",
         "output_dir": str(tmp_path / "runs"),
@@ -91,7 +91,7 @@ def test_rompys_own_program_works(tmp_path):
     assert "run_id: 'theirs'" in (tmp_path / "runs" / "theirs" / "INPUT").read_text()
 
 
-def test_the_table_tells_which_of_rompys_plugins_are_shadowed(program):
+def test_the_table_shows_which_plugins_of_rompy_are_shadowed(program):
     answer = program("plugins", "run_backend", "--json")
     states = {(one["distribution"], one["name"]): one["state"] for one in json.loads(answer.stdout)}
     assert states["rompy", "local"] == states["rompy", "docker"] == "shadowed"

@@ -23,7 +23,7 @@ PERIOD = TimeRange(start="2023-01-01", duration="1d", interval="1h")
 
 
 def of_rompy(directory, config):
-    """What rompy itself makes of a configuration."""
+    """The inputs that rompy itself generates from a configuration."""
     period = RompyTimeRange(start="2023-01-01", duration="1d", interval="1h")
     run = RompyModelRun(run_id="swan", output_dir=directory, period=period, config=config)
     run.generate()
@@ -31,7 +31,7 @@ def of_rompy(directory, config):
 
 
 @pytest.mark.parametrize("kind", [SwanConfig, SwanConfigComponents])
-def test_swan_makes_the_same_input_here_and_in_rompy(kind, tmp_path):
+def test_swan_inputs_are_identical_to_those_generated_by_rompy(kind, tmp_path):
     with warnings.catch_warnings(action="ignore"):  # one of them is deprecated
         run = ModelRun(run_id="swan", output_dir=tmp_path / "ours", period=PERIOD, config=kind(**SWAN))
         theirs = of_rompy(tmp_path / "theirs", kind(**SWAN))
@@ -40,12 +40,12 @@ def test_swan_makes_the_same_input_here_and_in_rompy(kind, tmp_path):
     ours = (run.workspace.path / "INPUT").read_text()
     assert without_time(ours) == without_time((theirs / "INPUT").read_text())
     assert "COMPUTE NONSTATIONARY tbegc=20230101.000000 deltc=60.0 MIN tendc=20230102.000000" in ours
-    # It changes itself on the way; ours does not.
+    # In rompy, the configuration modifies itself; here it stays unchanged.
     assert resolve_model(run.config).plain_data() == before
     assert [fact.path for fact in RunRecord.load(run.workspace).inputs] == ["INPUT"]
 
 
-def test_rompys_base_configuration_makes_its_files_and_knows_the_run(tmp_path):
+def test_the_base_configuration_of_rompy_generates_its_files_from_the_run(tmp_path):
     run = ModelRun(run_id="base", output_dir=tmp_path, period=PERIOD, config=BaseConfig())
     run.generate()
     text = (run.workspace.path / "INPUT").read_text()
@@ -57,7 +57,7 @@ def test_rompys_base_configuration_makes_its_files_and_knows_the_run(tmp_path):
     ]  # fmt: skip
 
 
-def test_beside_other_threads_it_works_in_a_process_of_its_own(tmp_path):
+def test_inputs_generated_in_parallel_threads_do_not_interfere(tmp_path):
     before = os.getcwd()
     runs = [
         ModelRun(run_id=f"swan {n}", output_dir=tmp_path, period=PERIOD, config=SwanConfig(**SWAN))
@@ -73,14 +73,14 @@ def test_beside_other_threads_it_works_in_a_process_of_its_own(tmp_path):
     assert texts[0] == texts[1]
 
 
-def test_a_configuration_that_fails_is_told_and_leaves_a_record(tmp_path):
+def test_a_configuration_that_fails_is_reported_in_the_result(tmp_path):
     run = ModelRun(run_id="bad", output_dir=tmp_path, config=BaseConfig(template="/there/is/no/template"))
     results = run.pipeline(run_backend="local", run_kwargs={"command": "true"})
     assert (results["success"], results["stage"]) == (False, "generate")
     assert "BaseConfig could not write its inputs" in results["message"]
 
 
-def test_the_program_composes_checks_runs_and_remembers_it(program, conf):
+def test_a_model_of_rompy_is_composed_validated_executed_and_recorded(program, conf):
     command = ["--config-dir", str(conf), "model=my_swan", "run_id=swan", "processor=noop"]
     command += ["run_backend.command='grep -c COMPUTE INPUT > found'", "period.duration=2d"]
     answer = program(*command)
@@ -98,7 +98,7 @@ def test_the_program_composes_checks_runs_and_remembers_it(program, conf):
     assert "model.physics.friction.kn: 0.05 there, 0.06 here" in other.stderr
 
 
-def test_wrong_values_are_told_with_their_path_and_the_closest_name(program, conf):
+def test_invalid_values_are_reported_with_their_path_and_the_closest_name(program, conf):
     answer = program(
         "--config-dir", str(conf), "model=my_swan", "model.cgrid.grid.xlen=wide", "+model.cgrid.grid.mz=1"
     )
@@ -111,7 +111,7 @@ def test_wrong_values_are_told_with_their_path_and_the_closest_name(program, con
     assert "model.cgrid: is required" in answer.stderr
 
 
-def test_nothing_to_execute_is_told_before_anything_is_written(program, conf):
+def test_nothing_to_execute_is_reported_before_anything_is_written(program, conf):
     answer = program("--config-dir", str(conf), "model=my_swan")
     assert answer.returncode == 2
     assert "nothing to execute" in answer.stderr
@@ -120,7 +120,7 @@ def test_nothing_to_execute_is_told_before_anything_is_written(program, conf):
     assert answer.returncode == 0, answer.stderr
 
 
-def test_it_can_be_swept(program, conf):
+def test_a_model_of_rompy_can_be_swept(program, conf):
     answer = program(
         "-m", "--config-dir", str(conf), "model=my_swan", "model.physics.friction.kn=0.05,0.06", "processor=noop",
         "run_backend.command='grep kn= INPUT > found'",
@@ -130,7 +130,7 @@ def test_it_can_be_swept(program, conf):
     assert found == ["FRICTION MADSEN kn=0.05\n", "FRICTION MADSEN kn=0.06\n"]
 
 
-def test_the_other_packages_are_options_with_their_settings(program):
+def test_models_of_other_rompy_packages_are_options_with_their_settings(program):
     for name, needed in (("xbeach", "model.grid"), ("schism", "model.grid")):
         answer = program(f"model={name}", "run_backend.command=date")
         assert answer.returncode == 2, name

@@ -1,4 +1,4 @@
-"""This package's parts on rompy's `ModelRun`."""
+"""This package's plugins with rompy's `ModelRun`."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def run(tmp_path):
     return RompyModelRun(run_id="theirs", output_dir=tmp_path, config=RompyBaseConfig())
 
 
-def test_a_backend_runs_rompys_run(run, tmp_path):
+def test_a_backend_runs_a_run_of_rompy(run, tmp_path):
     assert LocalRunBackend().run(run, LocalConfig(command=WRITES)) is True
     assert (tmp_path / "theirs" / "out.csv").exists()
     assert LocalRunBackend(command="exit 3").run(run, workspace_dir=run.generate()) is False
     assert LocalRunBackend().run(run) is False  # nothing to execute
 
 
-def test_rompys_run_takes_a_backend_in_its_own_shape(run, tmp_path):
+def test_a_run_of_rompy_accepts_an_adapted_backend(run, tmp_path):
     assert run.run(as_rompy(LocalConfig(command=WRITES))) is True
     assert run.run(as_rompy(LocalRunBackend(command="exit 3"))) is False
     assert (tmp_path / "theirs" / "out.csv").exists()
 
 
-def test_postprocessors_look_at_the_outputs_of_rompys_run(run):
+def test_postprocessors_process_the_outputs_of_a_run_of_rompy(run):
     run.run(as_rompy(LocalConfig(command=WRITES)))
     assert NoopPostprocessor().process(run)["success"] is True
     assert SummaryPostprocessor().process(run)["metrics"]["out.y.max"] == 5
     assert run.postprocess(as_rompy(SummaryPostprocessor()))["metrics"]["out.y.max"] == 5
 
 
-def test_rompys_pipeline_takes_both(run):
+def test_the_pipeline_of_rompy_accepts_adapted_plugins(run):
     results = run.pipeline(
         "local",
         backend_config=as_rompy(LocalConfig(command=WRITES)),
@@ -57,7 +57,7 @@ def test_rompys_pipeline_takes_both(run):
 
 
 @pytest.mark.parametrize("subdirectory", [True, False])
-def test_the_pipeline_carries_out_rompys_run_in_rompys_directory(tmp_path, subdirectory):
+def test_the_pipeline_executes_a_run_of_rompy_in_the_directory_of_that_run(tmp_path, subdirectory):
     output_dir = tmp_path / "runs" if subdirectory else tmp_path / "runs" / "mine"
     run = RompyModelRun(
         run_id="theirs", output_dir=output_dir, config=RompyBaseConfig(), run_id_subdir=subdirectory,
@@ -73,7 +73,7 @@ def test_the_pipeline_carries_out_rompys_run_in_rompys_directory(tmp_path, subdi
     assert RunRecord.load(workspace).metrics["out.y.max"] == 5
 
 
-def test_a_directory_with_another_run_is_refused_unless_rompys_run_gives_it_up(tmp_path):
+def test_a_directory_with_another_run_is_rejected_unless_delete_existing_is_set(tmp_path):
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "run.log").write_text("of another\n")
     for given_up in (False, True):

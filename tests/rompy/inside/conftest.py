@@ -1,4 +1,4 @@
-"""What the checks beside rompy share: a SWAN configuration, and the program."""
+"""Fixtures for the checks with rompy: a SWAN configuration, and the program."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ SWAN = {
 
 
 def without_time(text: str) -> list[str]:
-    """The lines of an input file, but for the one that tells when and where it was made."""
+    """The lines of an input file, except the one with the time and place of its generation."""
     return [line for line in text.splitlines() if "Generated" not in line]
 
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Path:
-    """A user's directory with SWAN as a model."""
+    """A user's configuration directory with SWAN as a model."""
     (tmp_path / "conf" / "model").mkdir(parents=True)
     for name, kind in (("my_swan", "SwanConfig"), ("my_old_swan", "SwanConfigComponents")):
         node = {"_target_": f"rompy_swan.config.{kind}", **SWAN}
