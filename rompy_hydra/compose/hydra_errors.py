@@ -33,11 +33,21 @@ def readable_errors(composer: Composing, overrides: Sequence[str]) -> Iterator[N
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
+        raise_interrupt(error)
         raise ConfigError(_explain(error, composer, overrides)) from error
     except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
         raise ConfigError(f"{where}is not valid YAML: {error.problem}") from error
+
+
+def raise_interrupt(error: BaseException) -> None:
+    """Raise the KeyboardInterrupt that an error hides: one in the middle of OmegaConf's own clean-up."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _explain(error: BaseException, composer: Composing, overrides: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rompy_hydra.compose.build import origin_of
 from rompy_hydra.compose.composer import Composed
+from rompy_hydra.compose.hydra_errors import raise_interrupt
 from rompy_hydra.compose.override_parser import parse
 from rompy_hydra.compose.validate import walk
 from rompy_hydra.errors import ConfigError
@@ -106,6 +107,7 @@ class SharedComposition:
             try:
                 ConfigLoaderImpl._apply_overrides_to_config([_override(each)], config)
             except (HydraException, TypeError, ValueError, AssertionError) as error:
+                raise_interrupt(error)
                 wrong.append((each, error))
         if wrong:
             refuse(wrong)
