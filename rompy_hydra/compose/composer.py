@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rompy_hydra.compose.allowed_targets import KEY as TARGETS
 from rompy_hydra.compose.allowed_targets import user_prefixes
 from rompy_hydra.compose.entry_points import extend
-from rompy_hydra.compose.hydra_errors import readable_errors
+from rompy_hydra.compose.hydra_errors import raise_interrupt, readable_errors
 from rompy_hydra.compose.hydra_node import check_hydra_node
 from rompy_hydra.compose.override_parser import first_line, label_of, parse
 from rompy_hydra.errors import ConfigError
@@ -62,6 +62,7 @@ class Composed:
             value = self.config[key]
             return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         except OmegaConfBaseException as error:
+            raise_interrupt(error)
             raise ConfigError(f"{error.full_key or key}: {first_line(error)}") from error
 
     def without_hydra(self) -> DictConfig:
