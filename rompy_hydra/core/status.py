@@ -93,9 +93,11 @@ def inspect(plan: RunPlan) -> RunStatus:
     ConfigError if the directory holds another configuration, files that the run would replace, or
     a damaged record. GenerateError if the inputs cannot be rendered.
     """
-    # In this order: whoever takes a lease after this makes ours fail.
+    # Rendered first: a fault in them changes nothing on disk.
+    inputs = {item.path for item in plan.inputs}
+    # In this order: a driver that takes a lease after this makes ours fail.
     seen = lease.snapshot(plan.workspace)
-    record = _own_record(plan) if seen.directory else None
+    record = _own_record(plan, inputs) if seen.directory else None
     stale = _stale_stages(plan, record)
     replace = (plan.overwrite or _is_outdated(plan, record, stale)) and plan.workspace.is_taken()
     return RunStatus(plan, seen, record, stale, replace)
@@ -123,8 +125,6 @@ def _stale_stages(plan: RunPlan, record: RunRecord | None) -> dict[str, str]:
     stale: dict[str, str] = {}
     for stage in plan.stages:
         old = record.stages.get(stage) if record else None
-        # Also for a new run: a fault in its inputs is found before anything is written.
-        key = plan.key(stage)
         if stale and stage != "generate":
             stale[stage] = f"{next(reversed(stale))} is done again"
         elif record is None or old is None or old.state == rec.PENDING:
@@ -133,7 +133,7 @@ def _stale_stages(plan: RunPlan, record: RunRecord | None) -> dict[str, str]:
             stale[stage] = f"was {old.state} before"
         elif plan.rerun and stage != "generate":
             stale[stage] = "asked for"
-        elif old.key != key:
+        elif old.key != plan.key(stage):
             stale[stage] = _CHANGES[stage]
         else:
             files = {"generate": record.inputs, "run": record.outputs}.get(stage, record.products)
@@ -157,11 +157,11 @@ def _is_outdated(plan: RunPlan, record: RunRecord | None, stale: Mapping[str, st
     return record.stages["generate"].key != plan.key("generate")
 
 
-def _own_record(plan: RunPlan) -> RunRecord | None:
+def _own_record(plan: RunPlan, inputs: set[str]) -> RunRecord | None:
     """The record in the run directory; ConfigError if the directory is not this run's."""
     try:
         record = RunRecord.load(plan.workspace)
-        if record is None and not plan.overwrite and (conflict := _conflict(plan)):
+        if record is None and not plan.overwrite and (conflict := _conflict(plan, inputs)):
             # Another driver may have begun this run since the record was not there.
             record = RunRecord.load(plan.workspace)
             if record is None:
@@ -181,7 +181,7 @@ def _own_record(plan: RunPlan) -> RunRecord | None:
     return record
 
 
-def _conflict(plan: RunPlan) -> str:
+def _conflict(plan: RunPlan, inputs: set[str]) -> str:
     """Which file in a directory without a record the run would replace; '' for none."""
     workspace = plan.workspace
     if not workspace.is_taken():
@@ -199,7 +199,6 @@ def _conflict(plan: RunPlan) -> str:
     # The files that the model writes, as far as its configuration names them.
     success = plan.model.success
     globs = [*plan.model.outputs, *success.must_exist, success.log_file]
-    inputs = {item.path for item in plan.inputs}
     for name in workspace.conflicting_paths([glob for glob in globs if glob != EVERYTHING]):
         if name not in inputs:
             return (
