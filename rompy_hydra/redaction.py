@@ -55,6 +55,8 @@ def without_secrets(value: _T, name: str = "") -> _T:
 
 def _replace(value: _T, name: str, hidden: Callable[[bool, str, Json], bool]) -> _T:
     """A copy with NOT_STORED for each `hidden` item of a mapping, which may be an environment."""
+    if not value or isinstance(value, str | int | float):
+        return value
     changed: object = value
     if isinstance(value, Mapping):
         changed = {
@@ -91,6 +93,7 @@ def redacted_override(override: str) -> str:
     return f"{key}={NOT_STORED}" if sign and (hidden or nested) else override
 
 
+@functools.lru_cache(maxsize=4096)
 def is_hidden(key: str) -> bool:
     """Whether a dotted key is that of a secret or of an environment variable.
 

@@ -173,7 +173,7 @@ class Attempt:
         self.record.end(stage, rec.COMPLETED, seconds)
         done = self.record.stages[stage]
         done.why = self.stale[stage]
-        done.key = self.plan.key(stage)
+        done.key = done.key or self.plan.key(stage)
 
     def _fail(self, stage: str, error: BaseException, seconds: float | None) -> None:
         """Record a failure, also on a full disk; whoever catches the error reports it."""
