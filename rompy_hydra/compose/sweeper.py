@@ -26,7 +26,7 @@ from rompy_hydra.redaction import redacted_override
 from rompy_hydra.sweep.config import SweepConfig, SweepPlan
 from rompy_hydra.sweep.engine import Engine, Watcher
 from rompy_hydra.sweep.points import Grid, Point
-from rompy_hydra.sweep.preflight import RUN, Decision, Preflight, inspect_points
+from rompy_hydra.sweep.preflight import AGAIN, RETRY, RUN, Decision, Preflight, inspect_points
 from rompy_hydra.sweep.results_table import ResultsTable
 from rompy_hydra.sweep.spool import Spool
 from rompy_hydra.sweep.summary import Summary
@@ -183,7 +183,7 @@ def drive(
 ) -> SweepOutcome:
     """Validate all points, then run what is missing; SweepInvalid if a point is wrong.
 
-    `runs=False` stops after the validation, for a launcher that runs the points itself.
+    `runs=False` stops before the first run, for a launcher that runs the points itself.
     """
     workers = available_cores() if workers is None else workers
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
@@ -209,19 +209,21 @@ def drive(
         if not preflight.size:
             raise ConfigError("the sweep has no points: sweep.filter leaves out every one")
         outcome = SweepOutcome(config, preflight)
-        if not runs or config.dry_run:
+        if config.dry_run:
             return outcome
         make_directory(config.path)
         facts: dict[str, Json] = {
             "overrides": [redacted_override(line) for line in arguments],
             "started": now(),
             "points": preflight.size,
-            "to_run": preflight.count(RUN),
-            "workers": workers,
+            "to_run": preflight.count(RUN, RETRY, AGAIN),
+            "workers": workers if runs else None,
             "packages": dict(versions()),
         }
         overrides = ((point.label, point.overrides) for point in spool.points())
         write_sweep_file(config.path, config.name, facts, overrides, grid.baseline)
+        if not runs:
+            return outcome
         table.add_earlier()
         summary = Engine(plan, preflight, spool, request.watcher, table).run()
         return replace(outcome, summary=summary)

@@ -82,9 +82,11 @@ class RunStatus:
         if self.plan.workspace.exit_code() is not None:
             return "its model has ended: its results are used"
         pid = record.backend_facts.get("pid")
-        if process.find_leader(self.plan.workspace.root, pid if isinstance(pid, int) else None):
+        if not process.find_leader(self.plan.workspace.root, pid if isinstance(pid, int) else None):
+            return ""
+        if backend.reattaches:
             return "its model is still running and will be waited for"
-        return ""
+        return "its model is still running and will be stopped: the backend cannot wait for it"
 
 
 def inspect(plan: RunPlan) -> RunStatus:

@@ -134,6 +134,11 @@ class BaseRunBackend(Configured, ABC):
         return type(self).submit is not BaseRunBackend.submit
 
     @property
+    def reattaches(self) -> bool:
+        """Whether it finds the running model of a dead driver again; else that model is stopped."""
+        return type(self).reattach is not BaseRunBackend.reattach or hasattr(self, "adopt")
+
+    @property
     def kill_grace(self) -> float:
         """Seconds between SIGTERM and SIGKILL when a model is stopped."""
         return float(getattr(self.config, "kill_grace", KILL_GRACE))

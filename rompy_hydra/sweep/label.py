@@ -46,18 +46,17 @@ def label_pair(key: str, value: object) -> tuple[str, str] | None:
     return key.lstrip("+"), text
 
 
-def join_pairs(overrides: Iterable[tuple[str, str]]) -> str:
+def join_pairs(overrides: Iterable[tuple[str, str]], omitted: Iterable[str] = ()) -> str:
     """The label of a run from pairs of `label_pair`, such as `friction=0.03,source=2.5`.
 
     Keys are sorted, so the order of the overrides does not matter, and shortened to their last part if
-    that is unambiguous. Long or awkward values are cut and distinguished by a hash.
+    that is unambiguous, also beside the `omitted` keys, which the label does not show. Long or awkward
+    values are cut and distinguished by a hash.
     """
     pairs = sorted(overrides)
-    short = [_last(key) for key, _ in pairs]
-    parts = [
-        _part(last if short.count(last) == 1 else key, value)
-        for (key, value), last in zip(pairs, short, strict=True)
-    ]
+    keys = {key for key, _ in pairs}
+    short = [_last(key) for key in keys.union(omitted)]
+    parts = [_part(last if short.count(last := _last(key)) == 1 else key, value) for key, value in pairs]
     text = ",".join(parts)
     return text if len(text.encode()) <= _MAX_LABEL else _cut(text, _MAX_LABEL, text)
 

@@ -46,9 +46,9 @@ class Point:
     def label(self) -> str:
         """The name of the run's directory."""
         shown = dict(a.pair for a in self.assignments if a.pair)
-        pairs = [(key, text) for key, text in shown.items() if self.baseline.get(key) != text]
-        pairs += [(f"~{key}", "") for key in self.baseline if key not in shown]
-        return join_pairs(pairs) or DEFAULT_LABEL
+        pairs = {key: text for key, text in shown.items() if self.baseline.get(key) != text}
+        pairs |= {f"~{key}": "" for key in self.baseline if key not in shown}
+        return join_pairs(pairs.items(), self.baseline) or DEFAULT_LABEL
 
     @property
     def overrides(self) -> list[str]:

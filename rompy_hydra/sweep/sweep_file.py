@@ -121,7 +121,7 @@ def _load(path: Path, put: Callable[[str, Json], None] | None = None) -> dict[st
     except ValueError as error:
         raise SweepError(
             f"{path} is damaged ({error}); it was left unchanged. Move it aside and rerun the commands of "
-            "this sweep: they write a new one, and finished runs are not repeated"
+            "this sweep in their order: they write a new one, and runs of the same names are not repeated"
         ) from error
     return None
 

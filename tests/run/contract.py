@@ -225,7 +225,13 @@ class RunBackendContract:
         first.kill()
         second = start_driver(*arguments)
         wait_until(lambda: "looking for the model" in second.output or second.process.poll() is not None)
-        (directory / "go").touch()
+
+        def ended():
+            # Again and again: a new attempt archives the file of the one before.
+            (directory / "go").touch()
+            return second.process.poll() is not None
+
+        wait_until(ended)
         assert second.wait() == 0, second.output
         assert second.output.endswith("True\n"), second.output
         starts = (directory / "starts").read_text().count("start")
