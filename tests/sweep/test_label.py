@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rompy_hydra.core.spec import check_run_id
-from rompy_hydra.sweep.label import is_named, label
+from rompy_hydra.sweep.label import is_named, join_pairs, label
 
 values = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
@@ -109,3 +109,10 @@ def test_a_label_of_many_overrides_is_truncated_and_distinguished():
     first, second = label(many), label([*many[:-1], (many[-1][0], 99)])
     assert first != second
     assert len(first) == len(second) == 160
+
+
+def test_a_key_that_resembles_an_omitted_one_is_shown_in_full():
+    pair = ("processor.summary.dry_depth", "0.01")
+    assert join_pairs([pair]) == "dry_depth=0.01"
+    assert join_pairs([pair], ["processor.map.dry_depth"]) == "processor.summary.dry_depth=0.01"
+    assert join_pairs([pair], ["processor.summary.dry_depth"]) == "dry_depth=0.01"

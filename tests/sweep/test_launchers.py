@@ -103,3 +103,14 @@ def test_the_joblib_launcher_runs_a_sweep(sweeps):
     out = sweeps.sweep(f"{X}=1,2,3", "hydra/launcher=joblib", code=1)
     assert by_x(sweeps) == {1: "completed", 2: "failed", 3: "completed"}
     assert "3 runs, 1 failed" in out
+
+
+def test_a_constant_of_another_launcher_keeps_a_later_value_in_a_separate_directory(sweeps):
+    sweeps.sweep(f"{X}=1,2", "+model.parameters.depth=3", BASIC_LAUNCHER)
+    sweeps.sweep(f"{X}=1,2", "+model.parameters.depth=4")
+    assert sorted(path.parent.name for path in sweeps.path.glob("*/run.json")) == [
+        "depth=4,x=1",
+        "depth=4,x=2",
+        "x=1",
+        "x=2",
+    ]
