@@ -16,6 +16,8 @@ from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, ConfigError, RompyHydraErr
 
 # Sub-commands, each a module; anything else is a composition, as in any Hydra program.
 _COMMANDS = ("check", "new", "plugins")
+# Options whose value is the next argument.
+_WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,6 +50,9 @@ def _run(arguments: list[str], is_process: bool) -> int:
             return int(module.main(arguments[1:]))
         if re.fullmatch(r"[a-z][a-z-]*", name):  # an override has a sign
             raise ConfigError(f"there is no command '{name}'. {closest(name, _COMMANDS)}")
+        for before, argument in zip(arguments, arguments[1:], strict=False):
+            if argument in _COMMANDS and before not in _WITH_VALUE:
+                raise ConfigError(f"write the command first: rompy-hydra {argument} ...")
         from rompy_hydra.cli.run import main as run
 
         return run(arguments, is_process)

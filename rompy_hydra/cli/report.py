@@ -12,7 +12,7 @@ from rompy_hydra.core.attempt import stage_of
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.scope import Watch, ignore
 from rompy_hydra.core.status import inspect
-from rompy_hydra.errors import RompyHydraError
+from rompy_hydra.errors import Busy, RompyHydraError
 from rompy_hydra.workspace.record import COMPLETED, STAGES, RunRecord
 
 _SHOWN_FILES = 6
@@ -82,13 +82,17 @@ def failed(plan: RunPlan, error: BaseException, debug: bool = False) -> list[str
     """What went wrong, and what to do."""
     if debug:
         traceback.print_exception(error)
+    if isinstance(error, Busy):
+        return [f"busy       {plan.spec.run_id}", f"           {error}"]
     record = _record(plan)
     state = record.state if record is not None and record.ended else "failed"
-    lines = [f"{state:<10} {plan.spec.run_id} in the stage {stage_of(error) or 'pipeline'}"]
-    interrupted = isinstance(error, KeyboardInterrupt)
-    message = "interrupted" if interrupted else str(error) or type(error).__name__
-    lines += [f"           {line}" for line in message.splitlines()]
-    lines.append("next       fix the cause and rerun the command: completed stages are kept")
+    stage = stage_of(error)
+    lines = [f"{state:<10} {plan.spec.run_id}" + (f" in the stage {stage}" if stage else "")]
+    if isinstance(error, KeyboardInterrupt):
+        lines.append("next       rerun the command to continue: completed stages are kept")
+    else:
+        lines += [f"           {line}" for line in (str(error) or type(error).__name__).splitlines()]
+        lines.append("next       fix the cause and rerun the command: completed stages are kept")
     if record is not None or plan.workspace.record.exists():
         lines.append(f"record     {shown(plan.workspace.record)}")
     return lines

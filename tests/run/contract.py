@@ -227,7 +227,7 @@ class RunBackendContract:
         wait_until(lambda: "looking for the model" in second.output or second.process.poll() is not None)
 
         def ended():
-            # Again and again: a new attempt archives the file of the one before.
+            # Repeatedly: a new attempt archives the file of the one before.
             (directory / "go").touch()
             return second.process.poll() is not None
 
