@@ -90,3 +90,9 @@ def test_an_unknown_command_is_reported(program):
     answer = program("plugin")
     assert answer.returncode == 2
     assert "there is no command 'plugin'. Did you mean 'plugins'?" in answer.stderr
+
+
+def test_a_command_after_an_option_is_rejected_with_the_right_order(program):
+    answer = program("--config-dir", "conf", "plugins")
+    assert answer.returncode == 2
+    assert "write the command first: rompy-hydra plugins" in answer.stderr
