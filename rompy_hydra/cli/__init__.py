@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import io
+import itertools
 import os
 import re
 import signal
@@ -50,7 +51,7 @@ def _run(arguments: list[str], is_process: bool) -> int:
             return int(module.main(arguments[1:]))
         if re.fullmatch(r"[a-z][a-z-]*", name):  # an override has a sign
             raise ConfigError(f"there is no command '{name}'. {closest(name, _COMMANDS)}")
-        for before, argument in zip(arguments, arguments[1:], strict=False):
+        for before, argument in itertools.pairwise(arguments):
             if argument in _COMMANDS and before not in _WITH_VALUE:
                 raise ConfigError(f"write the command first: rompy-hydra {argument} ...")
         from rompy_hydra.cli.run import main as run
