@@ -115,14 +115,16 @@ def machine() -> str:
     )
 
 
-def page(trivial: dict[str, float], second: dict[str, float], scale: list[tuple[str, float, str]]) -> str:
+def page(
+    rounds: int, trivial: dict[str, float], second: dict[str, float], scale: list[tuple[str, float, str]]
+) -> str:
     """The page of the documentation."""
     ours, best = trivial[OURS.name], second["xargs -P2"]
     lines = [
         "# Benchmarks",
         "",
         f"Measured on {date.today().isoformat()} with `make bench`: {machine()}. Each program in its own",
-        "virtual environment, two runs in parallel if it can, medians of interleaved rounds. A run makes",
+        f"virtual environment, two runs in parallel if it can, medians of interleaved rounds ({rounds} of them). A run makes",
         "its directory, writes an input file and starts the model; this engine also checks the result and",
         "keeps a record. The time is that of the whole command, its start included, divided by the runs.",
         "",
@@ -171,7 +173,7 @@ def main() -> None:
         trivial = compared(root, "true", rounds, {c.name: c.trivial_runs // shrink for c in CONTESTANTS})
         print("scaling", flush=True)
         scale = scaling(root, rounds, 10_000 // shrink)
-    text = page(trivial, second, scale)
+    text = page(rounds, trivial, second, scale)
     print(text)
     if not options.quick:
         (ROOT / "docs" / "benchmarks.md").write_text(text)
