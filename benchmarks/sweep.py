@@ -125,9 +125,10 @@ def page(
         "",
         f"Measured on {date.today().isoformat()} with `benchmarks/sweep.py --rounds {rounds}`:",
         f"{machine()}. Each program in its own",
-        "virtual environment, two runs in parallel if it can, medians of the interleaved rounds. A run",
-        "makes its directory, writes an input file and starts the model; this engine also checks the result",
-        "and keeps a record. The time is that of the whole command, its start included, divided by the runs.",
+        "virtual environment, two runs in parallel if it can, medians of the interleaved rounds.",
+        "A run makes its directory, writes an input file and starts the model; this engine also",
+        "checks the result and keeps a record. The time is that of the whole command, its start",
+        "included, divided by the runs.",
         "",
         "| program | trivial model, ms per run | times this engine | one-second model, s per run "
         "| share of xargs' throughput |",
