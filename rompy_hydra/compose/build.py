@@ -110,8 +110,8 @@ class Builder:
 
     def _build_run(self, origin: Origin) -> Built:
         config = self.config
-        period = self._part("period", self._build)
-        model = self._part("model", self._build)
+        period = self._part("period")
+        model = self._part("model")
         backend = self._part("run_backend", lambda node: self._resolve(resolve_backend, node))
         processors = self._part(
             "processor",
@@ -120,7 +120,7 @@ class Builder:
         pipeline = self._part("pipeline", lambda node: self._resolve(resolve_pipeline, node))
         model_run = ModelRun(
             run_id=str(config["run_id"]),
-            output_dir=Path(str(config["output_dir"])),
+            output_dir=_path(str(config["output_dir"])),
             period=period,
             config=model,
         )
@@ -140,31 +140,41 @@ class Builder:
         )
         return Built(plan, pipeline, config)
 
-    def _part(self, key: str, make: Callable[[Any], Any]) -> Any:
+    def _part(self, key: str, make: Callable[[Any], Any] | None = None) -> Any:
         if key not in self.config:
             raise InvalidConfig([Problem(key, None, f"is missing: choose an option with {key}=OPTION")])
         if key in self.cache and key not in self.changed:
             return self.cache[key]
-        self._check(key)
-        part = make(self.config[key])
+        is_flat, node = self._check(key), self.config[key]
+        if make is not None:
+            part = make(node)
+        elif is_flat:
+            fields = {name: value for name, value in node.items() if name != "_target_"}
+            part = construct(load_target(node["_target_"], self._allowed), fields)
+        else:
+            part = self._build(node)
         if key not in self.changed:
             self.cache[key] = part
         return part
 
-    def _check(self, key: str) -> None:
-        """InvalidConfig if something is wrong with a part that building it would not report."""
+    def _check(self, key: str) -> bool:
+        """InvalidConfig if something is wrong with a part that building it would not report.
+
+        Whether the part is one target without nested ones.
+        """
         kind, node = (key, self.alike), self.config[key]
         if self.alike is not None and kind in self.cache:
-            return
+            return bool(self.cache[kind])
         # Building a pydantic model without nested targets finds all that is wrong with it.
         inside = [each for _, each in walk(node)]
         if is_target(node) and sum(map(is_target, inside)) == 1 and "???" not in inside:
             target = load_target(node["_target_"], self._allowed)
             if isinstance(target, type) and issubclass(target, BaseModel | BaseRunBackend):
-                self.cache[kind] = True
-                return
+                self.cache[kind] = _HYDRA_ONLY.isdisjoint(node)
+                return bool(self.cache[kind])
         if found := problems({key: node}, self._allowed):
             raise InvalidConfig(found)
+        return False
 
     def _build(self, node: Any) -> Any:
         return build(node, self._allowed)
@@ -175,6 +185,10 @@ class Builder:
             return resolve(self._build(node), {})
         fields = {key: self._build(value) for key, value in node.items() if key != "_target_"}
         return resolve(load_target(node["_target_"], self._allowed), fields)
+
+
+# The runs of a sweep share their output directory.
+_path = functools.lru_cache(maxsize=64)(Path)
 
 
 def _several(node: Any) -> list[Any]:

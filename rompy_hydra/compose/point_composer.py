@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Sequence, Set
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rompy_hydra.compose.build import Builder, Built
@@ -38,8 +39,8 @@ class PointComposer:
         self._settings = list(settings)
         self._shared: OrderedDict[tuple[str, ...], SharedComposition | ConfigError] = OrderedDict()
         # The first compositions, which points are built with; a point of a later one is kept whole.
-        # Each is a plain configuration and a cache of the parts that are built from it.
-        self._bases: list[tuple[dict[str, Any], dict[Any, Any]]] = []
+        # Each is a plain configuration, a cache of the parts that are built from it, and its origin.
+        self._bases: list[tuple[dict[str, Any], dict[Any, Any], Path]] = []
         self._base_of: dict[tuple[str, ...], int] = {}
         self._goes_first = functools.cache(self._belongs_to_the_shared)
 
@@ -54,12 +55,13 @@ class PointComposer:
             number, nodes = None, plain
         else:
             nodes = {key: plain[key] for key in {*changed, "run_id", "output_dir"}}
-        return tuple(point.overrides), point.parameters, number, nodes, alike, shared.origin
+        origin = shared.origin if number is None else None
+        return tuple(point.overrides), point.parameters, number, nodes, alike, origin
 
     def build(self, composed: Any) -> Built:
         """A composed point's run, checked and built; InvalidConfig lists what is wrong with it."""
-        overrides, parameters, number, nodes, alike, config_dir = composed
-        plain, parts = ({}, {}) if number is None else self._bases[number]
+        overrides, parameters, number, nodes, alike, origin = composed
+        plain, parts, config_dir = ({}, {}, origin) if number is None else self._bases[number]
         changed = nodes.keys() - {"run_id", "output_dir"}
         builder = Builder({**plain, **nodes}, self._composer.trusted, parts, changed, alike)
         return builder.build_run(Origin(overrides, config_dir, parameters=parameters))
@@ -124,7 +126,7 @@ class PointComposer:
                 found = SharedComposition(self._composer.compose([*self._settings, *overrides]))
                 if overrides not in self._base_of and len(self._bases) < _KEPT:
                     self._base_of[overrides] = len(self._bases)
-                    self._bases.append((found.plain, {}))
+                    self._bases.append((found.plain, {}, found.origin))
             except ConfigError as error:
                 found = error
             self._shared[overrides] = found

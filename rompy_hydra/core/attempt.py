@@ -173,7 +173,8 @@ class Attempt:
         self.record.end(stage, rec.COMPLETED, seconds)
         done = self.record.stages[stage]
         done.why = self.stale[stage]
-        done.key = done.key or self.plan.key(stage)
+        run_key = self.record.stages["run"].key if "run" in self.plan.stages else None
+        done.key = done.key or self.plan.key(stage, run_key)
 
     def _fail(self, stage: str, error: BaseException, seconds: float | None) -> None:
         """Record a failure, also on a full disk; whoever catches the error reports it."""

@@ -89,13 +89,16 @@ class RunPlan:
         text = f'{{"model":{model},"period":{_period_text(self.spec.period)}}}'
         return {"model": hash_text(text), "run_backend": backend}
 
-    def key(self, stage: str) -> str:
-        """A hash of everything that the result of a stage depends on."""
+    def key(self, stage: str, run_key: str | None = None) -> str:
+        """A hash of everything that the result of a stage depends on.
+
+        `run_key` is the present key of the run stage where the caller knows it.
+        """
         if stage == "generate":
             return self._generate_key
         if stage == "run":
             return self._run_key if self.backend else ""
-        before = self._run_key if self.backend else self._generate_key
+        before = (run_key or self._run_key) if self.backend else self._generate_key
         return hash_list(before, [processor.settings_hash for processor in self.processors])
 
     @functools.cached_property

@@ -125,6 +125,7 @@ def _is_over(record: RunRecord) -> bool:
 
 def _stale_stages(plan: RunPlan, record: RunRecord | None) -> dict[str, str]:
     stale: dict[str, str] = {}
+    run_key = None
     for stage in plan.stages:
         old = record.stages.get(stage) if record else None
         if stale and stage != "generate":
@@ -135,9 +136,10 @@ def _stale_stages(plan: RunPlan, record: RunRecord | None) -> dict[str, str]:
             stale[stage] = f"was {old.state} before"
         elif plan.rerun and stage != "generate":
             stale[stage] = "asked for"
-        elif old.key != plan.key(stage):
+        elif old.key != (key := plan.key(stage, run_key)):
             stale[stage] = _CHANGES[stage]
         else:
+            run_key = key if stage == "run" else None
             files = {"generate": record.inputs, "run": record.outputs}.get(stage, record.products)
             damaged = next((f.path for f in files if not f.is_intact(plan.workspace)), None)
             if damaged:

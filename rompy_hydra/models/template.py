@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +33,7 @@ class TemplateModel(BaseConfig):
 
     @property
     def template_dir(self) -> Path:
-        return Path(os.path.abspath(os.path.expanduser(self.template)))
+        return _path(os.path.abspath(os.path.expanduser(self.template)))
 
     def context(self) -> Mapping[str, JsonValue]:
         return self.parameters
@@ -44,3 +45,7 @@ class ShippedModel(BaseConfig):
     @property
     def template_dir(self) -> Path:
         return Path(__file__).with_name("templates") / self.kind
+
+
+# The runs of a sweep share their template.
+_path = functools.lru_cache(maxsize=64)(Path)

@@ -95,8 +95,8 @@ class ResultsTable:
         """Add the runs in the directory, except this command's points (with "rows": those with a row)."""
         with os.scandir(self._directory) as entries:
             names = (entry.name for entry in entries if entry.is_dir())
-            for name in names:
-                if self._spool.has(name, "points", *known) or re.search(r"\.old-\d+$", name):
+            for name in self._spool.missing(names, "points", *known):
+                if re.search(r"\.old-\d+$", name):
                     continue
                 workspace = Workspace(self._directory / name)
                 try:

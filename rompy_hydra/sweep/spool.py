@@ -7,7 +7,8 @@ import sqlite3
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
@@ -97,10 +98,16 @@ class Spool:
     def __len__(self) -> int:
         return self._counts.total()
 
-    def has(self, label: str, *tables: Literal["points", "rows"]) -> bool:
-        """Whether each of the tables has an entry with this label."""
-        queries = (f"SELECT 1 FROM {table} WHERE label = ?" for table in tables)
-        return all(self._read(query, _bytes(label)) for query in queries)
+    def missing(self, labels: Iterable[str], *tables: Literal["points", "rows"]) -> Iterator[str]:
+        """Those of the labels for which one of the tables has no entry."""
+        rest = iter(labels)
+        while batch := list(islice(rest, _BATCH)):
+            names = [_bytes(label) for label in batch]
+            found = set(names)
+            for table in tables:
+                query = f"SELECT label FROM {table} WHERE label IN ({', '.join('?' * len(names))})"
+                found &= {label for (label,) in self._read(query, *names)}
+            yield from (label for label, name in zip(batch, names, strict=True) if name not in found)
 
     def points(self, *decisions: str) -> Iterator[StoredPoint]:
         """The points with one of these decisions, or all, in the order of adding."""

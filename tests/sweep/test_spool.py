@@ -57,8 +57,7 @@ def test_a_second_point_with_the_same_label_is_not_added(spool):
     assert not add(spool, "x=1", "skip")
     assert [(point.label, point.decision) for point in spool.points()] == [("x=1", "run")]
     assert spool.count("skip") == 0
-    assert spool.has("x=1", "points")
-    assert not spool.has("x=2", "points")
+    assert list(spool.missing(["x=1", "x=2"], "points")) == ["x=2"]
 
 
 @pytest.mark.parametrize("directory", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
@@ -88,9 +87,8 @@ def test_rows_are_sorted_by_their_key_and_replaced_by_newer_ones(spool):
     assert rows[0] == b"old 10"
     assert b"new" in rows[-30:]
     assert b"old 299" not in rows
-    assert spool.has("x=1", "rows")
-    assert not spool.has("x=0", "rows")
-    assert not spool.has("x=1", "points")
+    assert list(spool.missing(["x=1", "x=0"], "rows")) == ["x=0"]
+    assert list(spool.missing(["x=1"], "rows", "points")) == ["x=1"]
 
 
 @pytest.mark.parametrize("label", ["größe=1", "x=\udce9", "x=\ud800", "a'b\"c"])
@@ -99,8 +97,7 @@ def test_any_label_is_returned_unchanged(spool, label):
     spool.put_row(label, label, b"row")
     assert [point.label for point in spool.points()] == [label]
     assert [point.overrides for point in spool.points()] == [[f"a={label}", "b"]]
-    assert spool.has(label, "points")
-    assert spool.has(label, "rows")
+    assert not list(spool.missing([label], "points", "rows"))
 
 
 def test_several_threads_share_a_spool(spool):
