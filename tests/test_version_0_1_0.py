@@ -102,3 +102,11 @@ print(answer["success"], answer["postprocess_results"]["message"])
         [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True
     )
     assert answer.stdout == "True unchanged: skipped\n"
+
+
+def test_a_run_whose_identity_held_a_period_that_its_model_does_not_use_is_found(place):
+    assert "generate, run, postprocess" in rompy_hydra(place, "run_id=beach", "--dry-run")
+    command = [sys.executable, "-m", "rompy_hydra", "run_id=beach", "model.friction=0.02", "--dry-run"]
+    answer = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2
+    assert "model.friction: 0.01 there, 0.02 here" in answer.stderr

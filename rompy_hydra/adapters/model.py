@@ -146,9 +146,9 @@ def _context_of(runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def _period_for(config: object, period: TimeRange) -> Any:
+def _period_for(config: object, period: TimeRange | None) -> Any:
     """The period as the configuration's own package knows it: rompy's classes take rompy's only."""
-    if not any(base.__module__.split(".")[0] == "rompy" for base in type(config).__mro__):
+    if period is None or not any(base.__module__.split(".")[0] == "rompy" for base in type(config).__mro__):
         return period
     theirs = importlib.import_module("rompy.core.time").TimeRange
     return theirs(start=period.start, end=period.end, interval=period.interval)

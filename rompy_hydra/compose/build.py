@@ -129,9 +129,12 @@ class Builder:
         if config["log_level"] not in _LOG_LEVELS:
             hint = closest(str(config["log_level"]), _LOG_LEVELS)
             raise InvalidConfig([Problem("log_level", config["log_level"], "is not a valid level", hint)])
+        resolved = resolve_model(model)
+        if not resolved.depends_on_period:
+            _refuse_period(origin, config["model"])
         plan = RunPlan(
             model_run,
-            resolve_model(model),
+            resolved,
             stages=pipeline.stages_of(),
             backend=backend,
             processors=processors,
@@ -185,6 +188,15 @@ class Builder:
             return resolve(self._build(node), {})
         fields = {key: self._build(value) for key, value in node.items() if key != "_target_"}
         return resolve(load_target(node["_target_"], self._allowed), fields)
+
+
+def _refuse_period(origin: Origin, node: Any) -> None:
+    """InvalidConfig if an override sets the period of a model that does not depend on it."""
+    for key, value in origin.parameters.items():
+        if key.lstrip("+~").split(".")[0].split("@")[0] == "period":
+            what = node.get("_target_", "") if isinstance(node, Mapping) else ""
+            reason = f"the model does not use the period ({what.rpartition('.')[2]})"
+            raise InvalidConfig([Problem(key, value, reason, f"Leave out {key}")])
 
 
 # The runs of a sweep share their output directory.

@@ -32,7 +32,7 @@ from rompy_hydra.compose.hydra_errors import raise_interrupt, readable_errors
 from rompy_hydra.compose.hydra_node import check_hydra_node
 from rompy_hydra.compose.override_parser import first_line, label_of, parse
 from rompy_hydra.errors import ConfigError
-from rompy_hydra.sweep.label import DEFAULT_LABEL
+from rompy_hydra.sweep.label import DEFAULT_LABEL, is_processing
 
 
 def config_dir() -> Path:
@@ -169,7 +169,7 @@ def register_resolvers() -> None:
 def _run_label() -> str:
     """The default name of a run: its experiment or model, and what the command line changed."""
     base = "experiment" if HydraConfig.get().runtime.choices.get("experiment") else "model"
-    rest = label_of(_typed(), without={base})
+    rest = label_of(_typed(), omits=lambda key: key == base or is_processing(key))
     return f"{_base_name()},{rest}" if rest else _base_name()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,12 +21,12 @@ _LIST = re.compile(r"\s*processor=\[\s*([\w.:-]+(?:\s*,\s*[\w.:-]+)*)\s*\]\s*")
 _WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_-]*", re.IGNORECASE)
 
 
-def label_of(overrides: Sequence[str], without: Collection[str] = ()) -> str:
-    """The label of overrides as they were typed."""
+def label_of(overrides: Sequence[str], omits: Callable[[str], bool] = lambda _key: False) -> str:
+    """The label of overrides as they were typed, less the keys that `omits` is true for."""
     return label(
         (key, json_value(each.value()))
         for each in parse(overrides)
-        if (key := ("~" if each.is_delete() else "") + path_of(each)) not in without
+        if not omits(key := ("~" if each.is_delete() else "") + path_of(each))
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,12 +25,12 @@ from rompy_hydra.provenance import versions
 from rompy_hydra.redaction import redacted_override
 from rompy_hydra.sweep.config import SweepConfig, SweepPlan
 from rompy_hydra.sweep.engine import Engine, Watcher
-from rompy_hydra.sweep.points import Grid, Point
+from rompy_hydra.sweep.points import Grid, Naming, Point
 from rompy_hydra.sweep.preflight import AGAIN, RETRY, RUN, Decision, Preflight, inspect_points
 from rompy_hydra.sweep.results_table import ResultsTable
 from rompy_hydra.sweep.spool import Spool
 from rompy_hydra.sweep.summary import Summary
-from rompy_hydra.sweep.sweep_file import check_directory, make_directory, read_constants, write_sweep_file
+from rompy_hydra.sweep.sweep_file import check_directory, make_directory, read_naming, write_sweep_file
 from rompy_hydra.workspace.record import now
 
 # Where Hydra finds this package's sweeper and launcher; it imports this module, and not the reverse.
@@ -150,7 +150,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
             f"hydra.sweep.subdir={text_of(point.label)}",
             *point.overrides,
         ]
-        for point in _with_baseline(grid, read_constants(config.path))
+        for point in _named_points(grid, read_naming(config.path))
     ]
     return SweepOutcome(config, jobs=sweeper.launcher.launch(points, initial_job_idx=0))
 
@@ -189,7 +189,7 @@ def drive(
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ConfigError(f"hydra.launcher.workers = {workers!r} must be a whole number above 0")
     check_directory(config.path)
-    grid = _with_baseline(grid, read_constants(config.path))
+    grid = _named_points(grid, read_naming(config.path))
     points = PointComposer(request.composer, config, shared)
     plan = SweepPlan(config, grid, points.compose, points.build, workers)
     spool = Spool()
@@ -221,7 +221,7 @@ def drive(
             "packages": dict(versions()),
         }
         overrides = ((point.label, point.overrides) for point in spool.points())
-        write_sweep_file(config.path, config.name, facts, overrides, grid.baseline)
+        write_sweep_file(config.path, config.name, facts, overrides, grid.naming)
         if not runs:
             return outcome
         table.add_earlier()
@@ -231,9 +231,9 @@ def drive(
         spool.close()
 
 
-def _with_baseline(grid: Grid, known: Mapping[str, str] | None) -> Grid:
+def _named_points(grid: Grid, known: Naming | None) -> Grid:
     """The points, named as in the sweep's first command, or else by what varies in this one."""
-    return replace(grid, baseline=grid.constants if known is None else known)
+    return replace(grid, naming=Naming(grid.constants) if known is None else known)
 
 
 def _named(config: SweepConfig, grid: Grid, composed: DictConfig) -> SweepConfig:

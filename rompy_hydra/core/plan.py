@@ -49,6 +49,9 @@ class RunPlan:
     rerun: bool = False
     # The run backend is not part of the identity: each call of the Python API may choose another one.
     any_backend: bool = False
+    # The period in the record of a run whose model does not depend on it: version 0.1.0 made it part of
+    # every identity.
+    recorded_period: Json = None
 
     @functools.cached_property
     def workspace(self) -> Workspace:
@@ -57,7 +60,8 @@ class RunPlan:
     @property
     def facts(self) -> RunFacts:
         """What a template knows about the run."""
-        return RunFacts(self.spec.run_id, self.spec.period, self.workspace.root)
+        period = self.spec.period if self.model.depends_on_period else None
+        return RunFacts(self.spec.run_id, period, self.workspace.root)
 
     @functools.cached_property
     def inputs(self) -> tuple[Input, ...]:
@@ -86,7 +90,11 @@ class RunPlan:
         """Hashes of what distinguishes this run from every other one."""
         backend = self.backend.result_hash if self.backend and not self.any_backend else ""
         model = canonical_json(without_secrets(self.model_data)) if self._hides else self._model_text
-        text = f'{{"model":{model},"period":{_period_text(self.spec.period)}}}'
+        if self.model.depends_on_period:
+            period = _period_text(self.spec.period)
+        else:
+            period = canonical_json(self.recorded_period)
+        text = f'{{"model":{model},"period":{period}}}'
         return {"model": hash_text(text), "run_backend": backend}
 
     def key(self, stage: str, run_key: str | None = None) -> str:
@@ -119,9 +127,10 @@ class RunPlan:
         data: dict[str, Json] = {
             "run_id": self.spec.run_id,
             "output_dir": str(self.spec.output_dir),
-            "period": self.spec.period.model_dump(mode="json"),
             "model": redacted(self.model_data) if self._hides else self.model_data,
         }
+        if self.model.depends_on_period:
+            data["period"] = self.spec.period.model_dump(mode="json")
         if self.backend:
             data["run_backend"] = self.backend.redacted
         if self.processors:

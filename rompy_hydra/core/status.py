@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rompy_hydra import process
 from rompy_hydra.core.plan import RunPlan
@@ -99,7 +99,10 @@ def inspect(plan: RunPlan) -> RunStatus:
     inputs = {item.path for item in plan.inputs}
     # In this order: a driver that takes a lease after this makes ours fail.
     seen = lease.snapshot(plan.workspace)
-    record = _own_record(plan, inputs) if seen.directory else None
+    record = _record_in(plan, inputs) if seen.directory else None
+    if record is not None and not plan.overwrite:
+        plan = _as_recorded(plan, record)
+        _check_identity(plan, record)
     stale = _stale_stages(plan, record)
     replace = (plan.overwrite or _is_outdated(plan, record, stale)) and plan.workspace.is_taken()
     return RunStatus(plan, seen, record, stale, replace)
@@ -161,8 +164,8 @@ def _is_outdated(plan: RunPlan, record: RunRecord | None, stale: Mapping[str, st
     return record.stages["generate"].key != plan.key("generate")
 
 
-def _own_record(plan: RunPlan, inputs: set[str]) -> RunRecord | None:
-    """The record in the run directory; ConfigError if the directory is not this run's."""
+def _record_in(plan: RunPlan, inputs: set[str]) -> RunRecord | None:
+    """The record in the run directory; ConfigError if it is damaged, or if the run would replace files."""
     try:
         record = RunRecord.load(plan.workspace)
         if record is None and not plan.overwrite and (conflict := _conflict(plan, inputs)):
@@ -174,15 +177,26 @@ def _own_record(plan: RunPlan, inputs: set[str]) -> RunRecord | None:
         if plan.overwrite:
             return None
         raise ConfigError(str(error)) from error
-    if record is None or plan.overwrite:
-        return record
+    return record
+
+
+def _as_recorded(plan: RunPlan, record: RunRecord) -> RunPlan:
+    """The plan with the identity that version 0.1.0 would have given it, if the record has that one."""
+    recorded = record.identity.get("model")
+    if plan.model.depends_on_period or recorded in (None, "", plan.identity["model"]):
+        return plan
+    older = replace(plan, recorded_period=record.config.get("period"))
+    return older if older.identity["model"] == recorded else plan
+
+
+def _check_identity(plan: RunPlan, record: RunRecord) -> None:
+    """ConfigError if the record is that of another configuration."""
     for part, value in plan.identity.items():
         if value and record.identity.get(part) not in (None, "", value):
             differences = describe_difference(record.config, plan.stored_config())
             raise ConfigError(
                 f"{plan.workspace.path} holds another configuration ({differences}). {_WAY_OUT}"
             )
-    return record
 
 
 def _conflict(plan: RunPlan, inputs: set[str]) -> str:

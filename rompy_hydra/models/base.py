@@ -81,6 +81,15 @@ class BaseConfig(BaseModel):
         # A string is one command, not a list of characters.
         return (value,) if isinstance(value, str) else value
 
+    # Fields that version 0.1.0 did not have. `plain_data` leaves them out at their default, so that the
+    # directories of earlier runs still are those of the same configuration.
+    added: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def depends_on_period(self) -> bool:
+        """Whether the period changes what is simulated; if not, it is not part of the run's identity."""
+        return True
+
     # Whether the configuration writes input files into the run directory by itself (`render_into`).
     renders_itself: ClassVar[bool] = False
 
@@ -114,6 +123,9 @@ class BaseConfig(BaseModel):
         # JSON has no NaN and no infinities; finding none of these words is certain.
         if "NaN" in text or "Infinity" in text:
             fields = plain(fields)
+        for name in self.added:
+            if fields[name] == type(self).model_fields[name].default:
+                del fields[name]
         return {"_target_": target_of(type(self)), **fields}
 
 

@@ -13,7 +13,8 @@ class RunFacts:
     """The variable `run` of the templates."""
 
     run_id: str
-    period: TimeRange
+    # None for a model that does not depend on it.
+    period: TimeRange | None
     workspace: str
 
 

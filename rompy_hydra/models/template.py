@@ -17,12 +17,19 @@ class TemplateModel(BaseConfig):
     """Any model, without Python code: the files below `template` are rendered into the workspace.
 
     In a template, `model` has the `parameters`, and `run` has `run_id`, `period` and `workspace`.
+    Without `uses_period`, templates have no `run.period`, and another period does not make another run.
     """
 
     kind: ClassVar[str] = "template"
+    added: ClassVar[frozenset[str]] = frozenset({"uses_period"})
 
     template: str
     parameters: dict[str, JsonValue] = {}
+    uses_period: bool = True
+
+    @property
+    def depends_on_period(self) -> bool:
+        return self.uses_period
 
     @field_validator("template")
     @classmethod
@@ -40,7 +47,11 @@ class TemplateModel(BaseConfig):
 
 
 class ShippedModel(BaseConfig):
-    """A model with a template that is part of this package."""
+    """A model with a template that is part of this package; it does not use the period."""
+
+    @property
+    def depends_on_period(self) -> bool:
+        return False
 
     @property
     def template_dir(self) -> Path:

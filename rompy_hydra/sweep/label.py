@@ -72,6 +72,15 @@ def is_named(key: str) -> bool:
     return group.split("/")[0].split("@")[0] not in _NOT_NAMED and not is_secret(path)
 
 
+@functools.lru_cache(maxsize=4096)
+def is_processing(key: str) -> bool:
+    """Whether an override of this key only chooses postprocessors or their settings.
+
+    They do not change what the model does, so they name a run only where a sweep compares several.
+    """
+    return re.split(r"[.@/]", key.lstrip("+~"), maxsplit=1)[0] == "processor"
+
+
 @functools.cache
 def _unnamed_settings() -> frozenset[str]:
     """The settings that run backends exclude from names, such as a time limit."""

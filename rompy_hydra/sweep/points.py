@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from rompy_hydra.errors import ConfigError, closest
 from rompy_hydra.jsonable import Json
-from rompy_hydra.sweep.label import DEFAULT_LABEL, is_named, join_pairs, label_pair
+from rompy_hydra.sweep.label import DEFAULT_LABEL, is_named, is_processing, join_pairs, label_pair
 
 
 @dataclass(frozen=True)
@@ -31,24 +31,43 @@ class Assignment:
         """How a label shows it; most points share most of their assignments."""
         return label_pair(self.key, self.value)
 
+    @cached_property
+    def only_processes(self) -> bool:
+        """Whether it sets the same postprocessing for all points."""
+        return self.fixed and is_processing(self.key)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How the labels of a sweep are made: its first command decides it, and `sweep.json` records it.
+
+    Labels omit `constants`, the overrides that all points of the first command share, by key as a label
+    shows them. They also omit postprocessing that all points of a command share, unless the sweep is one
+    of version 0.1.0 (`with_processors`).
+    """
+
+    constants: Mapping[str, str] = field(default_factory=dict)
+    with_processors: bool = False
+
 
 @dataclass(frozen=True)
 class Point:
     """One run of a sweep: its overrides, in the order in which they were given.
 
-    `baseline` is the same for all points: what a label leaves out because it is equal.
+    `naming` is the same for all points.
     """
 
     assignments: tuple[Assignment, ...]
-    baseline: Mapping[str, str] = field(default_factory=dict, compare=False)
+    naming: Naming = field(default=Naming(), compare=False)
 
     @cached_property
     def label(self) -> str:
         """The name of the run's directory."""
-        shown = dict(a.pair for a in self.assignments if a.pair)
-        pairs = {key: text for key, text in shown.items() if self.baseline.get(key) != text}
-        pairs |= {f"~{key}": "" for key in self.baseline if key not in shown}
-        return join_pairs(pairs.items(), self.baseline) or DEFAULT_LABEL
+        constants, all_named = self.naming.constants, self.naming.with_processors
+        shown = dict(a.pair for a in self.assignments if a.pair and (all_named or not a.only_processes))
+        pairs = {key: text for key, text in shown.items() if constants.get(key) != text}
+        pairs |= {f"~{key}": "" for key in constants if key not in shown}
+        return join_pairs(pairs.items(), constants) or DEFAULT_LABEL
 
     @property
     def overrides(self) -> list[str]:
@@ -89,13 +108,13 @@ Axis: TypeAlias = Lazy | Sequence[tuple[Assignment, ...]]
 class Grid:
     """The product of axes, without the points that `keep` excludes; generates one point at a time.
 
-    `baseline` are the `constants` of the sweep's first command. A later command with another value of a
-    constant, or with several, thus gets new labels and keeps the old ones.
+    A later command of a sweep with another value of a constant, or with several, gets new labels and keeps
+    the old ones, as `naming` is that of the first command.
     """
 
     axes: tuple[Axis, ...]
     keep: Callable[[Mapping[str, Json]], bool] | None = None
-    baseline: Mapping[str, str] = field(default_factory=dict)
+    naming: Naming = Naming()
 
     @property
     def size(self) -> int:
@@ -104,12 +123,13 @@ class Grid:
 
     @property
     def constants(self) -> dict[str, str]:
-        """The overrides that all points share, as a label shows them.
+        """The overrides that all points share, as a label shows them, without postprocessing.
 
         Of a single point, which a later command may extend: only the options of groups, and only if
         other values can name the point.
         """
-        shared = dict(a.pair for a in self._first_point() if a.fixed and a.pair)
+        first = self._first_point()
+        shared = dict(a.pair for a in first if a.fixed and a.pair and not a.only_processes)
         if self.size > 1:
             return shared
         groups = {key: text for key, text in shared.items() if "." not in key}
@@ -126,7 +146,7 @@ class Grid:
         # A long axis is generated again for each of the others' points rather than held in memory.
         axes = [axis if len(axis) > _LONG else tuple(axis) for axis in self.axes]
         for assignments in _product(axes):
-            point = Point(assignments, self.baseline)
+            point = Point(assignments, self.naming)
             if self.keep is None or self.keep(point.parameters):
                 yield point
 

@@ -14,6 +14,8 @@ from typing import IO, Any, cast
 from rompy_hydra.errors import ConfigError, SweepError
 from rompy_hydra.jsonable import Json
 from rompy_hydra.redaction import redacted_override
+from rompy_hydra.sweep.label import is_processing
+from rompy_hydra.sweep.points import Naming
 from rompy_hydra.sweep.spool import Spool
 from rompy_hydra.workspace.atomic import stream_atomic
 from rompy_hydra.workspace.record import now
@@ -42,13 +44,20 @@ def make_directory(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
 
 
-def read_constants(directory: Path) -> dict[str, str] | None:
-    """The constants of a sweep, which `write_sweep_file` recorded; None for a new sweep.
+def read_naming(directory: Path) -> Naming | None:
+    """How a sweep names its points, which `write_sweep_file` recorded; None for a new sweep.
 
-    Empty for a sweep of version 0.1.0. The points are not read. SweepError if the file is damaged.
+    The points are not read. SweepError if the file is damaged.
     """
     head = _load(directory / SWEEP)
-    return None if head is None else cast("dict[str, str]", head.get("constants", {}))
+    return None if head is None else _naming(head)
+
+
+def _naming(head: Mapping[str, Json]) -> Naming:
+    # Version 0.1.0 recorded no constants, and named all overrides.
+    constants = cast("dict[str, str]", head.get("constants", {}))
+    own = {key: text for key, text in constants.items() if not is_processing(key)}
+    return Naming(own, with_processors="constants" not in head)
 
 
 def write_sweep_file(
@@ -56,13 +65,12 @@ def write_sweep_file(
     name: str,
     command: Mapping[str, Json],
     points: Iterable[tuple[str, list[str]]],
-    constants: Mapping[str, str] | None = None,
+    naming: Naming | None = None,
 ) -> None:
     """Add a command and its points (labels and overrides) to `sweep.json`; earlier ones stay.
 
-    `constants` are the values, as labels show them, by key that all points of the sweep's first command
-    share; the labels depend on them. A new file records them, and they never change. SweepError if the
-    file has others by now, or is damaged.
+    `naming` is how the labels were made. A new file records it, and it never changes. SweepError if the
+    file has another one by now, or is damaged.
     """
     path = directory / SWEEP
     with locked(directory), contextlib.closing(Spool()) as lines:
@@ -76,9 +84,9 @@ def write_sweep_file(
         head = _load(path, put)
         if head is None:
             head = {"schema_version": SCHEMA_VERSION, "name": name, "created": now()}
-            if constants is not None:
-                head["constants"] = dict(constants)
-        elif constants is not None and head.get("constants", {}) != constants:
+            if naming is not None:
+                head["constants"] = dict(naming.constants)
+        elif naming is not None and _naming(head) != naming:
             raise SweepError(
                 f"another command has created {path} meanwhile, with other constants. Rerun the command: "
                 "it then names its runs as that sweep does"

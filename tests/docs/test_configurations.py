@@ -22,8 +22,10 @@ OPTIONS = sorted(path for path in CONF.rglob("*.yaml") if path.parent != CONF)
 # Hydra's own groups: Hydra instantiates their options, or reads them directly.
 HYDRAS = [path for path in OPTIONS if path.relative_to(CONF).parts[0] == "hydra"]
 OURS = [path for path in OPTIONS if path not in HYDRAS]
-# Values that the user must provide.
-REQUIRED = {"model=template": ["model.template=.", "model.commands=[ls]"]}
+# Values that the user must provide, and a model that uses the option.
+_TEMPLATE = ["model.template=.", "model.commands=[ls]"]
+REQUIRED = {"model=template": _TEMPLATE}
+REQUIRED |= {f"period={name}": ["model=template", *_TEMPLATE] for name in ("one_day", "three_days")}
 
 
 def _selects(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 X = "model.parameters.x"
@@ -38,6 +40,73 @@ def test_a_file_of_cases_gives_the_same_runs_as_a_grid(sweeps):
     sweeps.sweep(f"{X}=1,2")
     (sweeps.directory / "cases.csv").write_text(f"{X}\n2\n3\n1\n")
     assert "3 points: 1 completed, 2 already done" in sweeps.sweep("sweep.cases=cases.csv")
+
+
+def test_another_postprocessor_or_setting_repeats_only_the_postprocessing_in_the_same_directory(sweeps):
+    sweeps.sweep(f"{X}=1,2", "processor=noop")
+    before = labels(sweeps)
+    assert before == ["x=1", "x=2"]
+
+    out = sweeps.run("-m", "model=probe", f"{X}=1,2", "processor=summary")
+    assert "2 points: 2 completed" in out
+    out = sweeps.run("-m", "model=probe", f"{X}=1,2", "processor=summary", "processor.statistics=[max]")
+    assert "2 points: 2 completed" in out
+
+    assert labels(sweeps) == before
+    assert sweeps.started() == ["1", "2"]
+    record = json.loads((sweeps.path / "x=1" / "run.json").read_text())
+    assert record["stages"]["run"]["why"] == "unchanged: skipped"
+    assert record["stages"]["postprocess"]["why"] == "the postprocessor or its settings changed"
+    assert record["config"]["processor"][0]["statistics"] == ["max"]
+
+
+def test_settings_of_postprocessors_that_a_sweep_compares_name_its_runs(sweeps):
+    out = sweeps.run("-m", "model=probe", f"{X}=1", "processor=noop,summary")
+    assert "2 points: 2 completed" in out
+    assert labels(sweeps) == ["processor=noop", "processor=summary"]
+
+
+def test_two_keys_of_postprocessors_with_equal_last_parts_do_not_share_a_directory(sweeps):
+    both = ("-m", "model=probe", f"{X}=1", "processor=[noop,summary]")
+    sweeps.run(*both, "processor.summary.validate=true,false", code=2)
+    sweeps.run(*both, "processor.noop.validate_outputs=true,false")
+    assert labels(sweeps) == ["validate_outputs=false", "validate_outputs=true"]
+
+
+def test_a_single_run_is_not_named_after_its_postprocessor(sweeps):
+    for processor in ("noop", "summary"):
+        sweeps.run("model=probe", f"{X}=1", f"processor={processor}")
+    assert [path.name for path in (sweeps.directory / "runs").iterdir()] == ["probe,x=1"]
+    assert sweeps.started() == ["1"]
+
+
+def test_the_period_of_a_model_that_does_not_use_it_is_refused_as_an_override(sweeps):
+    out = sweeps.run("model=beach", "period=one_day", code=2)
+    assert "period = 'one_day': the model does not use the period (Beach). Leave out period" in out
+    out = sweeps.run("-m", "model=probe", "period.interval=1h,2h", "+model.uses_period=false", code=2)
+    assert "the model does not use the period (TemplateModel)" in out
+    assert not (sweeps.directory / "runs").exists()
+    assert not (sweeps.directory / "sweeps").exists()
+
+
+def test_the_period_does_not_distinguish_runs_of_a_model_that_does_not_use_it(sweeps):
+    option = sweeps.configs / "period" / "spring.yaml"
+    option.parent.mkdir()
+    week = "_target_: rompy_hydra.TimeRange\nstart: '2024-03-01'\nduration: 7d\n"
+    experiment = sweeps.configs / "experiment" / "tides.yaml"
+    experiment.parent.mkdir()
+    experiment.write_text(
+        "# @package _global_\ndefaults: [{override /model: probe}, {override /period: spring}]\n"
+        "model: {uses_period: false}\n"
+    )
+    for text in (week, week.replace("7d", "9d")):
+        option.write_text(text)
+        sweeps.run("experiment=tides", f"{X}=1", "processor=noop")
+    assert sweeps.started() == ["1"]
+    (record,) = (sweeps.directory / "runs").glob("*/run.json")
+    assert "period" not in json.loads(record.read_text())["config"]
+    (sweeps.configs.parent / "template" / "start").write_text("{{ run.period.start }}")
+    assert "template/start, line 1" in sweeps.run("experiment=tides", f"{X}=1", code=2)
 
 
 def test_an_additional_model_does_not_change_the_name_of_a_sweep_over_models(sweeps):

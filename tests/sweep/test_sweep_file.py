@@ -8,7 +8,10 @@ import tracemalloc
 import pytest
 
 from rompy_hydra.errors import SweepError
-from rompy_hydra.sweep.sweep_file import read_constants, write_sweep_file
+from rompy_hydra.sweep.points import Naming
+from rompy_hydra.sweep.sweep_file import read_naming, write_sweep_file
+
+PROBE = Naming({"model": "probe"})
 
 
 @pytest.fixture
@@ -49,9 +52,9 @@ def test_a_repeated_point_gets_its_new_overrides(write, tmp_path):
     ],
 )
 def test_a_reformatted_file_is_read(write, tmp_path, reformat):
-    data = write("x=1", "x=2", constants={"model": "probe"})
+    data = write("x=1", "x=2", naming=PROBE)
     (tmp_path / "sweep.json").write_text(reformat(data | {"note": "by hand"}))
-    assert read_constants(tmp_path) == {"model": "probe"}
+    assert read_naming(tmp_path) == PROBE
     found = write("x=3")
     assert list(found["points"].values()) == [["model.x=1"], ["model.x=2"], ["model.x=3"]]
     assert found["note"] == "by hand"
@@ -92,38 +95,43 @@ def test_a_file_with_a_mistake_is_damaged(write, tmp_path, old, new):
 
 
 def test_constants_are_recorded_by_the_first_command_only(write, tmp_path):
-    assert read_constants(tmp_path) is None
-    assert write("x=1", constants={"model": "probe"})["constants"] == {"model": "probe"}
-    assert read_constants(tmp_path) == {"model": "probe"}
-    assert write("x=2", constants={"model": "probe"})["constants"] == {"model": "probe"}
+    assert read_naming(tmp_path) is None
+    assert write("x=1", naming=PROBE)["constants"] == {"model": "probe"}
+    assert read_naming(tmp_path) == PROBE
+    assert write("x=2", naming=PROBE)["constants"] == {"model": "probe"}
 
 
 def test_a_sweep_of_an_earlier_version_has_no_constants_and_none_are_added(write, tmp_path):
     write("x=1")
-    assert read_constants(tmp_path) == {}
-    assert "constants" not in write("x=2", constants={})
+    assert read_naming(tmp_path) == Naming(with_processors=True)
+    assert "constants" not in write("x=2", naming=read_naming(tmp_path))
+
+
+def test_a_constant_postprocessor_of_an_earlier_record_does_not_name_runs(write, tmp_path):
+    write("x=1", naming=Naming({"model": "probe", "processor": "noop", "processor.map.dpi": "100"}))
+    assert read_naming(tmp_path) == PROBE
 
 
 def test_constants_are_read_without_the_points(write, tmp_path):
-    write("x=1", constants={"model": "probe"})
+    write("x=1", naming=PROBE)
     path = tmp_path / "sweep.json"
     path.write_text(path.read_text().replace('["model.x=1"]', "not read"))
-    assert read_constants(tmp_path) == {"model": "probe"}
+    assert read_naming(tmp_path) == PROBE
 
 
 def test_a_sweep_that_another_command_created_meanwhile_is_left_unchanged(write, tmp_path):
-    write("x=1", constants={"model": "probe"})
+    write("x=1", naming=PROBE)
     before = (tmp_path / "sweep.json").read_bytes()
     with pytest.raises(SweepError, match=r"another command has created .* Rerun the command"):
-        write("x=2", constants={"model": "other"})
+        write("x=2", naming=Naming({"model": "other"}))
     with pytest.raises(SweepError, match="another command has created"):
-        write("x=2", constants={})
+        write("x=2", naming=Naming())
     assert (tmp_path / "sweep.json").read_bytes() == before
 
 
 def test_two_first_commands_with_equal_constants_share_a_sweep(write):
-    write("x=1", constants={"model": "probe"})
-    assert len(write("x=2", constants={"model": "probe"})["points"]) == 2
+    write("x=1", naming=PROBE)
+    assert len(write("x=2", naming=PROBE)["points"]) == 2
 
 
 def test_memory_does_not_grow_with_the_points(tmp_path):
