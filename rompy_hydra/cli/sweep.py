@@ -100,6 +100,9 @@ def _report_jobs(outcome: SweepOutcome) -> int:
         except Exception as error:  # noqa: BLE001 - any failure of any job is reported
             first, *rest = str(error).splitlines() or [type(error).__name__]
             failed.append(f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first)
+    if not outcome.jobs:
+        say(["the sweeper has finished; it does not report its runs: see their records"])
+        return 0
     place = f" in {outcome.config.path}" if outcome.config is not None else ""
     runs = counted(len(outcome.jobs), "run")
     say([f"{runs}, {len(failed)} failed{place}", *(f"  {line}" for line in failed)])

@@ -21,7 +21,6 @@ from rompy_hydra.core.execute import preflight
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
 from rompy_hydra.redaction import redacted, redacted_override
 from rompy_hydra.run.handle import drive
-from rompy_hydra.workspace.record import RunRecord
 
 
 def opened(arguments: argparse.Namespace) -> contextlib.closing[Composer]:
@@ -94,8 +93,11 @@ def _check(built: Built) -> None:
         raise ConfigError(str(error)) from error
 
 
-def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> RunRecord | None:
-    """One job of one of Hydra's own launchers; ModelFailed if the run failed."""
+def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> object:
+    """One job of one of Hydra's own launchers; ModelFailed if the run failed.
+
+    Returns the record, or the metrics that `sweep.objective` names.
+    """
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
     # Together with Hydra's part of the configuration, which the launcher has removed.
@@ -109,9 +111,16 @@ def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> RunRecord | 
     built.plan.spec.run_id = directory.name
     _check(built)
     try:
-        return drive(built.pipeline.steps(built.plan))
+        record = drive(built.pipeline.steps(built.plan))
     except Exception as error:
         raise ModelFailed(f"{directory}: {error}") from error
+    settings: Any = OmegaConf.to_container(config.sweep)
+    objective = settings.get("objective")
+    if objective is None or record is None:
+        return record
+    from rompy_hydra.compose.sweeper import objective_of
+
+    return objective_of(record, objective)
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]

@@ -16,6 +16,7 @@ from rompy_hydra.errors import InvalidConfig, Problem
 # Nodes of which Hydra instantiates each `_target_`.
 _INSTANTIATED = ("launcher", "sweeper", "callbacks")
 _PLUGINS = ("hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.")
+_SAMPLERS = "optuna.samplers."  # which Hydra's plugin for Optuna names; they only compute
 # Nodes that Hydra passes to `logging.config.dictConfig`, which calls classes and factories by name.
 _LOGGING = ("hydra_logging", "job_logging")
 _LOGGERS = ("logging.", "colorlog.", "rompy_hydra.")
@@ -29,6 +30,8 @@ def check_hydra_node(config: DictConfig, prefixes: Sequence[str]) -> None:
     for key in (*_INSTANTIATED, *_LOGGING):
         for_logging = key in _LOGGING
         allowed = [*(_LOGGERS if for_logging else _PLUGINS), *prefixes]
+        if key == "sweeper":
+            allowed.append(_SAMPLERS)
         node = OmegaConf.select(config, f"hydra.{key}", throw_on_missing=False)
         for path, value in walk(node, f"hydra.{key}", _value):
             name = path.rpartition(".")[2]

@@ -18,7 +18,7 @@ from rompy_hydra.compose.hydra_errors import readable_errors
 from rompy_hydra.compose.override_parser import parse, text_of
 from rompy_hydra.compose.point_composer import PointComposer
 from rompy_hydra.compose.validate import problems
-from rompy_hydra.errors import ConfigError, InvalidConfig, SweepInvalid
+from rompy_hydra.errors import ConfigError, InvalidConfig, ModelFailed, SweepInvalid, closest
 from rompy_hydra.jsonable import Json
 from rompy_hydra.process.cpus import available_cores
 from rompy_hydra.provenance import versions
@@ -31,7 +31,8 @@ from rompy_hydra.sweep.results_table import ResultsTable
 from rompy_hydra.sweep.spool import Spool
 from rompy_hydra.sweep.summary import Summary
 from rompy_hydra.sweep.sweep_file import check_directory, make_directory, read_naming, write_sweep_file
-from rompy_hydra.workspace.record import now
+from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace.record import COMPLETED, RunRecord, now
 
 # Where Hydra finds this package's sweeper and launcher; it imports this module, and not the reverse.
 _PLUGINS = "hydra_plugins.rompy_hydra"
@@ -132,6 +133,11 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
             f"the grid has {grid.size} points, and sweep.max_points is {config.max_points}. If you "
             f"want them all, set sweep.max_points={grid.size}"
         )
+    if config.objective is not None:
+        raise ConfigError(
+            f"sweep.objective = {config.objective}: this sweeper does not optimise. Choose one that does, "
+            "such as hydra/sweeper=optuna, or leave it out: results.csv has all metrics"
+        )
     config = _named(config, grid, sweeper.config)
     shared = [*sweeper.config.hydra.overrides.hydra, *own]
     if type(sweeper.launcher).__module__ == _PLUGINS:
@@ -159,7 +165,9 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobRet
     """The work of this package's launcher for another sweeper: one batch of points."""
     request, config = _prepare(launcher)
     split = [_split(line) for line in job_overrides]
-    grid = grid_parser.batch([of_run for _, of_run in split])
+    # A sweeper that optimises may want one point twice.
+    of_runs = [of_run for _, of_run in split]
+    grid = grid_parser.batch([line for number, line in enumerate(of_runs) if line not in of_runs[:number]])
     shared = [*launcher.config.hydra.overrides.hydra, *split[0][0]]
     config = _named(config, grid, launcher.config)
     outcome = drive(request, config, grid, shared, launcher.workers, [])
@@ -169,7 +177,47 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobRet
     request.batches.append(outcome)
     if outcome.summary is not None and outcome.summary.interrupted:
         raise KeyboardInterrupt  # no more batches
-    return [JobReturn(overrides=list(line), status=JobStatus.COMPLETED) for line in job_overrides]
+    if config.objective is None:
+        return [JobReturn(overrides=list(line), status=JobStatus.COMPLETED) for line in job_overrides]
+    # Named as `drive` has named them.
+    points = _named_points(grid, read_naming(config.path))
+    labels = {tuple(point.overrides): point.label for point in points}
+    return [
+        _with_objective(list(line), Workspace(config.path / labels[tuple(of_run)]), config.objective)
+        for line, of_run in zip(job_overrides, of_runs, strict=True)
+    ]
+
+
+def _with_objective(
+    overrides: list[str], workspace: Workspace, objective: str | tuple[str, ...]
+) -> JobReturn:
+    """The answer to another sweeper: the run's metrics, or why it has none.
+
+    ConfigError if a completed run has no such metric.
+    """
+    record = RunRecord.load(workspace)
+    if record is None or record.state != COMPLETED:
+        error = (record.error or {}).get("message") if record else None
+        job = JobReturn(overrides=overrides, status=JobStatus.FAILED)
+        job.return_value = ModelFailed(str(error or f"{workspace.path} has no completed run"))
+        return job
+    job = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+    job.return_value = objective_of(record, objective)
+    return job
+
+
+def objective_of(record: RunRecord, objective: str | tuple[str, ...]) -> Json:
+    """The value of a metric, or of several; ConfigError if a run has no such number."""
+    names = (objective,) if isinstance(objective, str) else objective
+    for name in names:
+        if not isinstance(record.metrics.get(name), int | float):
+            known = [key for key, value in record.metrics.items() if isinstance(value, int | float)]
+            hint = (
+                closest(name, known) if known else "It has none: choose a processor that computes metrics."
+            )
+            raise ConfigError(f"sweep.objective = {name}: {record.run_id} has no such metric. {hint}")
+    values = [record.metrics[name] for name in names]
+    return values[0] if isinstance(objective, str) else values
 
 
 def drive(

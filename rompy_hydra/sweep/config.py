@@ -41,6 +41,8 @@ class SweepConfig(BaseModel):
     max_failures: int | None = Field(default=None, gt=0)
     # A larger grid needs confirmation.
     max_points: int = Field(default=10_000, gt=0)
+    # The metric of a run, or several, that the job of another sweeper returns, such as one that optimises.
+    objective: str | tuple[str, ...] | None = None
     dry_run: bool = False
 
     @field_validator("name")

@@ -114,3 +114,55 @@ def test_a_constant_of_another_launcher_keeps_a_later_value_in_a_separate_direct
         "x=1",
         "x=2",
     ]
+
+
+OPTUNA = ("hydra/sweeper=optuna", "hydra.sweeper.sampler.seed=3", "hydra.sweeper.n_jobs=2")
+SEARCH = (f"{X}=range(1,6)", "processor=summary", "sweep.objective=result.value.max")
+
+
+@pytest.fixture
+def with_a_metric(sweeps):
+    """The result of the model as a table, so that its number is a metric."""
+    path = sweeps.configs.parent / "template" / "probe.sh"
+    path.write_text(path.read_text() + "printf 'value\\n%s\\n' {{ model.x }} > result.csv\n")
+    return sweeps
+
+
+def best(sweeps):
+    found = (sweeps.path / "optimization_results.yaml").read_text()
+    return float(found.rpartition("best_value: ")[2])
+
+
+def test_optuna_minimises_a_metric_and_a_repeated_command_starts_no_run_again(with_a_metric):
+    sweeps = with_a_metric
+    sweeps.sweep(*OPTUNA, *SEARCH, "hydra.sweeper.n_trials=6")
+    assert best(sweeps) == min(map(int, sweeps.started()))
+    before = sweeps.started()
+    assert len(before) == len(set(before)) < 6  # equal points run once
+    sweeps.sweep(*OPTUNA, *SEARCH, "hydra.sweeper.n_trials=6")
+    assert sweeps.started() == before
+
+
+def test_a_failed_run_has_no_objective_and_optuna_may_continue(with_a_metric):
+    sweeps = with_a_metric
+    for x in range(1, 4):
+        sweeps.fail(x)
+    more = ("hydra.sweeper.n_trials=8", "hydra.sweeper.max_failure_rate=1")
+    sweeps.sweep(*OPTUNA, *SEARCH, *more, code=1)
+    assert best(sweeps) in (4, 5)
+
+
+def test_an_unknown_objective_is_reported_with_the_closest_metric(with_a_metric):
+    out = with_a_metric.sweep(*OPTUNA, *SEARCH[:-1], "sweep.objective=result.valu.max", code=2)
+    assert "has no such metric. Did you mean 'result.value.max'?" in out
+
+
+def test_an_objective_without_an_optimising_sweeper_is_refused(sweeps):
+    out = sweeps.sweep(f"{X}=1,2", "sweep.objective=result.value.max", code=2)
+    assert "this sweeper does not optimise" in out
+    assert not sweeps.path.exists()
+
+
+def test_a_sampler_that_is_not_one_of_optunas_is_refused(sweeps):
+    out = sweeps.sweep(*OPTUNA, f"{X}=range(1,6)", "hydra.sweeper.sampler._target_=os.system", code=2)
+    assert "hydra.sweeper.sampler._target_ = 'os.system': is neither a plugin of Hydra nor allowed" in out
