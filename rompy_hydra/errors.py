@@ -65,9 +65,13 @@ class SweepInvalid(InvalidConfig):
 
 
 class PluginError(RompyHydraError):
-    """A plugin is unknown, cannot be imported, or has an ambiguous name."""
+    """A plugin is unknown, cannot be imported or used, or has an ambiguous name."""
 
     exit_code = 2
+
+
+class UnknownPlugin(PluginError, ValueError, LookupError):
+    """No installed plugin has this name; the message suggests the closest one."""
 
 
 class GenerateError(RompyHydraError):

@@ -154,6 +154,14 @@ def test_an_unknown_name_is_reported_with_the_closest_one_and_changes_nothing(mo
     assert not run.workspace.path.exists()
 
 
+@pytest.mark.parametrize("kind", [PluginError, ValueError, LookupError])
+def test_an_unknown_name_raises_an_error_that_older_code_catches(model, kind):
+    run = model()
+    for method in (run.run, run.postprocess, run.pipeline):
+        with pytest.raises(kind, match="there is no"):
+            method("nowhere")
+
+
 @pytest.mark.parametrize("thing", [object(), 5, None, dict])
 def test_an_object_that_is_not_a_plugin_is_rejected(model, thing):
     run = model()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import Distribution
 from pathlib import Path
 
-from rompy_hydra.errors import PluginError, closest
+from rompy_hydra.errors import PluginError, UnknownPlugin, closest
 
 # The category of a plugin, which is the last part of its entry-point group, and its name in messages.
 WHAT = {
@@ -128,11 +128,11 @@ def rivals(found: list[Plugin]) -> list[Plugin]:
 def find(category: str, name: str) -> Plugin:
     """The plugin of this name, or `distribution:name` where two distributions share one.
 
-    PluginError if it is unknown or ambiguous.
+    UnknownPlugin if there is none, PluginError if the name is ambiguous.
     """
     found = candidates(category, name)
     if not found:
-        raise PluginError(
+        raise UnknownPlugin(
             f"there is no {WHAT[category]} '{name}'. {closest(name, names(category))} "
             "Install the package that provides it"
         )
