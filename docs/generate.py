@@ -30,6 +30,7 @@ from rompy_hydra.compose import app
 from rompy_hydra.models.base import StagedFile
 from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins.signatures import settings_model
+from rompy_hydra.time_range import Seconds, parse_seconds
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sessions import refreshed, run_page
@@ -207,7 +208,8 @@ def _type(info: FieldInfo) -> str:
         for attribute in [{"MinLen": "min_length"}.get(name, name.lower())]
         if type(found).__name__ == name
     ]
-    return ", ".join([_name(info.annotation), *bounds])
+    is_seconds = any(getattr(found, "func", None) is parse_seconds for found in info.metadata)
+    return ", ".join(["seconds or duration" if is_seconds else _name(info.annotation), *bounds])
 
 
 def _name(kind: Any) -> str:
@@ -225,6 +227,8 @@ def _name(kind: Any) -> str:
         return "mapping"
     if origin is not None and type(None) in inside:
         return f"{' or '.join(_name(each) for each in inside if each is not type(None))}, or null"
+    if kind == Seconds:
+        return "seconds or duration"
     if origin is not None and hasattr(kind, "__metadata__"):
         return _name(inside[0])
     if inside and origin is not None:

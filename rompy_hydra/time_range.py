@@ -40,6 +40,22 @@ def parse_duration(value: object) -> timedelta:
     raise ValueError(f"{value!r} is not a duration; write '1h', '15M', '2d', '30s' or 'PT1H'")
 
 
+def parse_seconds(value: object) -> object:
+    """Seconds from a duration with a unit, such as `1h`; numbers, which are seconds, stay as they are."""
+    if isinstance(value, str) and not re.fullmatch(r"[-+.\deE]+|[-+]?(inf|nan).*", value.strip(), re.I):
+        try:
+            return parse_duration(value).total_seconds()
+        except ValueError:
+            raise ValueError(
+                "is not a duration. Write seconds, or a number with a unit such as 90s, 15M, 1h or 2d"
+            ) from None
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+# A duration in seconds, which may be given with a unit.
+Seconds = Annotated[float, BeforeValidator(parse_seconds)]
+
+
 def parse_time(value: object) -> datetime:
     """A point in time from ISO 8601 text, a date or a datetime; converted to UTC if it has an offset."""
     time = value

@@ -9,6 +9,7 @@ from pydantic import Field
 from rompy_hydra.models.base import CommandField
 from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.models.template import ShippedModel
+from rompy_hydra.time_range import Seconds
 from rompy_hydra.workspace.script import Env
 
 
@@ -26,11 +27,11 @@ class SalishTsunami(ShippedModel):
     # Amplitude of the incoming waves at the western boundary, m.
     source_amplitude: float = Field(default=1.0, ge=0, le=5)
     # Period of the incoming waves, s.
-    source_period: float = Field(default=1800.0, ge=300, le=7200)
+    source_period: Seconds = Field(default=1800.0, ge=300, le=7200)
     # Side of a mesh cell, m.
     mesh_size: float = Field(default=3500.0, ge=1000, le=8000)
     # Simulated time, s.
-    duration: float = Field(default=10800.0, ge=60, le=172800)
+    duration: Seconds = Field(default=10800.0, ge=60, le=172800)
 
     commands: tuple[CommandField, ...] = (["python3", "tsunami.py"],)
     env: Env = {"OMP_NUM_THREADS": "1"}

@@ -19,6 +19,7 @@ from rompy_hydra.redaction import without_secrets
 from rompy_hydra.run.handle import Handle, Update, drive, outcome_of
 from rompy_hydra.run.job import Job, RunLike, check_model_run, ignore
 from rompy_hydra.run.outcome import Outcome, check_success, error_with_log
+from rompy_hydra.time_range import Seconds
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.script import Command, Env, script_text
 
@@ -52,7 +53,7 @@ class BackendConfig(BaseModel):
     # Those of them that nobody compares runs by: they are no part of a run's name.
     unnamed: ClassVar[frozenset[str]] = frozenset({"timeout"})
 
-    timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    timeout: Seconds | None = Field(default=None, gt=0, allow_inf_nan=False)
     env_vars: Env = {}
     working_dir: str | None = None
 

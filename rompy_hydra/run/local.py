@@ -17,6 +17,7 @@ from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, Ru
 from rompy_hydra.run.handle import timed_out
 from rompy_hydra.run.outcome import error_with_log
 from rompy_hydra.run.programs import missing_program, near_program
+from rompy_hydra.time_range import Seconds
 from rompy_hydra.workspace import LOG, SCRIPT
 
 
@@ -34,7 +35,7 @@ class LocalConfig(BackendConfig):
 
     command: str | None = None
     stream_output: bool = False
-    kill_grace: float = Field(default=5.0, ge=0, le=3600)
+    kill_grace: Seconds = Field(default=5.0, ge=0, le=3600)
 
     @field_validator("command")
     @classmethod

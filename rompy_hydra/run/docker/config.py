@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from pydantic import AfterValidator, Field, model_validator
 
 from rompy_hydra.run.base import BackendConfig
+from rompy_hydra.time_range import Seconds
 
 T = TypeVar("T")
 
@@ -171,7 +172,7 @@ class DockerConfig(BackendConfig):
     init: bool = True
     pids_limit: int | None = Field(default=4096, ge=1)
     remove_container: bool = True
-    kill_grace: float = Field(default=5.0, ge=0, le=3600)
+    kill_grace: Seconds = Field(default=5.0, ge=0, le=3600)
 
     @model_validator(mode="after")
     def _consistent(self) -> DockerConfig:
