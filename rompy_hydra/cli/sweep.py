@@ -86,7 +86,8 @@ def run(
             **_not_retried(preflight.left),
             "run by another driver": preflight.count(ELSEWHERE),
         }
-        say([*table(listed), f"{counted(preflight.size, 'point')} in {place}: {_listed(counts)}"])
+        found = ["check      no problems found; nothing was changed"] if check_only else []
+        say([*table(listed), f"{counted(preflight.size, 'point')} in {place}: {_listed(counts)}", *found])
         return 0
     return _report_jobs(outcome)
 

@@ -24,7 +24,8 @@ from rompy_hydra.workspace.record import RunRecord
 
 BUSY = "busy"  # said of a run on which a living driver works, whatever its record says
 
-_WAY_OUT = "Choose another run_id or output_dir, or set overwrite=true, which moves the directory aside"
+# What to do about a directory that is another run's.
+WAY_OUT = "Choose another run_id or output_dir, or set overwrite=true, which moves the directory aside"
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _check_identity(plan: RunPlan, record: RunRecord) -> None:
         if value and record.identity.get(part) not in (None, "", value):
             differences = describe_difference(record.config, plan.stored_config())
             raise ConfigError(
-                f"{plan.workspace.path} holds another configuration ({differences}). {_WAY_OUT}"
+                f"{plan.workspace.path} holds another configuration ({differences}). {WAY_OUT}"
             )
 
 
@@ -208,12 +209,12 @@ def _conflict(plan: RunPlan, inputs: set[str]) -> str:
     if leftover:
         return (
             f"{workspace.path} has no run.json, but {', '.join(leftover)} that a run would replace. "
-            f"{_WAY_OUT}"
+            f"{WAY_OUT}"
         )
     for item in plan.inputs:
         path = workspace.path / item.path
         if os.path.lexists(path) and (not path.is_file() or hash_file(path) != plan.hashes[item.path]):
-            return f"{path} already exists and differs from what the run would write. {_WAY_OUT}"
+            return f"{path} already exists and differs from what the run would write. {WAY_OUT}"
     # The files that the model writes, as far as its configuration names them.
     success = plan.model.success
     globs = [*plan.model.outputs, *success.must_exist, success.log_file]
@@ -221,6 +222,6 @@ def _conflict(plan: RunPlan, inputs: set[str]) -> str:
         if name not in inputs:
             return (
                 f"{workspace.path / name} already exists, and the model would replace it "
-                f"(model.outputs, model.success). {_WAY_OUT}"
+                f"(model.outputs, model.success). {WAY_OUT}"
             )
     return ""

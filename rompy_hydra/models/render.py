@@ -42,7 +42,12 @@ def render_directory(directory: Path, context: Mapping[str, object]) -> Iterator
 def _walk(directory: str) -> Iterator[str]:
     def fail(error: OSError) -> None:
         problem = f"cannot read the template directory {error.filename}: {error.strerror}"
-        if isinstance(error, FileNotFoundError | NotADirectoryError):
+        if os.path.isfile(directory.rstrip("/")):
+            problem = (
+                f"{directory.rstrip('/')} is a file, and model.template must be a directory. Move the file "
+                "into a directory of its own"
+            )
+        elif isinstance(error, FileNotFoundError | NotADirectoryError):
             problem = f"the template directory {directory.rstrip('/')} does not exist (model.template)"
         raise GenerateError(problem) from error
 

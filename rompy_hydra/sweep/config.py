@@ -52,6 +52,13 @@ class SweepConfig(BaseModel):
             raise ValueError(f"'{value}' must be the name of one directory")
         return value
 
+    @field_validator("zip", mode="before")
+    @classmethod
+    def _list_of_groups(cls, value: object) -> object:
+        if isinstance(value, list | tuple) and value and all(isinstance(each, str) for each in value):
+            raise ValueError(f"must be a list of groups of keys. Write sweep.zip=[[{','.join(value)}]]")
+        return value
+
     @model_validator(mode="after")
     def _design_has_samples(self) -> SweepConfig:
         if self.design is not None and self.samples is None:

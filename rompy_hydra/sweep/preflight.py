@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rompy_hydra.core.execute import preflight as preflight_of
-from rompy_hydra.core.status import BUSY, RunStatus
+from rompy_hydra.core.status import BUSY, WAY_OUT, RunStatus
 from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError, shortened
 from rompy_hydra.redaction import is_hidden
 from rompy_hydra.sweep.config import Retry, SweepPlan
@@ -28,6 +28,8 @@ LEAVE = "leave"  # failed earlier, and is not retried
 ELSEWHERE = "elsewhere"  # another living driver works on it
 # Distinct wrong values of a key that are shown.
 SHOWN_VALUES = 3
+# What to do about a directory that is another run's: the runs of a sweep have no names of their own.
+_WAY_OUT = "Choose another sweep.name, or set overwrite=true, which moves the directory aside"
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def _as_problem(error: RompyHydraError | OSError) -> Problem:
     if not isinstance(error, RompyHydraError):
         reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return Problem("", NO_VALUE, reason)
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).replace(WAY_OUT, _WAY_OUT).split())
     found = re.match(r"([\w.@/+~-]+)(?:=(\S*))?: (.*)", text)
     path, value, text = found.groups() if found else ("", None, text)
     reason, _, hint = text.partition(". ")

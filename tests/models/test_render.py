@@ -138,7 +138,7 @@ def test_an_error_in_a_file_name_is_reported_with_the_file(template):
 def test_a_missing_template_directory_is_reported(template):
     assert "does not exist (model.template)" in error_message(template / "missing")
     (template / "file").write_text("x")
-    assert "does not exist (model.template)" in error_message(template / "file")
+    assert "file is a file, and model.template must be a directory" in error_message(template / "file")
 
 
 def test_dangling_links_and_pipes_in_a_template_are_reported(template):

@@ -128,7 +128,8 @@ def test_a_setting_of_a_sweep_is_rejected_without_a_sweep(sweeps, command):
 def test_check_validates_a_sweep_and_changes_nothing(sweeps):
     before = sweeps.snapshot()
     found = sweeps.run("check", *sweeps.command(f"{X}=1,2"))
-    assert found == "2 points in sweeps/probe: 2 to run\n"
+    assert found.splitlines()[0] == "2 points in sweeps/probe: 2 to run"
+    assert "no problems found" in found
     assert "x=1" in sweeps.run("check", *sweeps.command(f"{X}=1,2", "+model.success.no=1"), code=2)
     assert sweeps.snapshot() == before
 
