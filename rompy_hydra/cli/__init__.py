@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import importlib
 import io
@@ -11,6 +12,7 @@ import re
 import signal
 import sys
 import traceback
+from typing import NoReturn
 
 from rompy_hydra import __version__
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, ConfigError, RompyHydraError, closest
@@ -49,8 +51,7 @@ def _run(arguments: list[str], is_process: bool) -> int:
         if name in _COMMANDS:
             module = importlib.import_module(f"rompy_hydra.cli.{name}")
             return int(module.main(arguments[1:]))
-        if re.fullmatch(r"[a-z][a-z-]*", name):  # an override has a sign
-            raise ConfigError(f"there is no command '{name}'. {closest(name, _COMMANDS)}")
+        check_command(name)
         for before, argument in itertools.pairwise(arguments):
             if argument in _COMMANDS and before not in _WITH_VALUE:
                 raise ConfigError(f"write the command first: rompy-hydra {argument} ...")
@@ -69,6 +70,29 @@ def _run(arguments: list[str], is_process: bool) -> int:
         # The reader has closed the pipe (`| head`).
         sys.stderr.close()
         return 1
+
+
+def check_command(word: str) -> None:
+    """ConfigError for a word that can only be a command: an override has a sign."""
+    if re.fullmatch(r"[A-Za-z][\w-]*", word):
+        raise ConfigError(f"there is no command '{word}'. {closest(word, _COMMANDS)}")
+
+
+def explain_usage(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """A parser that raises ConfigError with the closest name instead of printing its usage."""
+
+    def error(message: str) -> NoReturn:
+        flags = [flag for action in parser._actions for flag in action.option_strings if flag[:2] == "--"]
+        if found := re.search(r"unrecognized arguments:.*? (-[^\s=]+)", message):
+            flag = found[1]
+            raise ConfigError(f"there is no option {flag}. {closest(flag, flags)}")
+        if found := re.search(r"argument (\S+): invalid choice: (\S+) \(choose from (.*)\)", message):
+            name, value, choices = found[1], found[2].strip("'"), re.findall(r"[\w-]+", found[3])
+            raise ConfigError(f"{name}: there is no choice '{value}'. {closest(value, choices)}")
+        raise ConfigError(f"{message}. `{parser.prog} --help` shows how to write it")
+
+    parser.error = error  # type: ignore[method-assign]
+    return parser
 
 
 def _end_output() -> None:

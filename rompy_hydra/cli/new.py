@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rompy_hydra.cli import explain_usage
 from rompy_hydra.cli.report import say, shown
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.models.render import render_directory
@@ -42,7 +43,7 @@ KINDS = {
 
 def main(argv: Sequence[str]) -> int:
     """Write the package and return 0. ConfigError if its name is invalid, or the directory exists."""
-    arguments = _parser().parse_args(list(argv))
+    arguments = explain_usage(_parser()).parse_args(list(argv))
     kind_name, name = arguments.kind.replace("_", "-"), arguments.name
     kind, package = KINDS[kind_name], name.replace("-", "_")
     _check_name(name, package, kind)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import Any
 
+from rompy_hydra.cli import explain_usage
 from rompy_hydra.cli.report import say, table
 from rompy_hydra.compose.composer import config_dir
 from rompy_hydra.compose.entry_points import GROUPS
@@ -53,7 +54,7 @@ class PluginInfo:
 
 def main(argv: Sequence[str]) -> int:
     """Print the plugins and return 0. ConfigError or PluginError if the named one is unknown or broken."""
-    arguments = _parser().parse_args(list(argv))
+    arguments = explain_usage(_parser()).parse_args(list(argv))
     groups = [_group(arguments.group)] if arguments.group else list(GROUPS)
     if arguments.name:
         found = [inspect_plugin(groups[0], registry.find(GROUPS[groups[0]], arguments.name))]

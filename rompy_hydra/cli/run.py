@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 
-from rompy_hydra.cli import report
+from rompy_hydra.cli import check_command, explain_usage, report
 from rompy_hydra.compose import app
 from rompy_hydra.compose.composer import parser
 from rompy_hydra.compose.logging_setup import set_up_logging
-from rompy_hydra.errors import INTERRUPTED_EXIT_CODE
+from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, ConfigError
 from rompy_hydra.run.handle import drive
 from rompy_hydra.workspace import lease
 from rompy_hydra.workspace.record import iso_utc, now
@@ -21,19 +21,27 @@ def main(argv: Sequence[str], is_process: bool = False, check_only: bool = False
     `is_process` means that this process was started for this command alone; `check_only` validates a
     run or every point of a sweep, and returns 0 if everything can start.
     """
-    arguments = parser().parse_intermixed_args(list(argv))
+    arguments = explain_usage(parser()).parse_intermixed_args(list(argv))
+    for word in arguments.overrides:
+        check_command(word)
+    if arguments.experimental_rerun is not None:
+        raise ConfigError(
+            "--experimental-rerun reads a file that this program does not write. To run a stored "
+            "configuration again: --config-path RUN/.hydra --config-name config"
+        )
     with app.opened(arguments) as composer:
         if not check_only and app.delegate(composer, arguments):
             return 0
         gc.freeze()
         gc.enable()  # mistakes in many points make many errors
-        if arguments.multirun:
+        composed = None if arguments.multirun else app.composed_run(composer, arguments.overrides)
+        if composed is None:
             from rompy_hydra.cli import sweep
 
             since = iso_utc(lease.process_start_time()) if is_process else now()
             flags = {"dry_run": arguments.dry_run, "check_only": check_only}
             return sweep.run(composer, arguments.overrides, **flags, since=since)
-        built = app.prepared(composer, arguments.overrides)
+        built = app.prepared(composer, composed)
         if check_only:
             report.say([*report.opening(built.plan), "check      no problems found; nothing was changed"])
             return 0

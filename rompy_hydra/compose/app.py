@@ -11,11 +11,13 @@ from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from rompy_hydra.compose.build import Built, build_run
 from rompy_hydra.compose.composer import Composed, Composer, parser
 from rompy_hydra.compose.hydra_errors import readable_errors
+from rompy_hydra.compose.hydra_node import check_hydra_settings
 from rompy_hydra.compose.override_parser import in_hydra_grammar, parse
 from rompy_hydra.core.execute import preflight
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
@@ -26,7 +28,9 @@ from rompy_hydra.run.handle import drive
 def opened(arguments: argparse.Namespace) -> contextlib.closing[Composer]:
     """The composer for a command line; its overrides are rewritten to Hydra's grammar."""
     arguments.overrides = in_hydra_grammar(arguments.overrides)
-    return contextlib.closing(Composer(arguments))
+    composer = Composer(arguments)
+    arguments.overrides = composer.without_plus(arguments.overrides)
+    return contextlib.closing(composer)
 
 
 def delegate(composer: Composer, arguments: argparse.Namespace) -> bool:
@@ -66,13 +70,31 @@ def delegate(composer: Composer, arguments: argparse.Namespace) -> bool:
     return True
 
 
-def prepared(composer: Composer, overrides: Sequence[str]) -> Built:
-    """One run, composed, checked and built; nothing on disk is changed."""
+def composed_run(composer: Composer, overrides: Sequence[str]) -> Composed | None:
+    """The configuration of one run; None if it asks for a sweep itself, by `hydra.mode: MULTIRUN`."""
     # Compared as text: composing parses the overrides anyway.
-    for line in overrides:
-        if line.lstrip("+~").startswith("sweep."):
-            raise ConfigError(f"'{line}' is a setting of a sweep: add -m")
-    composed = composer.compose(overrides)
+    of_sweep = [line for line in overrides if line.lstrip("+~").startswith("sweep.")]
+    try:
+        composed = composer.compose(overrides)
+    except ConfigError:
+        # Such as several values of a key, which only a sweep may have.
+        if any(each.is_sweep_override() for each in parse(overrides)) and composer.asks_for_sweep(
+            overrides
+        ):
+            return None
+        if of_sweep:
+            raise ConfigError(f"'{of_sweep[0]}' is a setting of a sweep: add -m") from None
+        raise
+    if composed.config.hydra.mode is RunMode.MULTIRUN:
+        return None
+    if of_sweep:
+        raise ConfigError(f"'{of_sweep[0]}' is a setting of a sweep: add -m")
+    check_hydra_settings(composed.config, is_sweep=False)
+    return composed
+
+
+def prepared(composer: Composer, composed: Composed) -> Built:
+    """One run, checked and built; nothing on disk is changed."""
     built = build_run(composed, composer.trusted)
     config: Any = OmegaConf.to_container(composed.without_hydra())
     files = {

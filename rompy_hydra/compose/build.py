@@ -15,16 +15,24 @@ from rompy_hydra.adapters.pipeline import resolve_pipeline
 from rompy_hydra.adapters.resolve import resolve_backend, resolve_processor
 from rompy_hydra.compose.allowed_targets import allowed_prefixes, load_target
 from rompy_hydra.compose.composer import Composed, config_dir
-from rompy_hydra.compose.override_parser import json_value, parse
+from rompy_hydra.compose.override_parser import json_value, parse, path_of
+from rompy_hydra.compose.unread_keys import READ, references, unread
 from rompy_hydra.compose.validate import SPECIAL, is_target, problems, walk
 from rompy_hydra.core.pipeline import BasePipeline
 from rompy_hydra.core.plan import Origin, RunPlan
-from rompy_hydra.errors import ConfigError, InvalidConfig, Problem, RompyHydraError, closest
+from rompy_hydra.errors import NO_VALUE, ConfigError, InvalidConfig, Problem, RompyHydraError, closest
 from rompy_hydra.model_run import ModelRun
 from rompy_hydra.plugins.signatures import construct
 from rompy_hydra.run.base import BaseRunBackend
 
 _HYDRA_ONLY = SPECIAL - {"_target_"}
+# The parts that are objects, each with an example of a class.
+_CLASSES = {
+    "model": "rompy_hydra.models.TemplateModel",
+    "period": "rompy_hydra.TimeRange",
+    "run_backend": "rompy_hydra.run.LocalRunBackend",
+    "pipeline": "rompy_hydra.pipeline.LocalPipelineBackend",
+}
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -67,8 +75,16 @@ def build_run(composed: Composed, trusted: Sequence[str] = ()) -> Built:
         for each in parse(composed.overrides)
         if not each.is_delete() and not each.is_sweep_override()
     }
+    plain = composed.plain()
+    if plain.keys() - READ:
+        typed = [
+            (path_of(each), parameters.get(each.get_key_element())) for each in parse(composed.overrides)
+        ]
+        choices = composed.config.hydra.runtime.choices
+        if found := unread(plain, typed, references(composed.config), choices):
+            raise InvalidConfig(found)
     origin = Origin(composed.overrides, origin_of(composed), parameters=parameters)
-    return Builder(composed.plain(), trusted).build_run(origin)
+    return Builder(plain, trusted).build_run(origin)
 
 
 @dataclass
@@ -168,6 +184,10 @@ class Builder:
         kind, node = (key, self.alike), self.config[key]
         if self.alike is not None and kind in self.cache:
             return bool(self.cache[kind])
+        if key in _CLASSES and isinstance(node, Mapping) and not is_target(node):
+            reason = "has no _target_, the class that it configures"
+            hint = f"Start its file with a line such as '_target_: {_CLASSES[key]}'"
+            raise InvalidConfig([Problem(key, NO_VALUE, reason, hint)])
         # Building a pydantic model without nested targets finds all that is wrong with it.
         inside = [each for _, each in walk(node)]
         if is_target(node) and sum(map(is_target, inside)) == 1 and "???" not in inside:
@@ -214,5 +234,5 @@ def origin_of(composed: Composed) -> Path:
     """The directory of the user's own configurations, or else of the package's: for its git state."""
     sources = composed.config.hydra.runtime.config_sources
     files = [source for source in sources if source.schema == "file"]
-    own = [source for source in files if source.provider != "main"]
+    own = [source for source in files if source.provider not in ("main", "rompy_hydra")]
     return Path((own or files)[0].path) if files else config_dir()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +26,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rompy_hydra.compose import stored_config
 from rompy_hydra.compose.allowed_targets import KEY as TARGETS
 from rompy_hydra.compose.allowed_targets import user_prefixes
+from rompy_hydra.compose.config_files import ConfigFiles
 from rompy_hydra.compose.entry_points import extend
-from rompy_hydra.compose.hydra_errors import raise_interrupt, readable_errors
+from rompy_hydra.compose.hydra_errors import group_choices, raise_interrupt, readable_errors, reason_of
 from rompy_hydra.compose.hydra_node import check_hydra_node
-from rompy_hydra.compose.override_parser import first_line, label_of, parse
-from rompy_hydra.errors import ConfigError
+from rompy_hydra.compose.override_parser import label_of, parse, path_of
+from rompy_hydra.compose.processor_settings import long_prefix, may_be_long, merge_long_form, shortened
+from rompy_hydra.errors import ConfigError, RompyHydraError
 from rompy_hydra.sweep.label import DEFAULT_LABEL, is_processing
+
+# An option of a group, added.
+_ADDED_GROUP = re.compile(r"\+{1,2}([\w/-]+)=")
 
 
 def config_dir() -> Path:
@@ -63,7 +70,7 @@ class Composed:
             return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         except OmegaConfBaseException as error:
             raise_interrupt(error)
-            raise ConfigError(f"{error.full_key or key}: {first_line(error)}") from error
+            raise ConfigError(f"{error.full_key or key}: {reason_of(error)}") from error
 
     def without_hydra(self) -> DictConfig:
         """A copy without Hydra's part, interpolations as they are."""
@@ -83,9 +90,12 @@ class Composer:
         self.config_name = arguments.config_name or "config"
         # What the user, and no file, allows to be called.
         self.trusted = user_prefixes(parse([line for line in arguments.overrides if TARGETS in line]))
-        hydra = _CheckedHydra.create_main_hydra2("rompy_hydra", _search_path(arguments))
+        path = _search_path(arguments)
+        hydra = _CheckedHydra.create_main_hydra2("rompy_hydra", path)
         assert isinstance(hydra, _CheckedHydra)
+        hydra.config_loader.repository = ConfigFiles(path)  # type: ignore[attr-defined]
         hydra.trusted = self.trusted
+        hydra.is_stored = stored_config.is_stored(arguments.config_path)
         self.hydra = hydra
 
     def close(self) -> None:
@@ -97,6 +107,26 @@ class Composer:
             config = self.compose_config(overrides)
         HydraConfig.instance().set_config(config)
         return Composed(config, tuple(_typed()))
+
+    def without_plus(self, overrides: Sequence[str]) -> list[str]:
+        """Overrides in which `+GROUP=OPTION`, as in other programs, selects an option of a known group."""
+        loader: Any = self.hydra.config_loader
+        added = {
+            match[1]
+            for line in overrides
+            if (match := _ADDED_GROUP.match(line)) and loader.repository.group_exists(match[1])
+        }
+        if added:
+            found = loader.compute_defaults_list(self.config_name, [], RunMode.RUN)
+            added &= found.overrides.known_choices.keys()
+        return [
+            line.lstrip("+") if (match := _ADDED_GROUP.match(line)) and match[1] in added else line
+            for line in overrides
+        ]
+
+    def asks_for_sweep(self, overrides: Sequence[str]) -> bool:
+        """Whether a configuration has `hydra.mode: MULTIRUN`."""
+        return self.hydra.get_mode(self.config_name, list(overrides)) is RunMode.MULTIRUN
 
     def compose_config(self, overrides: Sequence[str]) -> DictConfig:
         """What Hydra composes, with its own errors."""
@@ -112,15 +142,32 @@ class _CheckedHydra(Hydra):
     """Hydra, composing only what it may instantiate afterwards."""
 
     trusted: tuple[str, ...] = ()
+    # Whether the main configuration is the one that a run has stored.
+    is_stored = False
     # Called once with the configuration of a sweep, before its sweeper is created.
     accept: Callable[[DictConfig], None] | None = None
 
-    def compose_config(self, *args: Any, **kwargs: Any) -> DictConfig:
+    def compose_config(
+        self, config_name: str | None, overrides: list[str], *args: Any, **kwargs: Any
+    ) -> DictConfig:
+        if self.is_stored and config_name is not None:
+            overrides = [*stored_config.HYDRA_OVERRIDES, *overrides]
         try:
-            config = super().compose_config(*args, **kwargs)
+            try:
+                config = super().compose_config(config_name, overrides, *args, **kwargs)
+            except ConfigCompositionException:
+                shorter = self._short_forms(config_name, overrides)
+                if shorter == overrides:
+                    raise
+                config = super().compose_config(config_name, shorter, *args, **kwargs)
+        except RompyHydraError:
+            raise
         except (TypeError, ValueError, AssertionError) as error:
             # How it refuses some overrides, such as null for a group, or a key inside of a list.
             raise ConfigCompositionException(str(error) or "an override cannot be applied") from error
+        merge_long_form(config, {path_of(each) for each in parse(overrides)})
+        if self.is_stored:
+            stored_config.check_complete(config)
         HydraConfig.instance().set_config(config)  # for interpolations that need it
         OmegaConf.set_readonly(config.hydra, None)
         check_hydra_node(config, self.trusted)
@@ -129,6 +176,13 @@ class _CheckedHydra(Hydra):
             accept, self.accept = self.accept, None
             accept(config)
         return config
+
+    def _short_forms(self, config_name: str | None, overrides: list[str]) -> list[str]:
+        """Overrides with `processor.dpi` for `processor.map.dpi`, where `map` is the only processor."""
+        if not may_be_long(overrides):
+            return overrides
+        prefix = long_prefix(super().compose_config(config_name, group_choices(overrides), RunMode.RUN))
+        return [shortened(line, prefix) for line in overrides]
 
 
 def _search_path(arguments: argparse.Namespace) -> ConfigSearchPath:
@@ -139,6 +193,8 @@ def _search_path(arguments: argparse.Namespace) -> ConfigSearchPath:
         extra = _url("--config-dir", arguments.config_dir)
         path.prepend("command-line", extra, SearchPathQuery(provider="main"))
     schema = path.get_path().pop()  # Hydra wants its schemas to stay last
+    if stored_config.is_stored(arguments.config_path):
+        path.append("rompy_hydra", f"file://{config_dir()}")
     extend(path)
     path.get_path().append(schema)
     return path
@@ -185,4 +241,8 @@ def _typed() -> list[str]:
 
 def _base_name() -> str:
     choices = HydraConfig.get().runtime.choices
+    if "model" not in choices:  # a stored configuration, or one without groups
+        sources = HydraConfig.get().runtime.config_sources
+        main = next(each.path for each in sources if each.provider == "main")
+        return stored_config.name_of(main, str(HydraConfig.get().job.config_name))
     return str(choices.get("experiment") or choices["model"]).replace("/", "_")

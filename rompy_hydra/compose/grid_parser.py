@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from loguru import logger
 
 from rompy_hydra.compose.override_parser import json_value, parse, path_of, text_of
 from rompy_hydra.errors import ConfigError
@@ -41,6 +42,11 @@ def grid(
     Nothing is enumerated here, so that a huge grid can be counted.
     """
     typed = parse(arguments)
+    if nested := next((key for key, value in params.items() if isinstance(value, Mapping)), None):
+        raise ConfigError(
+            f"hydra.sweeper.params: '{nested}' has keys below it. Write a whole path as one key, such as "
+            "'model.friction: 0.01,0.02', or the values into the command: model.friction=0.01,0.02"
+        )
     given = {path_of(override) for override in typed}
     defaults = parse([f"{key}={value}" for key, value in params.items()])
     _check_swept_by_file("hydra.sweeper.params", list(params))
@@ -129,11 +135,28 @@ def _axis(override: Override) -> Axis:
                 plain = float(f"{plain:.{sys.float_info.dig}g}")
             yield (assignment(override.get_key_element(), plain),)
 
+    if isinstance(values, RangeSweep):
+        _check_step(override, values)
     if isinstance(values, RangeSweep) and not values.shuffle:
         return Lazy(_length(override, values), make)
     if isinstance(values, ChoiceSweep) and not values.shuffle:
         return Lazy(len(values.list), make)
     return list(make())  # shuffled only once, or the options of a group
+
+
+def _check_step(override: Override, sweep: RangeSweep) -> None:
+    """Warn of a range of fractions that counts in steps of 1, because no step is given."""
+    start, stop, line = sweep.start, sweep.stop, str(override.input_line)
+    given = re.search(r"range\(([^()]*)\)", line)
+    if given is None or "step" in given[1] or given[1].count(",") > 1 or not isinstance(start, int | float):
+        return
+    if isinstance(stop, int | float) and (isinstance(start, float) or isinstance(stop, float)):
+        count = max(0, math.ceil(stop - start))
+        step = float(f"{(stop - start) / 4:.1g}")
+        logger.warning(
+            f"{line} has no step, so it counts in steps of 1: {count} value{'s' * (count != 1)}. Add one, "
+            f"such as range({start},{stop},{step})"
+        )
 
 
 def _length(override: Override, sweep: RangeSweep) -> int:

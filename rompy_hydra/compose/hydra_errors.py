@@ -15,7 +15,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml.error import MarkedYAMLError
 
 from rompy_hydra.compose.override_parser import first_line, parse, whole_text
+from rompy_hydra.compose.processor_settings import wrong_form
+from rompy_hydra.compose.unread_keys import meant
 from rompy_hydra.errors import ConfigError, closest
+
+_NOT_SET = re.compile(r"Environment variable '([^']+)' not found")
 
 
 class Composing(Protocol):
@@ -50,9 +54,19 @@ def raise_interrupt(error: BaseException) -> None:
         cause = cause.__cause__ or cause.__context__
 
 
+def reason_of(error: BaseException) -> str:
+    """Why a value cannot be resolved."""
+    if found := _NOT_SET.search(whole_text(error)):
+        default = f"${{oc.env:{found[1]},DEFAULT}}"
+        return f"the environment variable {found[1]} is not set. Set it, or give a default: {default}"
+    return first_line(error)
+
+
 def _explain(error: BaseException, composer: Composing, overrides: Sequence[str]) -> str:
     text = whole_text(error)
     get_options = composer.hydra.config_loader.get_group_options
+    if reason := _mistake_in_defaults(text, overrides):
+        return reason
     if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
         options = get_options(group) if group else []
@@ -62,9 +76,15 @@ def _explain(error: BaseException, composer: Composing, overrides: Sequence[str]
             f"there is no configuration '{found[1]}' on the search path; correct the name, or add its "
             "directory with --config-dir"
         )
+    if found := re.search(r"'hydra\.sweeper\.params\.([^'=]+)(=[^']*)?'", text):
+        return (
+            f"hydra.sweeper.params.{found[1]}: the command line cannot set one of hydra.sweeper.params. "
+            f"Instead, write the values into the command: {found[1]}{found[2] or '=...'}"
+        )
     key, advice = "", ""
     if found := re.search(r"Could not override '([^']+)'", text):
-        key, advice = found[1], f"To add a new key, use +{found[1]}=..."
+        # A new key at the top would be read by nobody.
+        key, advice = found[1], f"To add a new key, use +{found[1]}=..." if "." in found[1] else ""
     elif found := re.search(r"No match in the defaults list.*'([^']+)'|Override (\S+) looks", text):
         key = (found[1] or found[2]).split("=")[0]
     if key:
@@ -77,24 +97,80 @@ def _explain(error: BaseException, composer: Composing, overrides: Sequence[str]
                 hint = closest(str(value), options)
                 return f"{override.input_line}: the option of a group must be a name. {hint}"
         return first_line(error)
+    if _NOT_SET.search(text):
+        return reason_of(error)
     return first_line(error) if len(text) > 400 else text
 
 
+def _mistake_in_defaults(text: str, overrides: Sequence[str]) -> str:
+    """What is wrong in the defaults list of a file, if it is a common mistake; '' otherwise."""
+    if found := re.search(r"In '([^']+)': Could not override '([^'@]+)@([^']+)'", text):
+        file, selected, package = found.groups()
+        group = file.partition("/")[0]
+        if selected.startswith(f"{group}/"):
+            name = selected.removeprefix(f"{group}/")
+            return f"'override {name}' in {file}.yaml has no slash. Write: override /{name}: OPTION"
+        if package.startswith(f"{group}."):
+            return (
+                f"'override /{selected}' in {file}.yaml applies below '{group}', where nothing is "
+                "selected. Start the file with '# @package _global_'"
+            )
+    if found := re.search(r"In '([^']+)': Could not find '([^']+)'", text):
+        file, (group, _, rest) = found[1], found[2].partition("/")
+        if "/" in rest and file.startswith(f"{group}/"):
+            name, option = rest.split("/", 1)
+            return (
+                f"'{name}: {option}' in {file}.yaml selects an option below '{group}'. Write: override "
+                f"/{name}: {option}"
+            )
+    if found := re.search(r"^(\S+) appears more than once in the final defaults list", text):
+        file = next((line for line in overrides if "=" in line and "." not in line.split("=")[0]), "a file")
+        return (
+            f"{found[1]} is selected a second time, by the defaults list of {file}. Write there: override "
+            f"/{found[1]}: OPTION"
+        )
+    return ""
+
+
 def _unknown_key(key: str, advice: str, composer: Composing, others: Sequence[str]) -> str:
+    if composer.hydra.is_stored and composer.hydra.config_loader.get_group_options(key):
+        return (
+            f"{key}: a stored configuration has values, and no options to select. Set its values, or start "
+            "with the overrides that are stored beside it in overrides.yaml"
+        )
     parent, _, last = key.rpartition(".")
+    plain: dict[str, Any] = {}
     try:
-        config = composer.compose_config([choice for line in others for choice in _group_choice(line)])
+        config = composer.compose_config(group_choices(others))
         HydraConfig.instance().set_config(config)
+        options = composer.hydra.config_loader.get_group_options(key.split(".")[0])
+        if reason := wrong_form(key, config, options):
+            return reason
         while parent and not isinstance(OmegaConf.select(config, parent), DictConfig):
             parent, _, last = parent.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
         names = [str(name) for name in node if name != "hydra"]
+        plain = OmegaConf.to_container(config)  # type: ignore[assignment]
     except (HydraException, OmegaConfBaseException):
         names = []  # another override is wrong as well; report this one without a suggestion
     if last in names:
         return f"{key}: the value contains an unknown key. {advice.replace('=...', '.NAME=VALUE')}"
-    where = f"{parent} has no key '{last}'" if parent else f"there is no key or group '{last}'"
-    return " ".join(part for part in (f"{key}: {where}.", closest(last, names), advice) if part)
+    if parent:
+        parts = [f"{key}: {parent} has no key '{last}'.", closest(last, names), advice]
+    else:
+        near = meant(key, plain)
+        choices = closest(last, names)
+        parts = [
+            f"{key}: there is no key or group '{last}'.",
+            near,
+            choices.partition("? ")[2] or choices if near else choices,
+        ]
+    return " ".join(part for part in parts if part)
+
+
+def group_choices(overrides: Sequence[str]) -> list[str]:
+    """The overrides that may select an option of a group."""
+    return [choice for line in overrides for choice in _group_choice(line)]
 
 
 def _group_choice(line: str) -> list[str]:

@@ -1,17 +1,17 @@
-"""Checks of the `hydra` node: Hydra creates objects that it names, before anything else runs."""
+"""Checks of the `hydra` node: what Hydra would create from it, and what this program does not use of it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rompy_hydra.compose.allowed_targets import defined_at, has_prefix, import_object
 from rompy_hydra.compose.validate import walk
-from rompy_hydra.errors import InvalidConfig, Problem
+from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem
 
 # Nodes of which Hydra instantiates each `_target_`.
 _INSTANTIATED = ("launcher", "sweeper", "callbacks")
@@ -22,6 +22,88 @@ _LOGGING = ("hydra_logging", "job_logging")
 _LOGGERS = ("logging.", "colorlog.", "rompy_hydra.")
 _KINDS = (logging.Handler, logging.Formatter, logging.Filter)
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+# The sweeper and the launcher of this package.
+_OWN = "hydra_plugins.rompy_hydra."
+
+
+class Refused(NamedTuple):
+    """A setting that is not used: its values without effect, and what to use instead."""
+
+    harmless: tuple[object, ...]
+    instead: str
+
+
+_PLACE = "the directory of a sweep is set by sweep.directory=DIR and sweep.name=NAME"
+_ENVIRONMENT = "environment variables of the model are set in model.env, as +model.env.NAME=VALUE"
+_LOG = (
+    "messages go to standard error: set log_level=DEBUG for more of them, log_level=ERROR for less, and "
+    "2>FILE to keep them"
+)
+# Of Hydra's default configuration and of this package's.
+REFUSED = {
+    "hydra.run.dir": Refused(
+        ("${output_dir}/${run_id}", "outputs/${now:%Y-%m-%d}/${now:%H-%M-%S}"),
+        "the directory of a run is set by output_dir=DIR and run_id=NAME",
+    ),
+    "hydra.sweep.dir": Refused(
+        ("${sweep.directory}/${sweep.name}", "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"), _PLACE
+    ),
+    "hydra.sweep.subdir": Refused(("${point_label:}", "${hydra.job.num}"), _PLACE),
+    "hydra.output_subdir": Refused((".hydra",), "the configuration of a run is always stored in .hydra"),
+    "hydra.job.chdir": Refused(
+        (None, False),
+        "this program stays where it was started, and a model starts in its run directory, or in "
+        "run_backend.working_dir=DIR",
+    ),
+    "hydra.job.env_copy": Refused(([],), _ENVIRONMENT),
+    "hydra.job.env_set": Refused(({},), _ENVIRONMENT),
+    "hydra.verbose": Refused((False,), "set log_level=DEBUG"),
+    "hydra.job_logging": Refused((), _LOG),
+    "hydra.hydra_logging": Refused((), _LOG),
+}
+_OWN_LOGGING = {
+    "version": 1,
+    "handlers": {"loguru": {"class": "rompy_hydra.compose.logging_setup.InterceptHandler"}},
+    "root": {"level": "INFO", "handlers": ["loguru"]},
+    "loggers": {},
+    "disable_existing_loggers": False,
+}
+
+
+def check_hydra_settings(config: DictConfig, *, is_sweep: bool) -> None:
+    """InvalidConfig if a setting of Hydra would have no effect on a run or a sweep.
+
+    Hydra's own launchers use its settings in a sweep.
+    """
+    own_launcher, own_sweeper = (
+        str(OmegaConf.select(config, f"hydra.{name}._target_")).startswith(_OWN)
+        for name in ("launcher", "sweeper")
+    )
+    found = []
+    for key, (harmless, instead) in REFUSED.items():
+        by_hydra = is_sweep and not own_launcher and key != "hydra.run.dir"
+        if by_hydra and not (own_sweeper and key.startswith("hydra.sweep.")):
+            continue
+        parent, name = key.rsplit(".", 1)
+        node = OmegaConf.select(config, parent)._get_node(name)
+        value = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node._value()
+        if key in ("hydra.job_logging", "hydra.hydra_logging"):
+            # A main configuration of its own, not based on this package's, has Hydra's default.
+            option = config.hydra.runtime.choices.get(key.replace(".", "/"))
+            is_default = option == "default" and not own_launcher
+            harmless, value = (_OWN_LOGGING,), _OWN_LOGGING if is_default else value
+        if value not in harmless:
+            shown = value if isinstance(value, str | bool) else NO_VALUE
+            found.append(Problem(key, shown, "has no effect here", instead[0].upper() + instead[1:]))
+    if not is_sweep:
+        reason = "is called in sweeps (-m) only"
+        hint = "For a single run, write a postprocessor or a pipeline plugin; to run without it, add ~{}"
+        found += [
+            Problem(f"hydra.callbacks.{name}", NO_VALUE, reason, hint.format(f"hydra.callbacks.{name}"))
+            for name in config.hydra.callbacks or {}
+        ]
+    if found:
+        raise InvalidConfig(found)
 
 
 def check_hydra_node(config: DictConfig, prefixes: Sequence[str]) -> None:

@@ -20,6 +20,8 @@ _LIST = re.compile(r"\s*processor=\[\s*([\w.:-]+(?:\s*,\s*[\w.:-]+)*)\s*\]\s*")
 # Texts that Hydra's grammar reads as themselves.
 _WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_-]*", re.IGNORECASE)
 
+_STRAIGHT = str.maketrans("\u201c\u201d\u201e\u2018\u2019\u201a", "\"\"\"'''")
+
 
 def label_of(overrides: Sequence[str], omits: Callable[[str], bool] = lambda _key: False) -> str:
     """The label of overrides as they were typed, less the keys that `omits` is true for."""
@@ -78,11 +80,23 @@ def _parsed(line: str) -> Override:
         if not found.key_or_group:
             raise HydraException("there is no key")
     except HydraException as error:
+        if reason := _mistyped(line):
+            raise ConfigError(reason) from error
         raise ConfigError(
             f"'{line}' is not a valid override: write key=value, +key=value to add, ~key to remove; quote "
             f"values with spaces or commas as in key='\"a, b\"' ({first_line(error)})"
         ) from error
     return found
+
+
+def _mistyped(line: str) -> str:
+    """Why an override is not valid, if it is a common mistake; '' otherwise."""
+    straight = line.translate(_STRAIGHT)
+    if straight != line:
+        return f"'{line}' has curly quotes. Type straight ones: {straight}"
+    if found := re.fullmatch(r"([^=]+)==(.*)", line, re.DOTALL):
+        return f"'{line}' has two equals signs. Write {found[1]}={found[2].lstrip('=')}"
+    return ""
 
 
 def whole_text(error: BaseException) -> str:

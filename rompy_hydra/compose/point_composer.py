@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rompy_hydra.compose.build import Builder, Built
 from rompy_hydra.compose.composer import Composer
+from rompy_hydra.compose.processor_settings import shortened_values
 from rompy_hydra.compose.shared_composition import Refusal, SharedComposition
+from rompy_hydra.compose.unread_keys import READ, references_in, unread
 from rompy_hydra.core.plan import Origin
 from rompy_hydra.errors import ConfigError, InvalidConfig, Problem
 from rompy_hydra.sweep.config import SweepConfig
@@ -51,6 +53,8 @@ class PointComposer:
     def compose(self, point: Point) -> object:
         """A point's configuration, for `build`; ConfigError says what is wrong with its overrides."""
         number, shared, plain, changed, alike = self._plain(point)
+        if plain.keys() - READ:
+            _check_keys(point, shared, plain)
         if number is None or plain.keys() != shared.plain.keys():
             number, nodes = None, plain
         else:
@@ -75,6 +79,7 @@ class PointComposer:
         key = tuple(a.text for a, is_first in zip(point.assignments, first, strict=True) if is_first)
         values = [a for a, is_first in zip(point.assignments, first, strict=True) if not is_first]
         shared = self._composition(key)
+        values = shortened_values(values, shared.long_prefix)
         number = self._base_of.get(key)
         given = {"run_id": point.label, "output_dir": self._directory}
         plain = shared.replaced(values)
@@ -137,6 +142,18 @@ class PointComposer:
         if isinstance(shared, ConfigError):
             raise shared.with_traceback(None)
         return shared
+
+
+def _check_keys(point: Point, shared: SharedComposition, plain: Mapping[str, Any]) -> None:
+    """InvalidConfig if a point has a top-level key that nothing reads."""
+    typed = [(_path(each.key), each.value) for each in point.assignments]
+    refers = dict(shared.references)
+    for path, value in typed:
+        if isinstance(value, str) and "${" in value:
+            key = path.split(".")[0]
+            refers[key] = {*refers.get(key, ()), *references_in(value, path)}
+    if found := unread(plain, typed, refers, shared.choices):
+        raise InvalidConfig(found)
 
 
 def _is_apart(path: str, others: Sequence[str]) -> bool:

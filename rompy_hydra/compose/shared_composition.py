@@ -18,6 +18,8 @@ from rompy_hydra.compose.build import origin_of
 from rompy_hydra.compose.composer import Composed
 from rompy_hydra.compose.hydra_errors import raise_interrupt
 from rompy_hydra.compose.override_parser import parse
+from rompy_hydra.compose.processor_settings import long_prefix
+from rompy_hydra.compose.unread_keys import references
 from rompy_hydra.compose.validate import walk
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.sweep.points import Assignment
@@ -41,6 +43,8 @@ class SharedComposition:
     def __init__(self, composed: Composed) -> None:
         self.composed = composed
         self.origin = origin_of(composed)
+        # Of the only processor's settings.
+        self.long_prefix = long_prefix(composed.config)
         # Why an override of a key is wrong, by the key and the kind of its error.
         self.wrong: dict[tuple[str, str], str] = {}
         self._dependent: set[str] = set()
@@ -76,6 +80,17 @@ class SharedComposition:
         """The top-level keys in which a point differs from this composition."""
         own, shown = self.plain, self._shown
         return {k for k, node in plain.items() if node is not own.get(k) and repr(node) != shown.get(k)}
+
+    @functools.cached_property
+    def references(self) -> Mapping[str, set[str]]:
+        """The paths that interpolations refer to, by the top-level key that contains them."""
+        return references(self.composed.config)
+
+    @property
+    def choices(self) -> Mapping[str, Any]:
+        """The options of the groups."""
+        choices: Mapping[str, Any] = self.composed.config.hydra.runtime.choices
+        return choices
 
     @functools.cached_property
     def _whole(self) -> bytes:

@@ -15,6 +15,7 @@ from rompy_hydra.compose import grid_parser
 from rompy_hydra.compose.build import build
 from rompy_hydra.compose.composer import Composed, Composer
 from rompy_hydra.compose.hydra_errors import readable_errors
+from rompy_hydra.compose.hydra_node import check_hydra_settings
 from rompy_hydra.compose.override_parser import parse, text_of
 from rompy_hydra.compose.point_composer import PointComposer
 from rompy_hydra.compose.validate import problems
@@ -70,7 +71,8 @@ class SweepRequest:
     batches: list[SweepOutcome] = field(default_factory=list)
 
     def accept(self, config: DictConfig) -> None:
-        """ConfigError if the chosen sweeper would write or run what is only to be validated."""
+        """ConfigError for a setting without effect, or a sweeper that would run what is to be validated."""
+        check_hydra_settings(config, is_sweep=True)
         chosen = config.hydra.sweeper.get("_target_")
         own = f"{_PLUGINS}.RompySweeper"
         if chosen != own and (self.dry_run or config.sweep.get("dry_run") is True):
@@ -124,7 +126,8 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     """The work of this package's sweeper: make the grid, and pass it to the launcher."""
     request, config = _prepare(sweeper)
     own, of_runs = _split(arguments)
-    params: Any = OmegaConf.to_container(sweeper.config.hydra.sweeper.params, resolve=True) or {}
+    given = sweeper.config.hydra.sweeper.params
+    params: Any = {} if given is None else OmegaConf.to_container(given, resolve=True)
     grid = grid_parser.grid(of_runs, params, config, sweeper.hydra_context.config_loader)
     if grid.size == 0:
         raise ConfigError("the sweep has no points")

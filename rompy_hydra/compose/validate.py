@@ -91,7 +91,9 @@ def _problem_of(model: type[BaseModel], error: Any, path: str, node: Mapping[str
     name, separator, rest = message.partition(": ")
     if separator and not keys and name in node:
         return Problem(f"{where}.{name}", node[name], rest)
-    return Problem(where, error["input"], message[0].lower() + message[1:])
+    if not message[1:2].isupper():  # YAML
+        message = message[0].lower() + message[1:]
+    return Problem(where, error["input"], message)
 
 
 def _keys(location: Sequence[int | str], node: Any) -> Iterator[int | str]:

@@ -1,0 +1,46 @@
+"""Configuration files as Hydra finds them, with a readable error for a file that is not a configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig
+
+from rompy_hydra.errors import ConfigError
+
+# Groups whose options configure a class: an empty file cannot be one of them.
+_WITH_CLASS = {"model", "period", "run_backend", "pipeline"}
+_LINES = "Write lines such as 'key: value'"
+
+
+class ConfigFiles(ConfigRepository):
+    """The configurations on the search path. ConfigError names a file that cannot be one."""
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        try:
+            found = super().load_config(config_path)
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"{self._file(config_path)} is not a text file (byte {error.start} is not UTF-8). A "
+                "configuration is YAML text"
+            ) from error
+        if found is None or not found.path.startswith("file:"):
+            return found
+        config, file = found.config, self._file(config_path)
+        if not isinstance(config, DictConfig):
+            raise ConfigError(f"{file} is a list, and a configuration has keys. {_LINES}")
+        if not config and not found.defaults_list and config_path.partition("/")[0] in _WITH_CLASS:
+            raise ConfigError(f"{file} is empty. Write its keys into it, starting with _target_")
+        # OmegaConf reads a text as a key without a value.
+        [*keys] = config
+        if len(keys) == 1 and config._get_node(keys[0])._is_none() and ":" not in file.read_text():  # type: ignore[union-attr]
+            raise ConfigError(f"{file} is plain text, and a configuration has keys. {_LINES}")
+        return found
+
+    def _file(self, config_path: str) -> Path:
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        name = config_path if config_path.endswith((".yaml", ".yml")) else f"{config_path}.yaml"
+        return Path(source.path if source else "", name)
