@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import pytest
 from pydantic import ValidationError
 
-from rompy_hydra import TimeRange
+from rompy_hydra import LocalConfig, TimeRange
+from rompy_hydra.run import DockerConfig
 from rompy_hydra.time_range import parse_duration, parse_time
 
 
@@ -147,3 +148,32 @@ def test_a_period_is_immutable():
     period = TimeRange(start="2024-01-01", duration="1h")
     with pytest.raises(ValidationError, match="frozen"):
         period.start = datetime(2025, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("1h", 3600.0),
+        ("2.5 min", 150.0),
+        ("PT1M30S", 90.0),
+        ("90", 90.0),
+        ("1e3", 1000.0),
+        (7, 7.0),
+        (timedelta(minutes=1), 60.0),
+    ],
+)
+def test_a_time_limit_is_given_in_seconds_or_with_a_unit(given, seconds):
+    assert LocalConfig(timeout=given).timeout == seconds
+    assert DockerConfig(timeout=given, kill_grace=given).kill_grace == seconds
+
+
+@pytest.mark.parametrize("given", ["1 hour", "soon", "h", "1:30", ""])
+def test_a_text_that_is_not_a_duration_is_refused_as_a_time_limit(given):
+    with pytest.raises(ValueError, match=r"is not a duration\. Write seconds, or a number with a unit"):
+        LocalConfig(timeout=given)
+
+
+@pytest.mark.parametrize("given", ["0s", "-1", 0, "inf", "nan"])
+def test_a_time_limit_must_be_a_positive_number(given):
+    with pytest.raises(ValueError, match=r"greater than 0|finite number"):
+        LocalConfig(timeout=given)

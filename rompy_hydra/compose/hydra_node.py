@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
@@ -95,15 +95,28 @@ def check_hydra_settings(config: DictConfig, *, is_sweep: bool) -> None:
         if value not in harmless:
             shown = value if isinstance(value, str | bool) else NO_VALUE
             found.append(Problem(key, shown, "has no effect here", instead[0].upper() + instead[1:]))
-    if not is_sweep:
-        reason = "is called in sweeps (-m) only"
-        hint = "For a single run, write a postprocessor or a pipeline plugin; to run without it, add ~{}"
-        found += [
-            Problem(f"hydra.callbacks.{name}", NO_VALUE, reason, hint.format(f"hydra.callbacks.{name}"))
-            for name in config.hydra.callbacks or {}
-        ]
+    if not is_sweep or own_launcher:
+        found += _uncalled(config, is_sweep)
     if found:
         raise InvalidConfig(found)
+
+
+def _uncalled(config: DictConfig, is_sweep: bool) -> Iterator[Problem]:
+    """The callbacks that nobody would call: those of a single run, and of jobs of our own launcher."""
+    from hydra.experimental.callback import Callback
+
+    for name in config.hydra.callbacks or {}:
+        key = f"hydra.callbacks.{name}"
+        if not is_sweep:
+            hint = f"Write a postprocessor or a pipeline plugin, or leave it out: ~{key}"
+            yield Problem(key, NO_VALUE, "is called in sweeps (-m) only", hint)
+            continue
+        target = OmegaConf.select(config, f"{key}._target_")
+        found = import_object(target) if isinstance(target, str) else None
+        of_jobs = [each for each in ("on_job_start", "on_job_end") if hasattr(found, each)]
+        if mine := [each for each in of_jobs if getattr(found, each) is not getattr(Callback, each)]:
+            reason = f"{' and '.join(mine)} would not be called for the runs of a sweep"
+            yield Problem(key, target, reason, "Write a postprocessor, or choose hydra/launcher=basic")
 
 
 def check_hydra_node(config: DictConfig, prefixes: Sequence[str]) -> None:

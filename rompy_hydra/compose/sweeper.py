@@ -75,7 +75,10 @@ class SweepRequest:
         check_hydra_settings(config, is_sweep=True)
         chosen = config.hydra.sweeper.get("_target_")
         own = f"{_PLUGINS}.RompySweeper"
-        if chosen != own and (self.dry_run or config.sweep.get("dry_run") is True):
+        if not (self.dry_run or config.sweep.get("dry_run") is True):
+            return
+        config.hydra.callbacks = {}  # validating runs nobody's code
+        if chosen != own:
             raise ConfigError(
                 f"{chosen} cannot validate its points without running them: leave out hydra/sweeper=..., "
                 "or validate each point with `rompy-hydra check`"

@@ -88,14 +88,49 @@ def test_hydras_own_sweeper_and_launcher_use_the_directory_of_hydra(sweeps):
     assert len(list(sweeps.directory.glob("elsewhere/*/run.json"))) == 2
 
 
-def test_a_callback_is_refused_in_a_single_run_and_called_in_a_sweep(sweeps):
-    callback = (
-        "+hydra.callbacks.log={_target_: hydra.experimental.callbacks.LogJobReturnCallback}",
+CALLBACKS = """
+from pathlib import Path
+class Multirun:
+    def on_multirun_start(self, config, **_):
+        Path("began").touch()
+    def on_multirun_end(self, config, **_):
+        Path("ended").touch()
+class Job(Multirun):
+    def on_job_end(self, config, job_return, **_):
+        Path("job").touch()
+"""
+
+
+@pytest.fixture
+def callback(sweeps, tmp_path, monkeypatch):
+    """The overrides for one of the callbacks of a module."""
+    (tmp_path / "my_callbacks.py").write_text(CALLBACKS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return lambda name: (
+        f"+hydra.callbacks.mine={{_target_: my_callbacks.{name}}}",
+        "allowed_targets=[my_callbacks.]",
         "processor=noop",
     )
-    out = sweeps.run(*callback, code=2)
-    assert "hydra.callbacks.log: is called in sweeps (-m) only" in out
-    sweeps.run("-m", *callback, "model.friction=0.1")
+
+
+def test_a_callback_is_refused_in_a_single_run_and_called_in_a_sweep(sweeps, callback):
+    out = sweeps.run(*callback("Multirun"), code=2)
+    assert "hydra.callbacks.mine: is called in sweeps (-m) only" in out
+    for looking in (("-m", "--dry-run"), ("check", "-m")):
+        sweeps.run(*looking, *callback("Multirun"), "model.friction=0.1")
+        assert not (sweeps.directory / "began").exists()
+    sweeps.run("-m", *callback("Multirun"), "model.friction=0.1")
+    assert (sweeps.directory / "began").exists()
+    assert (sweeps.directory / "ended").exists()
+
+
+def test_a_callback_of_jobs_needs_a_launcher_that_calls_it(sweeps, callback):
+    before = sweeps.snapshot()
+    out = sweeps.run("-m", *callback("Job"), "model.friction=0.1", code=2)
+    assert "hydra.callbacks.mine = 'my_callbacks.Job': on_job_end would not be called" in out
+    assert sweeps.snapshot() == before
+    sweeps.run("-m", *callback("Job"), "model.friction=0.1", BASIC_LAUNCHER)
+    assert (sweeps.directory / "job").exists()
 
 
 def test_a_rerun_of_hydra_is_refused_with_the_way_to_do_it(sweeps):
