@@ -75,21 +75,21 @@ def check_hydra_settings(config: DictConfig, *, is_sweep: bool) -> None:
 
     Hydra's own launchers use its settings in a sweep.
     """
-    own_launcher, own_sweeper = (
-        str(OmegaConf.select(config, f"hydra.{name}._target_")).startswith(_OWN)
-        for name in ("launcher", "sweeper")
-    )
+    hydra = config.hydra
+    own_launcher = str(hydra.launcher.get("_target_")).startswith(_OWN)
+    own_sweeper = str(hydra.sweeper.get("_target_")).startswith(_OWN)
     found = []
     for key, (harmless, instead) in REFUSED.items():
         by_hydra = is_sweep and not own_launcher and key != "hydra.run.dir"
         if by_hydra and not (own_sweeper and key.startswith("hydra.sweep.")):
             continue
-        parent, name = key.rsplit(".", 1)
-        node = OmegaConf.select(config, parent)._get_node(name)
+        node: Any = config
+        for name in key.split("."):
+            node = node._get_node(name)
         value = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node._value()
         if key in ("hydra.job_logging", "hydra.hydra_logging"):
             # A main configuration of its own, not based on this package's, has Hydra's default.
-            option = config.hydra.runtime.choices.get(key.replace(".", "/"))
+            option = hydra.runtime.choices.get(key.replace(".", "/"))
             is_default = option == "default" and not own_launcher
             harmless, value = (_OWN_LOGGING,), _OWN_LOGGING if is_default else value
         if value not in harmless:

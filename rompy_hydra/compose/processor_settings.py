@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from rompy_hydra.sweep.points import Assignment
+if TYPE_CHECKING:
+    from rompy_hydra.sweep.points import Assignment
 
 GROUP = "processor"
 
