@@ -117,7 +117,7 @@ def _mistake_in_defaults(text: str, overrides: Sequence[str]) -> str:
             )
     if found := re.search(r"In '([^']+)': Could not find '([^']+)'", text):
         file, (group, _, rest) = found[1], found[2].partition("/")
-        if "/" in rest and file.startswith(f"{group}/"):
+        if "/" in rest and file.startswith(f"{group}/") and group != "hydra":
             name, option = rest.split("/", 1)
             return (
                 f"'{name}: {option}' in {file}.yaml selects an option below '{group}'. Write: override "

@@ -183,7 +183,7 @@ def record(sweeps, name):
 
 
 def test_a_stored_configuration_runs_again(sweeps):
-    sweeps.run("model.friction=0.03", "processor=[summary,noop]", "period=one_day")
+    sweeps.run("model.friction=0.03", "processor=[summary,noop]")
     (name,) = (path.name for path in sweeps.directory.glob("runs/*"))
     first = record(sweeps, name)
     assert "nothing to do: every stage is done and unchanged" in run_again(sweeps, name)
@@ -197,7 +197,7 @@ def test_a_stored_configuration_runs_again(sweeps):
 
 def test_a_stored_configuration_may_be_changed_by_overrides_and_swept(sweeps):
     sweeps.run("processor=noop")
-    name = "beach,processor=noop"
+    name = "beach"
     run_again(sweeps, name, "model.friction=0.05")
     assert record(sweeps, f"{name},friction=0.05")["config"]["model"]["friction"] == 0.05
     out = run_again(sweeps, name, "-m", "model.friction=0.1,0.2,0.3", "--dry-run")

@@ -128,6 +128,10 @@ MISTAKES = {
         "model is selected a second time, by the defaults list of experiment=slash_only. "
         "Write there: override /model: OPTION",
     ),
+    "option of Hydra": (
+        ["hydra/launcher=nope"],
+        "hydra/launcher=nope: there is no such option. Choices: basic",
+    ),
     # Files that are not configurations.
     "binary file": (
         ["model=binary"],
