@@ -1,17 +1,23 @@
-"""Minimum, mean and maximum of values that are read in parts, and of the columns of CSV files."""
+"""Minimum, mean and maximum of values and directions that are read in parts, and of the columns of CSV files."""
 
 from __future__ import annotations
 
+import cmath
 import csv
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from rompy_hydra.errors import PostprocessError
+from rompy_hydra.postprocess.directions import full_circle
 
+# The full circle is divided into this many bins to find the shortest arc with all directions.
+BINS = 3600
+# A shorter mean vector has no direction: it is the rounding error of directions that cancel out.
+SHORTEST_VECTOR = 1e-9
 _MISSING = {"", "na", "n/a", "null", "none", "-", "--"}
 
 
@@ -35,6 +41,15 @@ class RunningStatistics:
             share = valid / self.valid
             self.mean = self.mean * (1.0 - share) + mean * share
 
+    def add_values(self, cells: int, values: Sequence[float]) -> None:
+        """Add single values of `cells`, of which the others are missing."""
+        mean = math.fsum(value / len(values) for value in values)
+        self.add(cells, len(values), min(values, default=0.0), mean, max(values, default=0.0))
+
+    def merge(self, other: RunningStatistics) -> None:
+        """Add all values of another part."""
+        self.add(other.cells, other.valid, other.minimum, other.mean, other.maximum)
+
     def results(self) -> dict[str, float]:
         """The statistics by name; those without a finite value are left out."""
         if not self.cells:
@@ -45,6 +60,72 @@ class RunningStatistics:
             mean = min(max(self.mean, self.minimum), self.maximum)
             found |= {"min": self.minimum, "mean": mean, "max": self.maximum}
         return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+@dataclass
+class RunningDirections(RunningStatistics):
+    """Statistics of directions that are read in parts.
+
+    The mean is the direction of the mean unit vector, from 0 to the full circle; there is none if the
+    directions cancel out. The minimum and the maximum are the ends of the shortest arc that contains all
+    directions, so that the minimum of 350° and 10° is 350°; they are 0 and the full circle if the
+    directions lie all around it. Source: N. I. Fisher, Statistical Analysis of Circular Data, 1993, 2.3.
+    """
+
+    circle: float = 360.0
+    vector: complex = 0j
+    # The lowest and highest direction in each bin that contains any.
+    bins: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def add_directions(
+        self, cells: int, valid: int, vector: complex, bins: Iterable[tuple[float, float]]
+    ) -> None:
+        """Add `valid` directions with the sum of their unit vectors, and the lowest and highest of each bin."""
+        self.cells += cells
+        self.valid += valid
+        self.vector += vector
+        for low, high in bins:
+            here = min(int(low / self.circle * BINS), BINS - 1)
+            before = self.bins.get(here, (low, high))
+            self.bins[here] = min(low, before[0]), max(high, before[1])
+
+    def add_values(self, cells: int, values: Sequence[float]) -> None:
+        unit_vectors = (cmath.rect(1.0, value * math.tau / self.circle) for value in values)
+        wrapped = (value % self.circle for value in values)
+        self.add_directions(cells, len(values), sum(unit_vectors), ((each, each) for each in wrapped))
+
+    def merge(self, other: RunningStatistics) -> None:
+        assert isinstance(other, RunningDirections)
+        self.add_directions(other.cells, other.valid, other.vector, other.bins.values())
+
+    def results(self) -> dict[str, float]:
+        found = super().results()
+        if self.valid:
+            found |= dict(zip(("min", "max"), self._arc(), strict=True))
+            found.pop("mean", None)
+            if abs(self.vector) > SHORTEST_VECTOR * self.valid:
+                found["mean"] = self.mean_direction
+        return {key: found[key] for key in ("missing_share", "min", "mean", "max") if key in found}
+
+    @property
+    def mean_direction(self) -> float:
+        return round(cmath.phase(self.vector) * self.circle / math.tau, 9) % self.circle
+
+    def _arc(self) -> tuple[float, float]:
+        """The first and the last direction of the shortest arc that contains all, clockwise in numbers."""
+        arcs = [self.bins[key] for key in sorted(self.bins)]
+        # The empty arc before each occupied bin.
+        gaps = [low - high for (_, high), (low, _) in zip([arcs[-1], *arcs[:-1]], arcs, strict=True)]
+        gaps[0] += self.circle
+        widest = max(range(len(gaps)), key=gaps.__getitem__)
+        if gaps[widest] <= 2.0 * self.circle / BINS:
+            return 0.0, self.circle
+        return arcs[widest][0], arcs[widest - 1][1]
+
+
+def statistics_of(circle: float | None) -> RunningStatistics:
+    """Empty statistics: of directions with this full circle, or of other values if it is None."""
+    return RunningStatistics() if circle is None else RunningDirections(circle=circle)
 
 
 def table_statistics(path: Path) -> dict[str, RunningStatistics]:
@@ -68,15 +149,14 @@ def table_statistics(path: Path) -> dict[str, RunningStatistics]:
 
 def _column_statistics(file: TextIO) -> dict[str, RunningStatistics]:
     names, rows = _read_header(file)
-    columns = {index: RunningStatistics() for index in range(len(names))}
+    columns = {index: statistics_of(full_circle(name)) for index, name in enumerate(names)}
     while batch := list(itertools.islice(rows, 5000)):
         for index, column in list(columns.items()):
             valid = _parse_numbers([row[index] if index < len(row) else "" for row in batch])
             if valid is None:
                 del columns[index]  # text
             else:
-                mean = math.fsum(number / len(valid) for number in valid)
-                column.add(len(batch), len(valid), min(valid, default=0), mean, max(valid, default=0))
+                column.add_values(len(batch), valid)
     found: dict[str, RunningStatistics] = {}
     for index, column in columns.items():
         if names[index] or column.valid:

@@ -10,6 +10,8 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import xarray as xr
 
+from rompy_hydra.postprocess.directions import full_circle
+
 _CONNECTIVITY = {"volumes", "tri", "triangles", "element", "elements", "nv", "face_nodes"}
 _AXES = {
     "lon": re.compile(r"x?lon(g|gitude)?(_\w+)?|nav_lon"),
@@ -62,6 +64,14 @@ def units(dataset: xr.Dataset, name: str) -> str:
     if not found and is_anuga(dataset):
         found = _ANUGA_UNITS.get(canonical_name(name), "")
     return "" if found.lower() in {"1", "-", "none", "dimensionless"} else found
+
+
+def circle(dataset: xr.Dataset, name: str) -> float | None:
+    """The value of a full circle if a variable is a direction, 360 or 2π in radians; else None."""
+    attrs = dataset.variables[name].attrs
+    if axis(name, attrs) in {"lon", "lat", "time"}:
+        return None
+    return full_circle(name, *(str(attrs.get(key, "")) for key in ("units", "standard_name", "long_name")))
 
 
 def axis(name: str, attrs: Mapping[str, object]) -> str:

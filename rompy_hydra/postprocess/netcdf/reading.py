@@ -22,7 +22,7 @@ from rompy_hydra.errors import PostprocessError
 from rompy_hydra.postprocess.netcdf import Statistic
 from rompy_hydra.postprocess.netcdf import conventions as cv
 from rompy_hydra.postprocess.netcdf.field import Field, Floats, grid_as_mesh, mean_at_nodes, triangulate
-from rompy_hydra.postprocess.statistics import RunningStatistics
+from rompy_hydra.postprocess.statistics import BINS, RunningDirections, RunningStatistics, statistics_of
 
 # Values read at once, 8 bytes each; one chunk of a compressed file may be larger.
 BLOCK_VALUES = 4_000_000
@@ -325,9 +325,12 @@ def netcdf_statistics(
 
 
 def _statistics(dataset: xr.Dataset, name: str, dry_depth: float | None) -> RunningStatistics:
-    found = RunningStatistics()
+    found = statistics_of(cv.circle(dataset, name))
     for values in _read_blocks(dataset, name, dry_depth):
         valid = values[np.isfinite(values)]
+        if isinstance(found, RunningDirections):
+            _add_directions(found, values.size, valid)
+            continue
         with np.errstate(over="ignore"):
             mean = valid.sum() / max(valid.size, 1)
         if not np.isfinite(mean):
@@ -335,6 +338,17 @@ def _statistics(dataset: xr.Dataset, name: str, dry_depth: float | None) -> Runn
         low, high = valid.min(initial=np.inf), valid.max(initial=-np.inf)
         found.add(values.size, valid.size, float(low), float(mean), float(high))
     return found
+
+
+def _add_directions(found: RunningDirections, cells: int, directions: Floats) -> None:
+    vector = complex(np.exp(directions * (2j * math.pi / found.circle)).sum())
+    ordered = np.sort(directions % found.circle)
+    # The first of each bin, and the last.
+    first = np.searchsorted(ordered, np.arange(BINS) * (found.circle / BINS))
+    used = np.flatnonzero(np.diff([*first, ordered.size]))
+    last = np.append(first[1:], ordered.size)[used] - 1
+    bins = zip(ordered[first[used]].tolist(), ordered[last].tolist(), strict=True)
+    found.add_directions(cells, directions.size, vector, bins)
 
 
 def _read_blocks(dataset: xr.Dataset, name: str, dry_depth: float | None) -> Iterator[Floats]:
