@@ -97,6 +97,7 @@ class Attempt:
         record.attempt += 1
         record.outputs, record.products, record.checks = [], [], []
         record.metrics, record.exit_code, record.resources = {}, None, {}
+        record.messages = []
         record.backend_facts = {}
 
     @contextlib.contextmanager

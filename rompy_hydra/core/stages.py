@@ -111,7 +111,7 @@ def postprocess(attempt: Attempt) -> None:
     # An earlier postprocessor's metrics are not this one's.
     if any(fact.path == METRICS for fact in record.products):
         workspace.metrics.unlink(missing_ok=True)
-    record.metrics, record.products = {}, []
+    record.metrics, record.products, record.messages = {}, [], []
     # A stage that takes no time is recorded with its end.
     instant = all(processor.instant for processor in plan.processors)
     attempt.begin("postprocess", rec.POSTPROCESSING, save=not instant)
@@ -128,6 +128,8 @@ def postprocess(attempt: Attempt) -> None:
         record.answers.append(results)
         if not results["success"]:
             raise PostprocessError(f"the postprocessor {name} failed: {results['message']}")
+        if not processor.instant:
+            record.messages.append({"processor": name, "message": str(results["message"])})
         found = results.get("metrics")
         if isinstance(found, Mapping):
             metrics = {str(key): value for key, value in found.items()}

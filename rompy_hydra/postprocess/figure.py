@@ -12,28 +12,34 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize, TwoSlopeNorm
+from matplotlib.colors import Colormap, ListedColormap, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch, PathPatch
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.tri import Triangulation
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from rompy_hydra.postprocess.netcdf import conventions as cv
-from rompy_hydra.postprocess.netcdf.field import Field, Floats, Ints, mean_at_nodes
-from rompy_hydra.postprocess.netcdf.reading import Location
+from rompy_hydra.postprocess.netcdf.field import Field, Floats, cell_edges, mean_at_nodes
+from rompy_hydra.postprocess.netcdf.mapping import Location
+from rompy_hydra.postprocess.rim import crosses_zero, rim_path, skirt
 
 _GRID_KEYS = ["origin_longitude_degrees_east", "origin_latitude_degrees_north"]
 _GRID_KEYS += ["metres_per_degree_longitude", "metres_per_degree_latitude"]
 _METRE = {"m", "meter", "metre", "meters", "metres"}
+# Along a meridian, and along a parallel at the equator.
+_KM_PER_DEGREE = 111.2
 _COAST = "#3d3a36"
 _INK = "#222222"
 
@@ -49,6 +55,8 @@ class ProjectedField:
     x_label: str
     y_label: str
     degrees: bool = False
+    # Length of a unit of both axes; None: unknown, or they are degrees.
+    km_per_unit: float | None = None
     # Name, x, y.
     markers: Sequence[tuple[str, float, float]] = ()
 
@@ -60,40 +68,53 @@ class Style:
     title: str
     subtitle: str
     colour_label: str
+    # The limits of the colour scale; None: those of the values.
     vmin: float | None
     vmax: float | None
     colormap: str | None
     width: float
     dpi: int
+    # The kind of variable, which decides about the colours unless a colormap is given.
+    kind: str = ""
+    # Which ends of the colour scale some values lie beyond: `min`, `max`, `both`, `neither`; "": found out.
+    extend: Literal["", "min", "max", "both", "neither"] = ""
 
 
 def render_png(projected: ProjectedField, style: Style, metadata: Mapping[str, str]) -> bytes:
     """The map as PNG; equal arguments give equal bytes."""
     with _LOCK:
-        figure = Figure(figsize=(style.width, 1.2 * style.width), dpi=style.dpi)
-        FigureCanvasAgg(figure)
-        _draw(figure, projected, style)
-        layout = ConstrainedLayoutEngine()
-        layout.execute(figure)
-        # The height of the map and its texts at this width.
-        figure.set_figheight(min(1.2 * style.width, figure.get_tightbbox().height + 0.15))
-        layout.execute(figure)
+        figure = draw_figure(projected, style)
         facts = {key: text.encode(errors="replace").decode() for key, text in metadata.items()}
         png = io.BytesIO()
         figure.savefig(png, format="png", dpi=style.dpi, facecolor="white", metadata=facts)
         return png.getvalue()
 
 
+def draw_figure(projected: ProjectedField, style: Style) -> Figure:
+    """The map as a figure of matplotlib."""
+    figure = Figure(figsize=(style.width, 1.2 * style.width), dpi=style.dpi)
+    FigureCanvasAgg(figure)
+    _draw(figure, projected, style)
+    layout = ConstrainedLayoutEngine()
+    layout.execute(figure)
+    # The height of the map and its texts at this width.
+    figure.set_figheight(min(1.2 * style.width, figure.get_tightbbox().height + 0.15))
+    layout.execute(figure)
+    return figure
+
+
 def _draw(figure: Figure, projected: ProjectedField, style: Style) -> None:
     # More cells along a side are not visible, and slow to draw.
     axes, field = figure.add_subplot(), thin(projected.field, 1600)
     axes.set_facecolor("#d9d6cf")  # land
-    low, high = colour_limits(projected.field.values, style.vmin, style.vmax)
-    diverging = style.colormap is None and _has_both_signs(low, high)
+    low, high = common_limits([projected.field], style.vmin, style.vmax)
+    if field.circle:
+        field = replace(field, values=low + (field.values - low) % field.circle)
+    diverging = style.colormap is None and not field.circle and _has_both_signs(low, high)
     norm = TwoSlopeNorm(0.0, low, high) if diverging else Normalize(low, high)
-    colours = style.colormap or ("RdBu_r" if diverging else "viridis")
+    colours = style.colormap or default_colours(diverging, bool(field.circle), style.kind)
     if field.triangles is None:
-        x, y = _cell_edges(field.x), _cell_edges(field.y)
+        x, y = cell_edges(field.x), cell_edges(field.y)
         shown: ScalarMappable = axes.pcolormesh(x, y, field.values, cmap=colours, norm=norm)
     else:
         x, y = field.x[field.triangles], field.y[field.triangles]
@@ -104,54 +125,59 @@ def _draw(figure: Figure, projected: ProjectedField, style: Style) -> None:
     _set_ticks(axes, projected.degrees)
     _add_labels(axes, projected, style)
     _add_markers(axes, projected.markers)
-    below, above = np.nanmin(projected.field.values) < low, np.nanmax(projected.field.values) > high
+    _add_scale(axes, projected)
     # An inset always has exactly the height of the map.
     inset = axes.inset_axes((1.03, 0.0, 0.035, 1.0))
-    extend = "both" if below and above else "min" if below else "max" if above else "neither"
-    bar = figure.colorbar(shown, cax=inset, extend=extend)
+    bar = figure.colorbar(shown, cax=inset, extend=style.extend or extension([field], low, high))
+    if field.circle:
+        bar.set_ticks(np.linspace(low, high, 9).tolist())
     bar.set_label(_printable(style.colour_label), color=_INK, size=10, parse_math=False)
     inset.tick_params(labelsize=9, width=0.6, labelcolor=_INK)
 
 
-def _draw_mesh(axes: Axes, field: Field, colours: str, norm: Normalize) -> ScalarMappable:
+def _draw_mesh(axes: Axes, field: Field, colours: str | Colormap, norm: Normalize) -> ScalarMappable:
     assert field.triangles is not None
-    triangles, nodes = field.triangles, field.values
+    triangles, values = field.triangles, field.values
     if field.on_triangles:
         triangles = triangles[np.isfinite(field.values)]
-        nodes = mean_at_nodes(field.values[np.isfinite(field.values)], triangles, len(field.x))
-    triangles = triangles[np.isfinite(nodes[triangles]).any(axis=1)]
-    corners = nodes[triangles]
-    # A dry corner gets the mean of the wet corners, so that the colours reach the waterline.
-    corners = np.where(np.isfinite(corners), corners, np.nanmean(corners, axis=1, keepdims=True))
+        values = mean_at_nodes(
+            field.values[np.isfinite(field.values)], triangles, len(field.x), field.circle
+        )
+    triangles = triangles[np.isfinite(values[triangles]).any(axis=1)]
+    corners = values[triangles]
+    # A dry corner gets a value of the wet corners, so that the colours reach the waterline.
+    wet = np.isfinite(corners)
+    fill = (
+        corners[np.arange(len(corners)), wet.argmax(axis=1)]
+        if field.circle
+        else np.nanmean(corners, axis=1)
+    )
+    corners = np.where(wet, corners, fill[:, np.newaxis])
     x, y = field.x[triangles], field.y[triangles]
+    rim = rim_path(field)
+    if rim is not None:
+        # Below the mesh, in its colours: the smooth rim lies partly outside of it.
+        outside = skirt(field, triangles, corners)
+        x, y, corners = (np.concatenate(pair) for pair in zip(outside, (x, y, corners), strict=True))
     mesh = Triangulation(x.ravel(), y.ravel(), np.arange(x.size).reshape(-1, 3))
-    return axes.tripcolor(mesh, corners.ravel(), shading="gouraud", cmap=colours, norm=norm)
+    shown = axes.tripcolor(mesh, corners.ravel(), shading="gouraud", cmap=colours, norm=norm)
+    if rim is not None:
+        shown.set_clip_path(rim, axes.transData)
+        axes.add_patch(PathPatch(rim, facecolor="none", edgecolor=_COAST, linewidth=0.7))
+    return shown
 
 
 def _draw_coast(axes: Axes, field: Field) -> None:
-    """The zero contour of the bed, or else the boundary of a mesh, which ends at the coast."""
-    bed = np.full(len(field.x), np.nan) if field.bed is None else field.bed
-    known = np.isfinite(bed)
-    crosses = bool(known.any()) and bed[known].min() < 0.0 < bed[known].max()
+    """The zero contour of the bed. Without one, a mesh ends at the coast and is drawn with its rim."""
+    if field.bed is None or not crosses_zero(field):
+        return
     if field.triangles is None:
-        if crosses:
-            land = np.ma.masked_invalid(bed)
-            axes.contour(field.x, field.y, land, [0.0], colors=[_COAST], linewidths=[0.7])
-    elif crosses:
-        mesh = Triangulation(field.x, field.y, field.triangles[known[field.triangles].all(axis=1)])
-        axes.tricontour(mesh, np.nan_to_num(bed), [0.0], colors=[_COAST], linewidths=[0.7])
+        land = np.ma.masked_invalid(field.bed)
+        axes.contour(field.x, field.y, land, [0.0], colors=[_COAST], linewidths=[0.7])
     else:
-        boundary = _boundary_edges(field.triangles)
-        lines = np.stack([field.x[boundary], field.y[boundary]], axis=-1)
-        axes.add_collection(LineCollection(list(lines), colors=[_COAST], linewidths=[0.7]))
-
-
-def _boundary_edges(triangles: Ints) -> Ints:
-    """The edges that belong to only one triangle, as two nodes each."""
-    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]))
-    unique, count = np.unique(edges, axis=0, return_counts=True)
-    boundary: Ints = unique[count == 1]
-    return boundary
+        known = np.isfinite(field.bed)[field.triangles].all(axis=1)
+        mesh = Triangulation(field.x, field.y, field.triangles[known])
+        axes.tricontour(mesh, np.nan_to_num(field.bed), [0.0], colors=[_COAST], linewidths=[0.7])
 
 
 def thin(field: Field, limit: int) -> Field:
@@ -163,16 +189,6 @@ def thin(field: Field, limit: int) -> Field:
     y = field.y[rows] if field.y.ndim == 1 else field.y[rows, columns]
     bed = None if field.bed is None else field.bed[rows, columns]
     return replace(field, x=x, y=y, values=field.values[rows, columns], bed=bed)
-
-
-def _cell_edges(centres: Floats) -> Floats:
-    """The edges of cells from their centres, along each dimension."""
-    for axis in range(centres.ndim):
-        along = np.moveaxis(centres, axis, 0)
-        middle = 0.5 * (along[1:] + along[:-1])
-        ends = along[:1] - (middle[:1] - along[:1]), along[-1:] + (along[-1:] - middle[-1:])
-        centres = np.moveaxis(np.concatenate([ends[0], middle, ends[1]]), 0, axis)
-    return centres
 
 
 def _set_ticks(axes: Axes, degrees: bool) -> None:
@@ -205,9 +221,40 @@ def _add_labels(axes: Axes, projected: ProjectedField, style: Style) -> None:
     axes.set_xlabel(_printable(projected.x_label), color=_INK, size=10, parse_math=False)
     axes.set_ylabel(_printable(projected.y_label), color=_INK, size=10, parse_math=False)
     title = textwrap.fill(_printable(style.title), max(20, int(9 * style.width)))
-    axes.set_title(title, loc="left", pad=21, size=12, weight="bold", color=_INK, parse_math=False)
+    pad = 21.0 + 12.5 * style.subtitle.count("\n")
+    axes.set_title(title, loc="left", pad=pad, size=12, weight="bold", color=_INK, parse_math=False)
     subtitle, units = _printable(style.subtitle), ("axes fraction", "offset points")
     axes.annotate(subtitle, (0.0, 1.0), (0.0, 7.0), *units, size=9, color="#555555", parse_math=False)
+
+
+def _add_scale(axes: Axes, projected: ProjectedField) -> None:
+    """A bar with a round length, if the units are known and the scale is about the same everywhere."""
+    (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
+    latitude = 0.5 * (south + north)
+    km = projected.km_per_unit or 0.0
+    if projected.degrees:
+        km = _KM_PER_DEGREE * math.cos(math.radians(latitude)) if north - south <= 20.0 else 0.0
+    width = (east - west) * km
+    if not width > 0.0 or axes.get_aspect() == "auto":
+        return
+    power = 10.0 ** math.floor(math.log10(width / 4.0))
+    length = next(factor * power for factor in (5.0, 2.0, 1.0) if factor * power <= width / 4.0)
+    text = f"{length:g} km" if length >= 1.0 else f"{1000.0 * length:g} m"
+    bar = AnchoredSizeBar(
+        axes.transData,
+        length / km,
+        text,
+        "lower right",
+        pad=0.5,
+        sep=3.0,
+        frameon=False,
+        color=_INK,
+        fontproperties=FontProperties(size=9),
+    )
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    for artist in bar.findobj(lambda each: isinstance(each, (Text, Patch))):
+        artist.set_path_effects(halo)
+    axes.add_artist(bar)
 
 
 def _add_markers(axes: Axes, markers: Sequence[tuple[str, float, float]]) -> None:
@@ -233,6 +280,56 @@ def _printable(text: str) -> str:
     """The text with a question mark for characters missing in the font, which cause warnings."""
     known = get_font(findfont(FontProperties())).get_charmap()
     return "".join(char if ord(char) in known or char == "\n" else "?" for char in text)
+
+
+def default_colours(diverging: bool, cyclic: bool, kind: str = "") -> str | Colormap:
+    """A perceptually uniform colormap for a kind of variable, see `conventions.kind`."""
+    if cyclic:
+        return hue_circle()
+    if diverging:
+        return "RdBu_r"
+    return {"depth": "cividis_r", "temperature": "inferno", "salinity": "cividis", "speed": "plasma"}.get(
+        kind, "viridis"
+    )
+
+
+@functools.cache
+def hue_circle() -> Colormap:
+    """A cyclic colormap: all hues, equally light, none of which is like the grey of land.
+
+    The colours are a circle in Oklab, in which equal distances look equal (B. Ottosson, 2020,
+    https://bottosson.github.io/posts/oklab/).
+    """
+    angle = np.linspace(0.0, 2.0 * np.pi, 361)
+    oklab = np.stack([np.full(361, 0.7), 0.115 * np.cos(angle), 0.115 * np.sin(angle)])
+    to_lms = [
+        [1.0, 0.3963377774, 0.2158037573],
+        [1.0, -0.1055613458, -0.0638541728],
+        [1.0, -0.0894841775, -1.2914855480],
+    ]
+    to_rgb = [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+    linear = np.clip(np.array(to_rgb) @ (np.array(to_lms) @ oklab) ** 3, 0.0, 1.0)
+    rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1.0 / 2.4) - 0.055)
+    return ListedColormap(rgb.T, name="hue_circle")
+
+
+def common_limits(fields: Sequence[Field], vmin: float | None, vmax: float | None) -> tuple[float, float]:
+    """The limits of the colour scale that several maps share; the full circle for directions."""
+    if circle := fields[0].circle:
+        low = 0.0 if vmin is None else vmin
+        return low, low + circle if vmax is None else vmax
+    return colour_limits(np.concatenate([field.values.ravel() for field in fields]), vmin, vmax)
+
+
+def extension(fields: Sequence[Field], low: float, high: float) -> Literal["min", "max", "both", "neither"]:
+    """Which ends of the colour scale some values of several maps lie beyond."""
+    below = any(np.nanmin(field.values) < low for field in fields)
+    above = any(np.nanmax(field.values) > high for field in fields)
+    return "both" if below and above else "min" if below else "max" if above else "neither"
 
 
 def colour_limits(values: Floats, vmin: float | None, vmax: float | None) -> tuple[float, float]:
@@ -281,7 +378,7 @@ def project(dataset: xr.Dataset, location: Location, field: Field, directory: Pa
         if field.x.ndim == 1:  # without the jump from 180 to -180
             field = replace(field, x=np.unwrap(field.x, period=360.0))
         markers = _read_places(directory, "longitude_degrees_east", "latitude_degrees_north")
-        return ProjectedField(field, "longitude", "latitude", True, markers)
+        return ProjectedField(field, "longitude", "latitude", True, None, markers)
     units = [cv.units(dataset, location.x), cv.units(dataset, location.y)]
     if cv.is_anuga(dataset):
         east, north = (float(dataset.attrs.get(key, 0.0)) for key in ("xllcorner", "yllcorner"))
@@ -301,7 +398,8 @@ def _project_metres(field: Field, directory: Path) -> ProjectedField:
     places = _read_places(directory, "x_m", "y_m")
     markers = [(name, west + x / per_x, south + y / per_y) for name, x, y in places]
     field = replace(field, x=west + field.x / per_x, y=south + field.y / per_y)
-    return ProjectedField(field, *labels, grid is not None, markers)
+    km = None if grid else 0.001 * per_x
+    return ProjectedField(field, *labels, grid is not None, km, markers)
 
 
 def _read_grid(directory: Path) -> tuple[float, float, float, float] | None:

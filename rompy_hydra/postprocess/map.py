@@ -1,9 +1,11 @@
-"""The postprocessor that draws a map of one variable."""
+"""The postprocessor that draws maps of one variable."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field as Setting
@@ -12,14 +14,21 @@ from pydantic import FiniteFloat, model_validator
 from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
 from rompy_hydra.postprocess.netcdf import Statistic
-from rompy_hydra.postprocess.outputs import find_outputs, is_netcdf, requirement, shorten
+from rompy_hydra.postprocess.outputs import (
+    find_outputs,
+    is_netcdf,
+    metric_prefixes,
+    requirement,
+    shorten,
+)
 from rompy_hydra.workspace import Glob, Workspace
 from rompy_hydra.workspace.atomic import write_atomic
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from rompy_hydra.postprocess.netcdf.reading import Location
+    from rompy_hydra.postprocess.netcdf.field import Field
+    from rompy_hydra.postprocess.netcdf.parts import Output, Part
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # What a mappable variable has.
@@ -29,11 +38,15 @@ _DIMENSIONS = "two dimensions of a grid, or one of a mesh that the file describe
 class MapPostprocessor(BasePostprocessor):
     """Draws `map-VARIABLE.png` of a variable on a grid or a triangular mesh, reduced over time.
 
-    Without `file` and `variable`, it draws the first netCDF output with a mappable variable: the water
-    level, else the significant wave height, else the first such variable. The coastline is the zero
-    contour of the bed level, if the file contains it. If it also contains the water level, depths below
-    `dry_depth` count as land. A `statistic` other than `max` is part of the file name:
-    `map-VARIABLE-mean.png`.
+    Without `file` and `variable`, it draws the first mappable variable of the netCDF outputs: the water
+    level, else the significant wave height, else any other. If several files contain the variable, those
+    that are consecutive in time or tiles of one grid or mesh are joined; each other one gets a map of its
+    own, `map-VARIABLE-FILE.png`, with the same colours.
+
+    The coastline is the zero contour of the bed level, if the file contains it, else the boundary of the
+    mesh. If it also contains the water level, depths below `dry_depth` count as land. A `statistic` other
+    than `max` is part of the file name: `map-VARIABLE-mean.png`. Directions have a circular mean and cyclic
+    colours.
     """
 
     name: ClassVar[str] = "map"
@@ -41,14 +54,16 @@ class MapPostprocessor(BasePostprocessor):
     # A netCDF output: path or glob inside the run directory.
     file: Glob | None = None
     variable: str | None = None
-    # Over time.
-    statistic: Statistic = "max"
+    # Over time; None: the maximum, or the mean of directions, which have no maximum.
+    statistic: Statistic | None = None
+    # The layer of a variable with a vertical dimension, from 0 in the order of the file, -1: the last.
+    layer: int | None = None
     # Shown at the colour bar instead of the units in the file.
     units: str | None = None
     # Limits of the colour scale; by default robust, and symmetric about 0 if both signs occur.
     vmin: FiniteFloat | None = None
     vmax: FiniteFloat | None = None
-    # A matplotlib colormap; by default viridis, or RdBu_r if both signs occur.
+    # A matplotlib colormap; by default one for the kind of variable.
     colormap: str | None = None
     # Inches; the height follows from the map.
     width: float = Setting(default=8.0, ge=2, le=40)
@@ -64,7 +79,7 @@ class MapPostprocessor(BasePostprocessor):
         return self
 
     def process(self, model_run: HasOutputs, **settings: object) -> Results:
-        """See the class; the path of the map is under `plots`.
+        """See the class; the paths of the maps are under `plots`, and `maps` says what each shows.
 
         Raises PostprocessError if there is nothing to map, if the variable or the colormap does not
         exist, or if a file cannot be read.
@@ -83,31 +98,10 @@ class MapPostprocessor(BasePostprocessor):
                 f"nothing to map in {workspace.path}: a map requires a netCDF output, but the outputs are "
                 f"{shorten(names)}. For tables, use processor=summary"
             )
-        with requirement(f"reading {workspace.path / files[0]} requires xarray and netCDF4"):
-            from rompy_hydra.postprocess.netcdf.reading import mappable_variables, open_groups
-        mappable: list[str] = []
-        for file in files:
-            with open_groups(workspace.path / file) as groups:
-                for dataset in groups.values():
-                    locations = mappable_variables(dataset)
-                    if self.variable in locations or (self.variable is None and locations):
-                        return self._draw(run_id, workspace, file, dataset, locations)
-                    if self.variable in dataset.variables:
-                        sizes = dataset.variables[self.variable].sizes.items()
-                        raise PostprocessError(
-                            f"cannot map the variable '{self.variable}' of {file} "
-                            f"({', '.join(f'{dim}: {size}' for dim, size in sizes)}): it does not have "
-                            f"{_DIMENSIONS}. Mappable variables: {shorten(locations)}"
-                        )
-                    mappable += locations
-        if not mappable:
-            raise PostprocessError(
-                f"nothing to map in {workspace.path} ({shorten(files)}): no variable has {_DIMENSIONS}"
-            )
-        raise PostprocessError(
-            f"{shorten(files)} in {workspace.path} has no variable '{self.variable}' (processor.variable). "
-            f"{closest(str(self.variable), set(mappable))}"
-        )
+        with requirement(f"reading {workspace.path / files[0]} requires xarray, netCDF4 and scipy"):
+            from rompy_hydra.postprocess.netcdf.parts import group_parts
+        variable, parts, unreadable = self._find_parts(workspace, files)
+        return self._draw(run_id, workspace, variable, group_parts(parts), unreadable)
 
     def _check_colormap(self) -> None:
         with requirement("a map requires matplotlib"):
@@ -119,50 +113,174 @@ class MapPostprocessor(BasePostprocessor):
                 f"Did you mean {' or '.join(near or ['viridis', 'RdBu_r'])}?"
             )
 
+    def _find_parts(self, workspace: Workspace, files: Sequence[str]) -> tuple[str, list[Part], list[str]]:
+        """The variable, its parts in all files, and the files that cannot be read.
+
+        An unreadable file is an error only if there is nothing to draw.
+        """
+        from rompy_hydra.postprocess.netcdf import conventions as cv
+        from rompy_hydra.postprocess.netcdf.mapping import at_layer, mappable_variables
+        from rompy_hydra.postprocess.netcdf.parts import part_of
+        from rompy_hydra.postprocess.netcdf.reading import open_groups
+
+        variable, mappable = self.variable, set[str]()
+        parts: list[Part] = []
+        refused, unreadable = list[PostprocessError](), dict[str, PostprocessError]()
+        for file in files:
+            path = workspace.path / file
+            try:
+                with open_groups(path) as groups:
+                    for group, whole in groups.items():
+                        dataset = at_layer(whole, self.layer)
+                        found = mappable_variables(dataset)
+                        variable = variable or next(iter(found), None)
+                        mappable |= found.keys()
+                        if variable in found:
+                            as_stored = self.dry_depth is None
+                            stored = variable if as_stored else cv.centroid_name(dataset, variable)
+                            parts.append(part_of(path, file, group, dataset, stored, found[stored]))
+                        elif variable and variable in whole.variables:
+                            refused.append(_not_mappable(file, whole, variable, found, self.layer))
+            except IndexError as error:
+                refused.append(PostprocessError(f"{file} in {workspace.path}: {error} (processor.layer)"))
+            except PostprocessError as error:
+                unreadable[file] = error
+        if parts and variable:
+            return variable, parts, list(unreadable)
+        for problem in [*refused, *unreadable.values()]:
+            raise problem
+        if not mappable:
+            raise PostprocessError(
+                f"nothing to map in {workspace.path} ({shorten(files)}): no variable has {_DIMENSIONS}. "
+                "A variable with layers needs processor.variable and processor.layer"
+            )
+        raise PostprocessError(
+            f"{shorten(files)} in {workspace.path} has no variable '{variable}' (processor.variable). "
+            f"{closest(str(variable), mappable)}"
+        )
+
     def _draw(
-        self, run_id: str, workspace: Workspace, file: str, dataset: xr.Dataset, found: dict[str, Location]
+        self,
+        run_id: str,
+        workspace: Workspace,
+        variable: str,
+        outputs: Sequence[Output],
+        unreadable: Sequence[str],
     ) -> Results:
-        from rompy_hydra.postprocess.figure import Style, project, render_png
+        """Draw each output, with the same colours: they show the same variable."""
+        from rompy_hydra.postprocess.figure import Style, common_limits, extension, project, render_png
         from rompy_hydra.postprocess.netcdf import conventions as cv
         from rompy_hydra.postprocess.netcdf.field import has_values
-        from rompy_hydra.postprocess.netcdf.reading import load_field
+        from rompy_hydra.postprocess.netcdf.parts import load_output
+        from rompy_hydra.postprocess.netcdf.reading import open_groups
 
-        variable = self.variable or next(iter(found))
-        stored = variable if self.dry_depth is None else cv.centroid_name(dataset, variable)
-        field = load_field(dataset, stored, found[stored], self.statistic, self.dry_depth)
-        if not has_values(field):
+        first = outputs[0].parts[0]
+        with open_groups(first.path) as groups:
+            dataset = groups[first.group]
+            unit = self.units if self.units is not None else cv.units(dataset, variable)
+            statistic = self._statistic_of(variable, is_direction=bool(cv.circle(dataset, variable)))
+        drawn: list[tuple[Output, Field]] = []
+        empty: list[str] = []
+        for output in outputs:
+            field = load_output(output, statistic, self.dry_depth, self.layer)
+            drawn += [(output, field)] if has_values(field) else []
+            empty += [] if has_values(field) else [output.names]
+        if not drawn:
             raise PostprocessError(
-                f"the variable '{variable}' of {file} in {workspace.path} has no values to draw: all are "
-                "missing or dry"
+                f"the variable '{variable}' of {', '.join(empty)} in {workspace.path} has no values to "
+                "draw: all are missing or dry"
             )
-        unit = self.units if self.units is not None else cv.units(dataset, variable)
-        facts = {"run_id": run_id, "variable": variable, "statistic": self.statistic, "units": unit}
-        long_name = str(dataset.variables[variable].attrs.get("long_name") or variable.replace("_", " "))
-        time = cv.time_dimension(dataset, dataset.variables[stored])
-        steps = dataset.sizes[time] if time else 0
-        before, after = "", ""
-        if steps and self.statistic in {"first", "last"}:
-            after = f", {self.statistic} of {steps} time steps"
-        elif steps:
-            word = {"max": "maximum", "min": "minimum"}.get(self.statistic, self.statistic)
-            before, after = f"{word} ", f" over {steps} time steps"
-        style = Style(
-            title=run_id,
-            subtitle=f"{file}: {before}{variable}{after}",
-            colour_label=f"{before}{long_name}" + (f" ({superscripts(unit)})" if unit else ""),
-            **self.model_dump(include={"vmin", "vmax", "colormap", "width", "dpi"}),
-        )
-        projected = project(dataset, found[stored], field, (workspace.path / file).parent)
-        metadata = {"Title": f"{variable} of {run_id}", "Software": "rompy_hydra", "Source": file, **facts}
-        target = workspace.path / map_file_name(variable, self.statistic)
-        write_atomic(target, render_png(projected, style, metadata))
-        message = f"{target.name}: {style.subtitle}"
-        return {"success": True, "message": message, **facts, "plots": [str(target)]}
+        fields = [field for _, field in drawn]
+        low, high = common_limits(fields, self.vmin, self.vmax)
+        look = Style("", "", "", low, high, self.colormap, self.width, self.dpi)
+        if not fields[0].circle:
+            look = replace(look, extend=extension(fields, low, high))
+        prefixes = metric_prefixes([output.parts[0].label for output, _ in drawn])
+        facts = {"run_id": run_id, "variable": variable, "statistic": statistic, "units": unit}
+        maps: list[dict[str, object]] = []
+        messages: list[str] = []
+        for output, field in drawn:
+            part = output.parts[0]
+            with open_groups(part.path) as groups:
+                dataset = groups[part.group]
+                subtitle, label = self._texts(dataset, variable, statistic, unit, output)
+                kind = cv.kind(dataset, variable)
+                style = replace(look, title=run_id, subtitle=subtitle, colour_label=label, kind=kind)
+                projected = project(dataset, part.location, field, part.path.parent)
+            suffix = f"-{prefixes[part.label]}" if maps else ""
+            target = workspace.path / map_file_name(variable, statistic, suffix)
+            files = [part.label for part in output.parts]
+            source = {"Software": "rompy_hydra", "Source": ", ".join(files)}
+            described = "; ".join([*subtitle.splitlines(), label])
+            metadata = {"Title": f"{variable} of {run_id}", "Description": described, **source, **facts}
+            write_atomic(target, render_png(projected, style, metadata))
+            maps.append({"plot": str(target), "files": files, "joined": output.joined})
+            messages.append(f"{target.name}: {output.names}: {_shown(variable, statistic, output)}")
+        messages += [f"not drawn, without values: {', '.join(empty)}"] if empty else []
+        messages += [f"not drawn, unreadable: {shorten(unreadable)}"] if unreadable else []
+        plots = [each["plot"] for each in maps]
+        return {"success": True, "message": "; ".join(messages), **facts, "plots": plots, "maps": maps}
+
+    def _statistic_of(self, variable: str, is_direction: bool) -> Statistic:
+        if is_direction and self.statistic in {"max", "min"}:
+            raise PostprocessError(
+                f"'{variable}' is a direction, which has no {_WORDS[self.statistic]}: set "
+                "processor.statistic to mean, first or last"
+            )
+        return self.statistic or ("mean" if is_direction else "max")
+
+    def _texts(
+        self, dataset: xr.Dataset, variable: str, statistic: Statistic, unit: str, output: Output
+    ) -> tuple[str, str]:
+        """The subtitle and the label of the colours."""
+        from rompy_hydra.postprocess.netcdf.parts import period_text
+
+        attrs = dataset.variables[variable].attrs
+        long_name = str(attrs.get("long_name") or variable.replace("_", " ")).strip()
+        layer = f", layer {self.layer}" if self.layer is not None else ""
+        before = f"{_WORDS[statistic]} " if output.steps and statistic in _WORDS else ""
+        before = "" if long_name.lower().startswith(before or " ") else before
+        lines = [f"{output.names}: {_shown(variable, statistic, output)}{layer}"]
+        if times := [time for part in output.parts for time in part.times]:
+            first, last = min(times), max(times)
+            first, last = {"first": (first, first), "last": (last, last)}.get(statistic, (first, last))
+            lines.insert(0, period_text(first, last, output.parts[0].calendar))
+        return "\n".join(lines), f"{before}{long_name}" + (f" ({superscripts(unit)})" if unit else "")
 
 
-def map_file_name(variable: str, statistic: Statistic) -> str:
+_WORDS = {"max": "maximum", "min": "minimum", "mean": "mean"}
+
+
+def _shown(variable: str, statistic: Statistic, output: Output) -> str:
+    """Which variable a map shows, and how it is reduced over time."""
+    if not output.steps:
+        return variable
+    if statistic in _WORDS:
+        return f"{_WORDS[statistic]} {variable} over {output.steps} time steps"
+    return f"{variable}, {statistic} of {output.steps} time steps"
+
+
+def _not_mappable(
+    file: str, dataset: xr.Dataset, variable: str, found: Iterable[str], layer: int | None
+) -> PostprocessError:
+    from rompy_hydra.postprocess.netcdf import conventions as cv
+
+    sizes = dataset.variables[variable].sizes
+    reason = f"it does not have {_DIMENSIONS}"
+    for dim, size in sizes.items():
+        if cv.is_vertical(dataset, str(dim)) and size > 1 and layer is None:
+            reason = f"choose a layer with processor.layer, 0 to {size - 1} along {dim}, or -1 for the last"
+    return PostprocessError(
+        f"cannot map the variable '{variable}' of {file} "
+        f"({', '.join(f'{dim}: {size}' for dim, size in sizes.items())}): {reason}. "
+        f"Mappable variables: {shorten(found)}"
+    )
+
+
+def map_file_name(variable: str, statistic: Statistic, suffix: str = "") -> str:
     """The file name of a map."""
-    return f"map-{variable.replace('/', '-')}{'' if statistic == 'max' else f'-{statistic}'}.png"
+    reduced = "" if statistic == "max" else f"-{statistic}"
+    return f"map-{variable}{reduced}{suffix}.png".replace("/", "-")
 
 
 def superscripts(units: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -45,6 +46,17 @@ def shorten(names: Iterable[str], limit: int = 12) -> str:
     listed = list(names)
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
     return ", ".join(listed[:limit]) + more or "none"
+
+
+def metric_prefixes(files: Sequence[str]) -> dict[str, str]:
+    """A unique name of each file: its stem, else its path without suffix, else its path."""
+    stem = {file: PurePosixPath(file).stem for file in files}
+    bare = {file: str(PurePosixPath(file).with_suffix("")) for file in files}
+    stems, bares = Counter(stem.values()), Counter(bare.values())
+    return {
+        file: stem[file] if stems[stem[file]] == 1 else bare[file] if bares[bare[file]] == 1 else file
+        for file in files
+    }
 
 
 def is_netcdf(name: str) -> bool:

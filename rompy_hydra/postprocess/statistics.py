@@ -1,4 +1,4 @@
-"""Minimum, mean and maximum of values and directions that are read in parts, and of the columns of CSV files."""
+"""Minimum, mean and maximum of values and directions, read in parts, and of the columns of CSV files."""
 
 from __future__ import annotations
 
@@ -46,6 +46,10 @@ class RunningStatistics:
         mean = math.fsum(value / len(values) for value in values)
         self.add(cells, len(values), min(values, default=0.0), mean, max(values, default=0.0))
 
+    def empty(self) -> RunningStatistics:
+        """Statistics of the same kind without values."""
+        return RunningStatistics()
+
     def merge(self, other: RunningStatistics) -> None:
         """Add all values of another part."""
         self.add(other.cells, other.valid, other.minimum, other.mean, other.maximum)
@@ -80,7 +84,7 @@ class RunningDirections(RunningStatistics):
     def add_directions(
         self, cells: int, valid: int, vector: complex, bins: Iterable[tuple[float, float]]
     ) -> None:
-        """Add `valid` directions with the sum of their unit vectors, and the lowest and highest of each bin."""
+        """Add `valid` directions: the sum of their unit vectors, the lowest and highest of each bin."""
         self.cells += cells
         self.valid += valid
         self.vector += vector
@@ -93,6 +97,9 @@ class RunningDirections(RunningStatistics):
         unit_vectors = (cmath.rect(1.0, value * math.tau / self.circle) for value in values)
         wrapped = (value % self.circle for value in values)
         self.add_directions(cells, len(values), sum(unit_vectors), ((each, each) for each in wrapped))
+
+    def empty(self) -> RunningStatistics:
+        return RunningDirections(circle=self.circle)
 
     def merge(self, other: RunningStatistics) -> None:
         assert isinstance(other, RunningDirections)

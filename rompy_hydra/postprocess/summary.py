@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field as Setting
@@ -12,7 +12,14 @@ from pydantic import FiniteFloat
 
 from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
-from rompy_hydra.postprocess.outputs import find_outputs, is_netcdf, is_table, requirement, shorten
+from rompy_hydra.postprocess.outputs import (
+    find_outputs,
+    is_netcdf,
+    is_table,
+    metric_prefixes,
+    requirement,
+    shorten,
+)
 from rompy_hydra.postprocess.statistics import RunningStatistics, table_statistics
 from rompy_hydra.workspace import Glob, Workspace
 
@@ -63,15 +70,23 @@ class SummaryPostprocessor(BasePostprocessor):
                 f"nothing to summarise in {workspace.path}: {shorten(names)} is neither netCDF nor CSV "
                 "(processor.files)"
             )
-        metrics: dict[str, float] = {}
+        prefixes = metric_prefixes(files)
+        selected: dict[str, dict[str, RunningStatistics]] = {prefix: {} for prefix in prefixes.values()}
         found: set[str] = set()
-        for file, prefix in metric_prefixes(files).items():
+        for file, prefix in prefixes.items():
             for name, statistics in self._statistics(workspace.path / file):
                 found.add(name)
-                values = statistics.results() if statistics else {}
-                metrics |= {
-                    f"{prefix}.{name}.{key}": values[key] for key in self.statistics if key in values
-                }
+                if statistics is not None:
+                    selected[prefix][name] = statistics
+        joined, described = _join(workspace, prefixes, selected)
+        metrics = {
+            f"{prefix}.{name}.{key}": values[key]
+            for prefix, variables in (joined | selected).items()
+            for name, statistics in variables.items()
+            for values in [statistics.results()]
+            for key in self.statistics
+            if key in values
+        }
         for name in self.variables:
             if name not in found:
                 raise PostprocessError(
@@ -79,6 +94,7 @@ class SummaryPostprocessor(BasePostprocessor):
                     f"(processor.variables). {closest(name, found)}".rstrip()
                 )
         message = f"{len(metrics)} numbers from {len(files)} file{'s' * (len(files) != 1)}"
+        message = "; ".join([message, *described])
         if not metrics:
             message = f"nothing to summarise: the outputs contain no netCDF or CSV data ({shorten(names)})"
         return {"success": True, "message": message, "run_id": run_id, "metrics": metrics}
@@ -95,12 +111,39 @@ class SummaryPostprocessor(BasePostprocessor):
         yield from netcdf_statistics(path, self.variables, self.dry_depth)
 
 
-def metric_prefixes(files: Sequence[str]) -> dict[str, str]:
-    """A unique name of each file: its stem, else its path without suffix, else its path."""
-    stem = {file: PurePosixPath(file).stem for file in files}
-    bare = {file: str(PurePosixPath(file).with_suffix("")) for file in files}
-    stems, bares = Counter(stem.values()), Counter(bare.values())
-    return {
-        file: stem[file] if stems[stem[file]] == 1 else bare[file] if bares[bare[file]] == 1 else file
-        for file in files
-    }
+def _join(
+    workspace: Workspace, prefixes: Mapping[str, str], selected: Mapping[str, dict[str, RunningStatistics]]
+) -> tuple[dict[str, dict[str, RunningStatistics]], list[str]]:
+    """The statistics of files that are parts of one output together, and descriptions of these.
+
+    Their name is that of the files without numbers. Cells that several processes store count several times.
+    """
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for file in filter(is_netcdf, prefixes):
+        alike.setdefault(tuple(selected[prefixes[file]]), []).append(file)
+    joined: dict[str, dict[str, RunningStatistics]] = {}
+    described = []
+    for variables, files in alike.items():
+        if len(files) < 2 or not variables:
+            continue
+        from rompy_hydra.postprocess.netcdf.parts import find_part, group_parts
+
+        parts = [part for file in files if (part := find_part(workspace.path / file, file))]
+        for output in group_parts(parts) if parts else []:
+            if not output.joined:
+                continue
+            prefix = prefixes[output.parts[0].file]
+            name = re.sub(r"[-_.]?\d+", "", prefix) or "joined"
+            while name in selected or name in joined:
+                name += "_joined"
+            joined[name] = _merge([selected[prefixes[part.file]] for part in output.parts])
+            described.append(f"{name}: {output.names}")
+    return joined, described
+
+
+def _merge(parts: Sequence[Mapping[str, RunningStatistics]]) -> dict[str, RunningStatistics]:
+    merged = {name: each.empty() for name, each in parts[0].items()}
+    for part in parts:
+        for name, statistics in merged.items():
+            statistics.merge(part[name])
+    return merged

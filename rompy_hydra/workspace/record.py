@@ -99,6 +99,8 @@ class RunRecord:
     outputs: list[FileFact] = field(default_factory=list)
     products: list[FileFact] = field(default_factory=list)
     metrics: dict[str, Json] = field(default_factory=dict)
+    # What the postprocessors say that they did: `processor` and `message`.
+    messages: list[dict[str, Json]] = field(default_factory=list)
     checks: list[dict[str, Json]] = field(default_factory=list)
     resources: dict[str, Json] = field(default_factory=dict)
     backend_facts: dict[str, Json] = field(default_factory=dict)
@@ -159,7 +161,7 @@ class RunRecord:
                 raise
             # Without the long fields that an unsuccessful attempt can do without.
             error = self.error | {"message": str(self.error.get("message", ""))[:1000], "log": []}
-            short = replace(self, error=error, outputs=[], products=[], checks=[], metrics={})
+            short = replace(self, error=error, outputs=[], products=[], checks=[], metrics={}, messages=[])
             if not _write_in_place(workspace.record, short.to_json()):
                 raise
 

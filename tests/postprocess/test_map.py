@@ -1,27 +1,44 @@
 from __future__ import annotations
 
+import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import netCDF4
 import numpy as np
 import pytest
+import xarray as xr
 import yaml
+from matplotlib.text import Text
 from PIL import Image
 
 import rompy_hydra
 from rompy_hydra import MapPostprocessor, ModelRun, TemplateModel
 from rompy_hydra.errors import ConfigError, PostprocessError
-from rompy_hydra.postprocess.figure import ProjectedField, Style, colour_limits, project, render_png, thin
+from rompy_hydra.postprocess.figure import (
+    ProjectedField,
+    Style,
+    colour_limits,
+    default_colours,
+    draw_figure,
+    hue_circle,
+    project,
+    render_png,
+    thin,
+)
 from rompy_hydra.postprocess.map import superscripts
-from rompy_hydra.postprocess.netcdf import Statistic
-from rompy_hydra.postprocess.netcdf.field import Field
-from rompy_hydra.postprocess.netcdf.reading import load_field, locate, mappable_variables, open_groups
+from rompy_hydra.postprocess.netcdf import Statistic, conventions
+from rompy_hydra.postprocess.netcdf.field import Field, mean_at_nodes
+from rompy_hydra.postprocess.netcdf.mapping import load_field, locate, mappable_variables
+from rompy_hydra.postprocess.netcdf.reading import open_groups
+from rompy_hydra.postprocess.rim import rim_path
 from tests.postprocess.conftest import netcdf
 
 LAND = (0xD9, 0xD6, 0xCF)
@@ -191,6 +208,8 @@ def test_the_metadata_of_a_map_describe_it(model_run: ModelRun) -> None:
     metadata: dict[str, str] = image.text  # type: ignore[attr-defined]
     assert metadata == {
         "Title": f"hs of {model_run.run_id}",
+        "Description": "2020-01-01 00:00 to 03:00; waves.nc: mean hs over 4 time steps; "
+        "mean significant wave height (m)",
         "Software": "rompy_hydra",
         "Source": "waves.nc",
         "run_id": model_run.run_id,
@@ -617,3 +636,114 @@ def test_a_minimal_installation_reports_what_to_install(
         "except PostprocessError as error: print(error)\n"
     )
     assert "pip install 'rompy-hydra[analysis]'" in result.stdout, result.stderr
+
+
+def steps(n: int = 14) -> Field:
+    """A mesh of squares of two triangles below a diagonal: its boundary is a staircase."""
+    x, y = (each.ravel() for each in np.meshgrid(np.arange(float(n)), np.arange(float(n))))
+    number = np.arange(n * n).reshape(n, n)
+    a, b, c, d = (
+        part.ravel() for part in (number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1])
+    )
+    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    sea = (x[c] + y[c]) <= n
+    return Field(x, y, x + y, triangles=triangles[np.concatenate([sea, sea])])
+
+
+def test_the_boundary_of_a_mesh_is_a_smooth_line_without_its_steps() -> None:
+    path = rim_path(steps())
+    assert path is not None
+    points = path.vertices[:-1]
+    inner = points[(points.min(axis=1) > 1.5)]  # along the staircase
+    assert len(inner) > 20
+    turns = np.diff(np.unwrap(np.arctan2(*np.diff(inner, axis=0).T)))
+    assert np.abs(turns).max() < np.radians(60)  # the steps turn by 90 degrees
+    assert np.ptp(inner.sum(axis=1)) < 0.8  # and leave the diagonal by a full side
+    assert {(0.0, 0.0), (12.0, 0.0), (0.0, 12.0)} <= {tuple(point) for point in points.tolist()}
+
+
+def test_an_island_in_a_mesh_stays_land() -> None:
+    field = steps(16)
+    assert field.triangles is not None
+    x, y = field.x[field.triangles].mean(axis=1), field.y[field.triangles].mean(axis=1)
+    field = replace(field, triangles=field.triangles[np.hypot(x - 4, y - 4) > 2])
+    path = rim_path(field)
+    assert path is not None
+    assert len([code for code in path.codes if code == path.MOVETO]) == 2
+    style = Style("run", "file", "height (m)", None, None, None, 6.0, 50)
+    image = Image.open(io.BytesIO(render_png(ProjectedField(field, "x (m)", "y (m)"), style, {})))
+    assert 0.25 < share(image, LAND) < 0.6
+
+
+def test_directions_have_cyclic_colours_unlike_land() -> None:
+    colours = hue_circle()(np.linspace(0.0, 1.0, 361))[:, :3]
+    np.testing.assert_allclose(colours[0], colours[-1], atol=0.02)
+    steps = np.linalg.norm(np.diff(colours, axis=0), axis=1)
+    assert steps.max() < 4.0 * np.median(steps)  # no jumps
+    assert np.linalg.norm(colours - np.array(LAND) / 255.0, axis=1).min() > 0.2
+    x = np.arange(20.0)
+    north = Field(x, x, np.where(x % 2 == 0, 359.0, 1.0) + np.zeros((20, 1)), circle=360.0)
+    style = Style("run", "file", "direction", 0.0, 360.0, None, 6.0, 50)
+    image = np.asarray(
+        Image.open(io.BytesIO(render_png(ProjectedField(north, "", ""), style, {}))).convert("RGB")
+    )
+    inside = image[100:200, 80:200].reshape(-1, 3).astype(int)
+    assert np.ptp(inside, axis=0).max() < 20  # 359° looks like 1°
+
+
+def test_the_colours_of_triangles_around_north_are_those_of_north() -> None:
+    field = replace(steps(), values=np.where(np.arange(14 * 14) % 2 == 0, 350.0, 10.0), circle=360.0)
+    assert field.triangles is not None
+    on_faces = np.where(np.arange(len(field.triangles)) % 2 == 0, 350.0, 10.0)
+    nodes = mean_at_nodes(on_faces, field.triangles, len(field.x), 360.0)
+    assert np.nanmax(np.minimum(nodes, 360.0 - nodes)) < 10.001
+
+
+@pytest.mark.parametrize(
+    ("name", "attrs", "expected"),
+    [
+        ("depth", {}, "cividis_r"),
+        ("temp", {"units": "degC"}, "inferno"),
+        ("so", {"standard_name": "sea_water_salinity"}, "cividis"),
+        ("v", {"standard_name": "wind_speed"}, "plasma"),
+        ("hs", {}, "viridis"),
+    ],
+)
+def test_each_kind_of_variable_has_its_colours(name: str, attrs: dict[str, str], expected: str) -> None:
+    dataset = xr.Dataset({name: (("y", "x"), np.ones((2, 2)), attrs)})
+    assert default_colours(False, False, conventions.kind(dataset, name)) == expected
+
+
+def texts_of(projected: ProjectedField, style: Style) -> list[str]:
+    """All texts in a figure."""
+    figure = draw_figure(projected, style)
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def test_the_title_has_the_dates_of_the_period_and_the_label_the_long_name(model_run: ModelRun) -> None:
+    waves(model_run)
+    _, image = draw(model_run)
+    metadata: dict[str, str] = image.text  # type: ignore[attr-defined]
+    assert metadata["Description"] == (
+        "2020-01-01 00:00 to 03:00; waves.nc: maximum hs over 4 time steps; "
+        "maximum significant wave height (m)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "km_per_unit", "degrees", "expected"),
+    [
+        (2.0, None, True, "20 km"),
+        (50.0, 1.0, False, "10 km"),
+        (900.0, 0.001, False, "200 m"),
+        (9.0, None, False, ""),
+    ],
+)
+def test_a_map_has_a_scale_if_its_units_are_known(
+    width: float, km_per_unit: float | None, degrees: bool, expected: str
+) -> None:
+    x = np.linspace(0.0, width, 30)
+    field = Field(x, x - 34.0 if degrees else x, np.add.outer(x, x))
+    style = Style("run", "file", "height", None, None, None, 6.0, 50)
+    texts = texts_of(ProjectedField(field, "x", "y", degrees, km_per_unit), style)
+    assert [text for text in texts if re.fullmatch(r"\d+ k?m", text)] == ([expected] if expected else [])

@@ -30,6 +30,15 @@ _LEVELS += ["ssh", "zos", "sea_surface_height", "elev", "maxele", "elevation"]
 _PREFERRED = [*_LEVELS, "hs", "hsig", "hsign", "significant_wave_height", "swh", "vhm0", "hm0", "h_mean"]
 _BEDS = ["elevation", "zb", "topography", "topo", "topobathy", "flowelem_bl", "bed_level", "bedlevel"]
 _BEDS += ["bed_elevation", "bed", "node_z", "bathymetry", "bathy", "depth", "h"]
+_LAYERS = re.compile(
+    r"(n_?)?(vert(ical)?\w*|lay(er)?s?|laydim|lev(el)?s?|sigma|sig(lay|lev)|s_(rho|w|r)|z(_?[cwtuvfl])?|[kz]max|olevel|plev"
+    r"|depth[tuvw]?|(mesh2d_)?n?(layers|interfaces)|\w*(vgrid_layers|_z)|bottom_top(_stag)?|height|n_?vrt|wdim)"
+)
+# No direction on a map: the nodes and faces of a mesh, spectral bins, stations.
+_NO_AXIS = re.compile(
+    r"(?![xyij]_?(cell|point))\w*(node|face|edge|elem|element|ele|side|vertex|vertices|volumes?|cells?|points?)s?\d*d?|ncells?|npoints?"
+    r"|(n_?)?(freq|dir|frequenc|direction|theta|spectr)\w*|\w*stations?|\w*gauges?|\w*(string|char|strlen)\w*"
+)
 _STANDARD_LEVEL = re.compile("(sea|water)_surface_(height|elevation)")
 _STANDARD_BED = re.compile("sea_floor_depth|(surface|bedrock)_altitude|^altitude$")
 
@@ -122,6 +131,22 @@ def spatial_dims(dataset: xr.Dataset, variable: xr.Variable) -> tuple[str, ...]:
     return tuple(str(dim) for dim, size in variable.sizes.items() if dim != time and size > 1)
 
 
+def is_vertical(dataset: xr.Dataset, dim: str) -> bool:
+    """Whether a dimension counts layers or levels."""
+    attrs = dataset.variables[dim].attrs if dim in dataset.variables else {}
+    if str(attrs.get("axis", "")).lower() == "z" or str(attrs.get("positive", "")).lower() in {
+        "up",
+        "down",
+    }:
+        return True
+    return bool(_LAYERS.fullmatch(dim.lower())) and not axis(dim, attrs)
+
+
+def may_span_picture(dims: Sequence[str]) -> bool:
+    """Whether two dimensions without coordinates can be the rows and columns of a map."""
+    return not any(_NO_AXIS.fullmatch(dim.lower()) for dim in dims)
+
+
 def coordinates(dataset: xr.Dataset, dims: Sequence[str]) -> tuple[str, str] | None:
     """The names of the x and y coordinates on these dimensions of a grid or mesh, longitudes preferred."""
     found: dict[str, list[tuple[str, tuple[str, ...]]]] = {kind: [] for kind in _AXES}
@@ -167,6 +192,19 @@ def is_water_level(dataset: xr.Dataset, name: str) -> bool:
         return varies and not any(canonical_name(str(other)) in _LEVELS[:-1] for other in dataset.variables)
     standard = str(variable.attrs.get("standard_name", ""))
     return canonical_name(name) in _LEVELS or bool(_STANDARD_LEVEL.search(standard))
+
+
+def kind(dataset: xr.Dataset, name: str) -> str:
+    """What a variable is, for its colours: `depth`, `temperature`, `salinity`, `speed`, else `""`."""
+    attrs = dataset.variables[name].attrs
+    words = re.split(r"[_\W]+", f"{canonical_name(name)} {attrs.get('standard_name', '')}".lower())
+    kinds = {
+        "depth": {"depth", "bathymetry", "bathy", "dpt", "botlev"},
+        "temperature": {"temperature", "temp", "sst", "thetao", "votemper"},
+        "salinity": {"salinity", "salt", "sss", "so", "vosaline"},
+        "speed": {"speed", "magnitude", "umag", "wndspd", "curspd", "windspeed"},
+    }
+    return next((each for each, names in kinds.items() if names & set(words)), "")
 
 
 def water_level(dataset: xr.Dataset, name: str) -> str | None:

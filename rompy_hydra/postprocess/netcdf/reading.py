@@ -1,6 +1,7 @@
 """Read netCDF outputs of any size with xarray, in blocks, as numbers with NaN for missing values.
 
-All variables are read for their statistics, or one for a map, with coordinates; both without dry land.
+Values can be read without dry land. The statistics of all variables are here, those of one for a map in
+`mapping`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import itertools
 import math
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import netCDF4
@@ -19,9 +19,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from rompy_hydra.errors import PostprocessError
-from rompy_hydra.postprocess.netcdf import Statistic
 from rompy_hydra.postprocess.netcdf import conventions as cv
-from rompy_hydra.postprocess.netcdf.field import Field, Floats, grid_as_mesh, mean_at_nodes, triangulate
+from rompy_hydra.postprocess.netcdf.field import Floats
 from rompy_hydra.postprocess.statistics import BINS, RunningDirections, RunningStatistics, statistics_of
 
 # Values read at once, 8 bytes each; one chunk of a compressed file may be larger.
@@ -76,7 +75,9 @@ def is_numeric(variable: xr.Variable) -> bool:
 def blocks(variable: xr.Variable) -> Iterator[tuple[slice, ...]]:
     """Divide a variable into blocks that fit in memory, aligned with its chunks on disk."""
     shape = variable.shape
-    stored = variable.encoding.get("chunksizes") or [1] * len(shape)
+    stored = variable.encoding.get("chunksizes") or []
+    if len(stored) != len(shape):  # not on disk in this form
+        stored = [1] * len(shape)
     block = [min(chunk, size) for chunk, size in zip(stored, shape, strict=True)]
     for axis in reversed(range(len(shape))):
         room = max(1, BLOCK_VALUES // math.prod(block))
@@ -127,130 +128,16 @@ def _numbers(attribute: object) -> list[float]:
         return []
 
 
-@dataclass(frozen=True)
-class Location:
-    """The names of the dimensions and coordinates of a variable.
-
-    `dims` has two names for a grid, `(y, x)`, and one for a mesh. On a mesh, `x` and `y` are coordinates
-    on the dimension `nodes`, and `faces` is the variable with the corners of its faces. A grid may have
-    no coordinates.
-    """
-
-    dims: tuple[str, ...]
-    x: str | None
-    y: str | None
-    faces: str | None = None
-    nodes: str | None = None
-
-
-def locate(dataset: xr.Dataset, name: str) -> Location | None:
-    """The location of a variable that can be drawn on a map, with a grid or a mesh; else None."""
-    variable = dataset.variables[name]
-    dims = cv.spatial_dims(dataset, variable)
-    if not is_numeric(variable) or cv.is_auxiliary(dataset, name):
-        return None
-    if len(dims) == 2:
-        pair = cv.coordinates(dataset, dims)
-        if pair is None:
-            return Location(dims, None, None)
-        on_x = cv.spatial_dims(dataset, dataset.variables[pair[0]])
-        rows = dims if len(on_x) == 2 else tuple(sorted(dims, key=lambda dim: dim in on_x))
-        return Location(rows, *pair)
-    mesh = cv.connectivity(dataset)
-    if len(dims) != 1 or mesh is None:
-        return None
-    faces, named = mesh
-    corner_dim, face_dim = cv.corner_and_face_dims(dataset.variables[faces])
-    for nodes in (dims[0], *map(str, dataset.sizes)):
-        pair = (named[0], named[1]) if len(named) == 2 else cv.coordinates(dataset, [nodes])
-        if nodes in (corner_dim, face_dim) or pair is None or pair[0] not in dataset.variables:
-            continue
-        if dataset.variables[pair[0]].dims == (nodes,) and dims[0] in (nodes, face_dim):
-            return Location(dims, *pair, faces, nodes)
-    return None
-
-
-def mappable_variables(dataset: xr.Dataset) -> dict[str, Location]:
-    """The variables that can be drawn on a map, the most informative first, with their locations."""
-    locations = {name: found for name in map(str, dataset.variables) if (found := locate(dataset, name))}
-
-    def order(name: str) -> tuple[int, bool, bool, bool]:
-        constant = cv.time_dimension(dataset, dataset.variables[name]) is None
-        at_centroids = cv.is_at_centroids(dataset, name)
-        return cv.map_rank(dataset, name), at_centroids, locations[name].x is None, constant
-
-    return {name: locations[name] for name in sorted(locations, key=order)}
-
-
-def load_field(
-    dataset: xr.Dataset, name: str, location: Location, statistic: Statistic, dry_depth: float | None
-) -> Field:
-    """Read a variable with its coordinates, reduced over time in blocks.
-
-    If the file contains the water level and the bed level, values at depths below `dry_depth` (m) are
-    left out of the reduction.
-    """
-    values = reduce_over_time(dataset, name, location.dims, statistic, dry_depth)
-    if location.faces is not None:
-        return _load_mesh(dataset, location, values)
-    bed = _read_bed(dataset, location.dims)
-    if location.x is None or location.y is None:
-        rows, columns = (np.arange(float(size)) for size in values.shape)
-        return Field(columns, rows, values, bed)
-    x, y = (read_static(dataset.variables[each], location.dims) for each in (location.x, location.y))
-    field = Field(x, y, values, bed)
-    return field if np.isfinite(x).all() and np.isfinite(y).all() else grid_as_mesh(field)
-
-
-def _load_mesh(dataset: xr.Dataset, location: Location, values: Floats) -> Field:
-    assert location.x and location.y and location.nodes and location.faces
-    x, y = (read_static(dataset.variables[each], [location.nodes]) for each in (location.x, location.y))
-    known = np.isfinite(x) & np.isfinite(y)
-    faces = dataset.variables[location.faces]
-    corner_dim, face_dim = cv.corner_and_face_dims(faces)
-    corners = read_static(faces, [face_dim, corner_dim])
-    begin = faces.attrs.get("start_index")
-    if begin is None:
-        begin = 1 if np.nanmax(corners, initial=-1.0) == len(x) else 0
-    triangles, face = triangulate(corners, float(begin), known)
-    bed, bed_of_faces = _read_bed(dataset, [location.nodes]), _read_bed(dataset, [face_dim])
-    if bed is None and bed_of_faces is not None:
-        bed = mean_at_nodes(bed_of_faces[face], triangles, len(x))
-    x, y = np.where(known, x, np.nanmean(x)), np.where(known, y, np.nanmean(y))
-    on_triangles = location.dims == (face_dim,)
-    values = values[face] if on_triangles else values
-    return Field(x, y, values, bed, triangles, on_triangles)
-
-
-def reduce_over_time(
-    dataset: xr.Dataset, name: str, dims: Sequence[str], statistic: Statistic, dry_depth: float | None
-) -> Floats:
-    """A variable reduced over time, with the dimensions `dims`, read in blocks."""
-    variable = dataset.variables[name]
-    time = cv.time_dimension(dataset, variable)
-    steps = variable.sizes[time] if time else 1
-    only = {"first": 0, "last": steps - 1}.get(statistic)
-    reduced = np.full([variable.sizes[dim] for dim in dims], np.nan)
-    total, count = np.zeros(reduced.shape), np.zeros(reduced.shape)
-    combine = np.fmin if statistic == "min" else np.fmax
-    for at, values in wet_blocks(dataset, name, dims, dry_depth, only):
-        here = tuple(at[dim] for dim in dims)
-        if statistic == "mean":
-            total[here] += np.nansum(values, axis=0)
-            count[here] += np.isfinite(values).sum(axis=0)
-        else:
-            reduced[here] = combine(reduced[here], combine.reduce(values, axis=0))
-    if statistic == "mean":
-        np.divide(total, count, out=reduced, where=count > 0)
-    return reduced
-
-
 def wet_blocks(
-    dataset: xr.Dataset, name: str, dims: Sequence[str], dry_depth: float | None, step: int | None = None
+    dataset: xr.Dataset,
+    name: str,
+    dims: Sequence[str],
+    dry_depth: float | None,
+    steps: slice = slice(None),
 ) -> Iterator[tuple[dict[str, slice], Floats]]:
     """Blocks of a variable with the dimensions (time, *dims), NaN where it is dry at that time.
 
-    Each block comes with its slices, by dimension. `step` selects one time step. Nothing is dry if
+    Each block comes with its slices, by dimension. `steps` selects time steps. Nothing is dry if
     `dry_depth` is None, or if the file does not contain the water level and the bed level.
     """
     variable = dataset.variables[name]
@@ -259,10 +146,11 @@ def wet_blocks(
     sign = _bed_sign(dataset, bed, dims) if bed else 1.0
     for block in blocks(variable):
         at = dict(zip(map(str, variable.dims), block, strict=True))
-        if time and step is not None:
-            if not at[time].start <= step < at[time].stop:
+        if time:
+            first, end, _ = steps.indices(variable.sizes[time])
+            at[time] = slice(max(first, at[time].start), min(end, at[time].stop))
+            if at[time].start >= at[time].stop:
                 continue
-            at[time] = slice(step, step + 1)
         values = _read_block(variable, at, time, dims)
         if dry_depth is not None and level and bed and bed != name:
             surface = values if level == name else _read_block(dataset.variables[level], at, time, dims)
@@ -298,11 +186,6 @@ def _bed_sign(dataset: xr.Dataset, bed: str, dims: Sequence[str]) -> float:
         known = values[np.isfinite(values)]
         is_depth = known.size > 0 and bool(np.median(known) > 0.0)
     return -1.0 if is_depth else 1.0
-
-
-def _read_bed(dataset: xr.Dataset, dims: Sequence[str]) -> Floats | None:
-    name = cv.bed(dataset, dims)
-    return None if name is None else read_static(dataset.variables[name], dims)
 
 
 def netcdf_statistics(
