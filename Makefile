@@ -24,6 +24,7 @@ $(VENV)/.dev: pyproject.toml
 
 demo: $(VENV)/.demo
 	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) -m rompy_hydra experiment=salish_tsunami
+	@echo "next       activate the environment:  . $(VENV)/bin/activate"
 
 test: $(VENV)/.dev
 	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) -m pytest $(PARALLEL) $(PYTEST_ARGS)

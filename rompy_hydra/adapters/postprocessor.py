@@ -35,6 +35,10 @@ class ForeignPostprocessor(BasePostprocessor):
     def plugin_settings(self) -> Mapping[str, Json]:
         return self.stored
 
+    def required_packages(self) -> Mapping[str, str]:
+        found = getattr(self.instance, "requires", {})
+        return found if isinstance(found, Mapping) else {}
+
     @property
     def instant(self) -> bool:  # type: ignore[override]
         return isinstance(self.instance, BasePostprocessor) and self.instance.instant

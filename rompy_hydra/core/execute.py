@@ -16,6 +16,7 @@ from rompy_hydra.core.scope import Watch, ignore
 from rompy_hydra.core.stages import STAGES
 from rompy_hydra.core.status import RunStatus, inspect
 from rompy_hydra.errors import Busy, GenerateError, RompyHydraError
+from rompy_hydra.plugins.requirements import check_packages
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.handle import Waiting, drive
 from rompy_hydra.workspace import lease
@@ -116,4 +117,8 @@ def preflight(plan: RunPlan) -> RunStatus:
     files = {item.path for item in plan.inputs}
     if plan.backend and "run" in plan.stages and plan.model.needs_execution:
         plan.backend.check(plan.model, files)
-    return inspect(plan)
+    status = inspect(plan)
+    if "postprocess" in status.stale or ("postprocess" in plan.stages and plan.overwrite):
+        for processor in plan.processors:
+            check_packages(f"the postprocessor {processor.plugin_name}", processor.required_packages())
+    return status

@@ -12,6 +12,7 @@ from rompy_hydra.errors import GenerateError
 from rompy_hydra.jsonable import Json, json_text, plain
 from rompy_hydra.models.inputs import Input, RunFacts
 from rompy_hydra.models.success import SuccessChecks
+from rompy_hydra.plugins.requirements import Requiring
 from rompy_hydra.workspace import Glob
 from rompy_hydra.workspace.script import Env
 
@@ -53,11 +54,12 @@ def _from_source(value: object) -> object:
     return {"source": value} if isinstance(value, str) else value
 
 
-class BaseConfig(BaseModel):
+class BaseConfig(Requiring, BaseModel):
     """A model configuration: plain, frozen data. By itself, it renders nothing and runs nothing.
 
     A subclass adds parameters as fields and a `template_dir`, or overrides `inputs`.
-    `commands` are shell lines or lists of arguments; they run in order in the workspace.
+    `commands` are shell lines or lists of arguments; they run in order in the workspace. Packages that they
+    need in the environment of this package, if run by the local backend, are listed in `requires`.
     """
 
     # Building validators on first use saves time: most programs use few model configurations.
@@ -92,6 +94,10 @@ class BaseConfig(BaseModel):
 
     # Whether the configuration writes input files into the run directory by itself (`render_into`).
     renders_itself: ClassVar[bool] = False
+
+    def required_packages(self) -> Mapping[str, str]:
+        """What `requires` lists, if the commands are those of the class: what others need is unknown."""
+        return self.requires if self.commands == type(self).model_fields["commands"].default else {}
 
     @property
     def template_dir(self) -> Path | None:

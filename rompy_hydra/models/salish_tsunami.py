@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -21,6 +22,9 @@ class SalishTsunami(ShippedModel):
     """
 
     kind: ClassVar[str] = "salish_tsunami"
+    requires: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("anuga", "numpy", "matplotlib"), "rompy-hydra[anuga]"
+    )
 
     # Manning's n of the bed, s m^-1/3.
     friction: float = Field(default=0.025, ge=0, le=0.2)

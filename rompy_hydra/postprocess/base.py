@@ -14,6 +14,7 @@ from rompy_hydra.errors import ConfigError, PostprocessError, closest
 from rompy_hydra.jsonable import Json, plain
 from rompy_hydra.plugins.answers import as_results, describe
 from rompy_hydra.plugins.configured import Configured
+from rompy_hydra.plugins.requirements import Requiring
 from rompy_hydra.workspace import Workspace
 
 Results = dict[str, object]
@@ -27,7 +28,7 @@ class HasOutputs(Protocol):
     output_dir: Path
 
 
-class BasePostprocessor(Configured, BaseModel, ABC):
+class BasePostprocessor(Configured, Requiring, BaseModel, ABC):
     """Computes something from the outputs. The fields are its settings: plain, validated, frozen.
 
     `process` returns a dict with at least `success` and `message`; numbers for the run record and the

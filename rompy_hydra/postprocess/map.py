@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -50,6 +50,9 @@ class MapPostprocessor(BasePostprocessor):
     """
 
     name: ClassVar[str] = "map"
+    requires: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("xarray", "netCDF4", "matplotlib", "scipy"), "rompy-hydra[analysis]"
+    )
 
     # A netCDF output: path or glob inside the run directory.
     file: Glob | None = None

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from rompy_hydra import process
 from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.jsonable import Json
+from rompy_hydra.plugins.requirements import Requiring, check_packages
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, RunLike
 from rompy_hydra.run.handle import timed_out
 from rompy_hydra.run.outcome import error_with_log
@@ -57,6 +58,10 @@ class LocalRunBackend(BaseRunBackend):
 
     def check(self, model: object, files: set[str]) -> None:
         super().check(model, files)
+        # The model's commands find this Python first, unless PATH or the commands are other ones.
+        packages = model.required_packages() if isinstance(model, Requiring) else {}
+        if packages and self.config.command is None and "PATH" not in self.environment(model):
+            check_packages(f"the model {getattr(model, 'kind', '')}", packages)
         path = self.environment(model).get("PATH", search_path())
         for command in self.commands(model):
             program = missing_program(command, files, path)
