@@ -1,14 +1,18 @@
-"""The progress of a sweep: lines in a log, a live display on a terminal."""
+"""The progress of a sweep: lines in a log; on a terminal, a live display below the log."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import shutil
 import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from rompy_hydra.cli.progress import COLOURS, coloured, print_above
 from rompy_hydra.cli.report import counted, say
+from rompy_hydra.compose.logging_setup import logging_above
 from rompy_hydra.sweep.config import SweepPlan
 from rompy_hydra.sweep.preflight import LEAVE, SKIP, Preflight
 from rompy_hydra.sweep.results_table import Row
@@ -17,8 +21,12 @@ from rompy_hydra.workspace.record import COMPLETED, INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 _STOPPING = "stopping   running models; press Ctrl-C again to kill them"
+
+
+_BAR = 40  # characters
 
 
 class PlainWatcher:
@@ -52,7 +60,7 @@ class PlainWatcher:
 
 
 class LiveWatcher(PlainWatcher):
-    """Counts, the running runs with their times, and the time that is left."""
+    """A bar, counts, the running runs with their times, and the time that is left, below the log."""
 
     live = True
 
@@ -66,13 +74,20 @@ class LiveWatcher(PlainWatcher):
         self._started = time.monotonic()
         self._console = Console(file=sys.stdout)
         self._live = Live(
-            console=self._console, refresh_per_second=4, transient=True, get_renderable=self._render
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stderr=False,
+            get_renderable=self._render,
         )
+        self._open = contextlib.ExitStack()
 
     def begin(self, plan: SweepPlan, preflight: Preflight) -> None:
         super().begin(plan, preflight)
         self._started = time.monotonic()
         self._live.start()
+        self._open.callback(self._live.stop)
+        self._open.enter_context(logging_above(lambda text: print_above(self._console, text)))
 
     def state(self, label: str, state: str) -> None:
         since = self._running.get(label, ("", time.monotonic()))[1]
@@ -82,7 +97,7 @@ class LiveWatcher(PlainWatcher):
         self._running.pop(row.label, None)
         self._counts[row.state] += 1
         if row.state != COMPLETED:
-            self._console.print(_finished_line(row), highlight=False, markup=False)
+            self._console.print(coloured(_finished_line(row), row.state), soft_wrap=True)
 
     def stopping(self) -> None:
         self._stopping = True
@@ -90,7 +105,7 @@ class LiveWatcher(PlainWatcher):
         self._console.print(_STOPPING, highlight=False, markup=False)
 
     def end(self) -> None:
-        self._live.stop()
+        self._open.close()
 
     def _render(self) -> RenderableType:
         from rich.table import Table
@@ -108,11 +123,33 @@ class LiveWatcher(PlainWatcher):
         # Once it is stopping, most of the points that are left never start.
         if done and not (interrupted or self._stopping):
             head.append(f"about {clock((self._total - done) * elapsed / done)} left")
-        grid = Table.grid(padding=(0, 2))
-        grid.add_row(Text(", ".join(head), style="bold red" if failed else "bold"))
-        for label, (state, since) in list(self._running.items())[:16]:
-            grid.add_row(Text(f"  {state:<14} {clock(now - since):>8}  {label}"))
+        grid = Table.grid()
+        grid.add_row(self._bar())
+        grid.add_row(Text(", ".join(head), style="bold red" if failed else "bold", no_wrap=True))
+        # A display that is higher than the terminal would leave lines behind.
+        rows = max(1, min(16, shutil.get_terminal_size().lines - 4))
+        running = list(self._running.items())
+        for label, (state, since) in running[:rows]:
+            text = f"{state:<14} {clock(now - since):>8}  {label}"
+            grid.add_row(Text("  ", no_wrap=True, overflow="ellipsis").append(coloured(text, state)))
+        if len(running) > rows:
+            grid.add_row(Text(f"  and {len(running) - rows} more"))
         return grid
+
+    def _bar(self) -> Text:
+        """One character or more for each state that runs are in, in its colour."""
+        from rich.text import Text
+
+        states = Counter(self._counts)
+        states.update(state for state, _ in self._running.values())
+        bar, drawn, runs = Text(no_wrap=True), 0, 0
+        ended = [state for state in COLOURS if state in self._counts]
+        for state in dict.fromkeys([*ended, *(state for state, _ in self._running.values())]):
+            runs += states[state]
+            end = round(_BAR * min(runs, self._total) / max(self._total, 1))
+            bar.append("━" * (end - drawn), style=COLOURS.get(state, "default"))
+            drawn = end
+        return bar.append("━" * (_BAR - drawn), style="bright_black")
 
 
 def _finished_line(row: Row) -> str:

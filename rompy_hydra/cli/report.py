@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rompy_hydra.core.attempt import stage_of
 from rompy_hydra.core.plan import RunPlan
-from rompy_hydra.core.scope import Watch, ignore
 from rompy_hydra.core.status import inspect
 from rompy_hydra.errors import Busy, RompyHydraError
 from rompy_hydra.workspace.record import COMPLETED, STAGES, RunRecord
@@ -115,22 +114,6 @@ def _metrics(record: RunRecord) -> list[str]:
     lines = table([[name, ", ".join(values)] for name, values in quantities.items()])
     more = len(lines) - _SHOWN_METRICS
     return [*lines[:_SHOWN_METRICS], *([f"... and {more} more in metrics.json"] if more > 0 else [])]
-
-
-@contextlib.contextmanager
-def progress(plan: RunPlan) -> Iterator[Watch]:
-    """On a terminal, a line that shows the stage and the time; elsewhere the log has them."""
-    config = plan.backend.config if plan.backend else None
-    if not sys.stdout.isatty() or getattr(config, "stream_output", False):
-        yield ignore
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=Console(file=sys.stdout), transient=True) as display:
-        line = display.add_task("starting", total=None)
-        yield lambda state: display.update(line, description=state)
 
 
 def shown(path: Path) -> str:

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Sequence
 
 from rompy_hydra.cli import check_command, explain_usage, report
+from rompy_hydra.cli.progress import run_progress
 from rompy_hydra.compose import app
 from rompy_hydra.compose.composer import parser
 from rompy_hydra.compose.logging_setup import set_up_logging
@@ -50,7 +51,7 @@ def main(argv: Sequence[str], is_process: bool = False, check_only: bool = False
         if arguments.dry_run:
             return 0
         try:
-            with report.progress(built.plan) as watch:
+            with run_progress(built.plan) as watch:
                 drive(built.pipeline.steps(built.plan, watch=watch))
         except KeyboardInterrupt as error:
             report.say(report.failed(built.plan, error))

@@ -120,3 +120,17 @@ def test_a_sweep_that_is_stopping_reports_no_failures_and_estimates_no_time(swee
     after = terminal.screen.split("press Ctrl-C again")[1]
     assert not re.search(r"about|[1-9] failed", after)
     assert "6 points: 1 completed, 1 interrupted, 4 not started" in after
+
+
+def test_the_bar_of_a_sweep_shows_each_state_in_its_colour(sweeps):
+    sweeps.fail(1)
+    sweeps.sweep(f"{X}=0")
+    sweeps.hold()
+    terminal = sweeps.on_terminal(*sweeps.command(f"{X}=range(0,5)", "hydra.launcher.workers=2"))
+    terminal.shows("running         0:00:0")
+    wait_until(lambda: re.search("\x1b\\[36m━+", terminal.screen and terminal.raw))
+    sweeps.release()
+    assert terminal.wait() == 1
+    assert re.search("\x1b\\[36mrunning", terminal.raw)
+    assert re.search("\x1b\\[31m━+", terminal.raw)  # failed
+    assert re.search("\x1b\\[31mfailed", terminal.raw)
