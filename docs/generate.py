@@ -152,7 +152,7 @@ def _flags() -> Iterator[str]:
 def _commands() -> Iterator[str]:
     yield from ("| command | description |", "|---|---|")
     yield "| `rompy-hydra [-m] OVERRIDES` | execute a run; with `-m`, a sweep |"
-    for name in cli._COMMANDS:
+    for name in cli.COMMANDS:
         told = (importlib.import_module(f"rompy_hydra.cli.{name}").__doc__ or "").splitlines()[0]
         command, _, what = told.partition(": ")
         yield f"| {_cell(command)} | {_cell(what.rstrip('.'))} |"

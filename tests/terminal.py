@@ -17,14 +17,19 @@ from tests.conftest import wait_until
 
 
 class Terminal:
-    """`python -m rompy_hydra ARGUMENTS` on a pseudo terminal of 120 columns."""
+    """`python -m rompy_hydra ARGUMENTS`, or another program, on a pseudo terminal of 120 columns."""
 
-    def __init__(self, arguments: Sequence[str], directory: Path) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        directory: Path,
+        program: Sequence[str] = (sys.executable, "-m", "rompy_hydra"),
+    ) -> None:
         self.pid, self._end = pty.fork()
         if not self.pid:
             os.chdir(directory)
             os.environ["TERM"] = "xterm-256color"
-            os.execv(sys.executable, [sys.executable, "-m", "rompy_hydra", *arguments])
+            os.execvp(program[0], [*program, *arguments])
         fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         self._bytes = b""
         self._open = True

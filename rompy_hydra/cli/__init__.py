@@ -18,7 +18,7 @@ from rompy_hydra import __version__
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, ConfigError, RompyHydraError, closest
 
 # Sub-commands, each a module; anything else is a composition, as in any Hydra program.
-_COMMANDS = ("check", "new", "plugins")
+COMMANDS = ("check", "new", "plugins")
 # Options whose value is the next argument.
 _WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
 
@@ -48,12 +48,12 @@ def _run(arguments: list[str], is_process: bool) -> int:
         if name == "--version":
             sys.stdout.write(f"rompy-hydra {__version__}\n")
             return 0
-        if name in _COMMANDS:
+        if name in COMMANDS:
             module = importlib.import_module(f"rompy_hydra.cli.{name}")
             return int(module.main(arguments[1:]))
         check_command(name)
         for before, argument in itertools.pairwise(arguments):
-            if argument in _COMMANDS and before not in _WITH_VALUE:
+            if argument in COMMANDS and before not in _WITH_VALUE:
                 raise ConfigError(f"write the command first: rompy-hydra {argument} ...")
         from rompy_hydra.cli.run import main as run
 
@@ -75,7 +75,7 @@ def _run(arguments: list[str], is_process: bool) -> int:
 def check_command(word: str) -> None:
     """ConfigError for a word that can only be a command: an override has a sign."""
     if re.fullmatch(r"[A-Za-z][\w-]*", word):
-        raise ConfigError(f"there is no command '{word}'. {closest(word, _COMMANDS)}")
+        raise ConfigError(f"there is no command '{word}'. {closest(word, COMMANDS)}")
 
 
 def explain_usage(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -23,6 +23,11 @@ def main(argv: Sequence[str], is_process: bool = False, check_only: bool = False
     run or every point of a sweep, and returns 0 if everything can start.
     """
     arguments = explain_usage(parser()).parse_intermixed_args(list(argv))
+    if arguments.shell_completion:
+        from rompy_hydra.cli import completion
+
+        if completion.main(arguments.overrides):
+            return 0
     for word in arguments.overrides:
         check_command(word)
     if arguments.experimental_rerun is not None:
