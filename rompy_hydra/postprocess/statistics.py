@@ -131,7 +131,7 @@ class RunningDirections(RunningStatistics):
 
 
 def statistics_of(circle: float | None) -> RunningStatistics:
-    """Empty statistics: of directions with this full circle, or of other values if it is None."""
+    """Empty statistics, of directions if the value of a full circle is given."""
     return RunningStatistics() if circle is None else RunningDirections(circle=circle)
 
 
