@@ -26,7 +26,10 @@ def rim_path(field: Field) -> MeshPath | None:
             at_edge |= np.isclose(column, low, atol=1e-3 * (high - low))
             at_edge |= np.isclose(column, high, atol=1e-3 * (high - low))
         fixed = at_edge[:, np.newaxis]
-        points = np.where(fixed, points, 0.25 * before + 0.5 * points + 0.25 * after)
+        # A notch of one triangle in the edge of the map is filled.
+        notch = np.roll(fixed, 1, axis=0) & np.roll(fixed, -1, axis=0)
+        own = np.where(notch, 0.5 * (before + after), points)
+        points = np.where(fixed, points, 0.25 * before + 0.5 * own + 0.25 * after)
         for _ in range(2):
             after = np.roll(points, -1, axis=0)
             first = np.where(fixed, points, 0.75 * points + 0.25 * after)
