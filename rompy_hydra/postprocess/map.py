@@ -124,7 +124,7 @@ class MapPostprocessor(BasePostprocessor):
         from rompy_hydra.postprocess.netcdf import conventions as cv
         from rompy_hydra.postprocess.netcdf.mapping import at_layer, mappable_variables
         from rompy_hydra.postprocess.netcdf.parts import part_of
-        from rompy_hydra.postprocess.netcdf.reading import open_groups
+        from rompy_hydra.reading.netcdf import open_groups
 
         variable, mappable = self.variable, set[str]()
         parts: list[Part] = []
@@ -175,7 +175,7 @@ class MapPostprocessor(BasePostprocessor):
         from rompy_hydra.postprocess.netcdf import conventions as cv
         from rompy_hydra.postprocess.netcdf.field import has_values
         from rompy_hydra.postprocess.netcdf.parts import load_output
-        from rompy_hydra.postprocess.netcdf.reading import open_groups
+        from rompy_hydra.reading.netcdf import open_groups
 
         first = outputs[0].parts[0]
         with open_groups(first.path) as groups:

@@ -6,19 +6,19 @@ import cmath
 import csv
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from rompy_hydra.errors import PostprocessError
 from rompy_hydra.postprocess.directions import full_circle
+from rompy_hydra.reading.tables import parse_numbers, read_header
 
 # The full circle is divided into this many bins to find the shortest arc with all directions.
 BINS = 3600
 # A shorter mean vector has no direction: it is the rounding error of directions that cancel out.
 SHORTEST_VECTOR = 1e-9
-_MISSING = {"", "na", "n/a", "null", "none", "-", "--"}
 
 
 @dataclass
@@ -155,11 +155,11 @@ def table_statistics(path: Path) -> dict[str, RunningStatistics]:
 
 
 def _column_statistics(file: TextIO) -> dict[str, RunningStatistics]:
-    names, rows = _read_header(file)
+    names, rows = read_header(file)
     columns = {index: statistics_of(full_circle(name)) for index, name in enumerate(names)}
     while batch := list(itertools.islice(rows, 5000)):
         for index, column in list(columns.items()):
-            valid = _parse_numbers([row[index] if index < len(row) else "" for row in batch])
+            valid = parse_numbers([row[index] if index < len(row) else "" for row in batch])
             if valid is None:
                 del columns[index]  # text
             else:
@@ -170,52 +170,3 @@ def _column_statistics(file: TextIO) -> dict[str, RunningStatistics]:
             name = names[index] or f"column_{index + 1}"
             found[name if name not in found else f"{name}_{index + 1}"] = column
     return found
-
-
-def _read_header(file: TextIO) -> tuple[list[str], Iterator[list[str]]]:
-    """The column names, and the rows below them without comments and blank lines."""
-    comment, skipped, first = "", 0, ""
-    for first in file:
-        if first.strip() and not first.lstrip().startswith("#"):
-            break
-        comment = first.lstrip("# \t") if first.strip() else comment
-        skipped, first = skipped + 1, ""
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(itertools.chain([first] if first else [], file), delimiter=delimiter)
-    names = [name.strip() for name in next(reader, [])]
-    head: list[list[str]] = []
-    if names and _parse_numbers(names) is not None:
-        head = [names]
-        names = [name.strip() for name in comment.split(delimiter)]
-        if len(names) != len(head[0]):
-            names = [f"column_{i + 1}" for i in range(len(head[0]))]
-
-    def rows() -> Iterator[list[str]]:
-        for row in itertools.chain(head, reader):
-            blank = len(row) < 2 and not "".join(row).strip()
-            if blank or row[0].lstrip().startswith("#"):
-                continue
-            if len(row) > len(names) and any(cell.strip() for cell in row[len(names) :]):
-                line = skipped + reader.line_num
-                raise csv.Error(f"line {line} has {len(row)} cells, but the first line has {len(names)}")
-            yield row
-
-    return names, rows()
-
-
-def _parse_numbers(cells: Sequence[str]) -> list[float] | None:
-    """The finite numbers among the cells, or None if one of them is text."""
-    numbers = []
-    for cell in cells:
-        try:
-            number = float(cell)
-        except ValueError:
-            text = cell.strip()
-            if text.lower() in _MISSING or set(text) == {"*"}:
-                continue
-            return None
-        if "_" in cell:
-            return None  # a name such as 2020_01, which Python parses as a number
-        if math.isfinite(number):
-            numbers.append(number)
-    return numbers

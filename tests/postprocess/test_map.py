@@ -37,8 +37,8 @@ from rompy_hydra.postprocess.map import superscripts
 from rompy_hydra.postprocess.netcdf import Statistic, conventions
 from rompy_hydra.postprocess.netcdf.field import Field, mean_at_nodes
 from rompy_hydra.postprocess.netcdf.mapping import load_field, locate, mappable_variables
-from rompy_hydra.postprocess.netcdf.reading import open_groups
 from rompy_hydra.postprocess.rim import rim_path
+from rompy_hydra.reading.netcdf import open_groups
 from tests.postprocess.conftest import netcdf
 
 LAND = (0xD9, 0xD6, 0xCF)

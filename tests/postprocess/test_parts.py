@@ -16,7 +16,7 @@ from rompy_hydra.postprocess.netcdf import Statistic
 from rompy_hydra.postprocess.netcdf.field import Field
 from rompy_hydra.postprocess.netcdf.mapping import mappable_variables
 from rompy_hydra.postprocess.netcdf.parts import NO_DATE, group_parts, load_output, part_of, period_text
-from rompy_hydra.postprocess.netcdf.reading import open_groups
+from rompy_hydra.reading.netcdf import open_groups
 from tests.postprocess.outputs import mesh, schism, swan
 
 

@@ -18,8 +18,9 @@ from rompy_hydra.postprocess.netcdf.field import (
     mean_at_nodes,
     triangulate,
 )
-from rompy_hydra.postprocess.netcdf.reading import is_numeric, read_static, wet_blocks
+from rompy_hydra.postprocess.netcdf.reading import read_static, wet_blocks
 from rompy_hydra.postprocess.statistics import SHORTEST_VECTOR
+from rompy_hydra.reading.netcdf import is_numeric
 
 
 @dataclass(frozen=True)

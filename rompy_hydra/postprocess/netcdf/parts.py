@@ -29,7 +29,7 @@ from rompy_hydra.postprocess.netcdf.mapping import (
     reduce_over_time,
     with_values,
 )
-from rompy_hydra.postprocess.netcdf.reading import is_numeric, open_groups, read
+from rompy_hydra.reading.netcdf import is_numeric, open_groups, read
 
 # The calendar of times without a date, such as "seconds".
 NO_DATE = ""

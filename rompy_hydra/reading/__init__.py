@@ -1,0 +1,1 @@
+"""Reading the files that models write: netCDF and tables of numbers."""
