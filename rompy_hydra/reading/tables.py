@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 _MISSING = {"", "na", "n/a", "null", "none", "-", "--"}
+# What starts a comment in the tables of models: SWAN writes %.
+_COMMENTS = ("#", "%", "!", "$")
 
 
 def read_header(file: TextIO) -> tuple[list[str], Iterator[list[str]]]:
@@ -58,3 +60,70 @@ def parse_numbers(cells: Sequence[str]) -> list[float] | None:
         if math.isfinite(number):
             numbers.append(number)
     return numbers
+
+
+def open_table(
+    file: TextIO, is_csv: bool, widths: Sequence[int] = ()
+) -> tuple[list[str], Iterator[list[str]]]:
+    """The column names and the rows of a table; csv.Error if it is not one.
+
+    Rows are split at the delimiter of a CSV file, else at blanks, or into columns of fixed `widths`
+    (characters). Without a header, columns are named `column_1` and so on.
+    """
+    if is_csv:
+        return read_header(file)
+    return _read_blank_separated(file, widths)
+
+
+def column_of(names: Sequence[str], variable: str | int) -> int | None:
+    """The index of a column by its name or its number from 1; None if there is none."""
+    if isinstance(variable, int):
+        return variable - 1 if 1 <= variable <= len(names) else None
+    return names.index(variable) if variable in names else None
+
+
+def number_of(cell: str) -> float:
+    """The number in a cell, NaN if it has none. Fortran's exponents are accepted (`1.0D+03`).
+
+    >>> number_of("1.5D+03"), number_of("******")
+    (1500.0, nan)
+    """
+    text = cell.strip().replace("D", "E").replace("d", "e")
+    try:
+        return float(text) if "_" not in text else math.nan
+    except ValueError:
+        return math.nan
+
+
+def _read_blank_separated(file: TextIO, widths: Sequence[int]) -> tuple[list[str], Iterator[list[str]]]:
+    comments: list[list[str]] = []
+    first: list[str] = []
+    for line in file:
+        if line.lstrip()[:1] in _COMMENTS:
+            words = line.strip().lstrip("".join(_COMMENTS)).split()
+            # Units stand below the names, in brackets.
+            comments += [] if all(word[0] in "[(" for word in words) else [words]
+        elif line.strip():
+            first = _cells(line, widths)
+            break
+    has_header = bool(first) and parse_numbers([cell.replace("D", "E") for cell in first]) is None
+    numbered = [f"column_{number}" for number in range(1, len(first) + 1)]
+    named = (words for words in reversed(comments) if len(words) == len(first))
+    names = first if has_header else next(named, numbered)
+
+    def rows() -> Iterator[list[str]]:
+        if first and not has_header:
+            yield first
+        for line in file:
+            if line.strip() and line.lstrip()[0] not in _COMMENTS:
+                yield _cells(line, widths)
+
+    return names, rows()
+
+
+def _cells(line: str, widths: Sequence[int]) -> list[str]:
+    if not widths:
+        return line.split()
+    ends = list(itertools.accumulate(widths))
+    text = line.rstrip("\n")
+    return [text[end - width : end].strip() for end, width in zip(ends, widths, strict=True)]
