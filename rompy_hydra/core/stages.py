@@ -17,7 +17,7 @@ from rompy_hydra.provenance import collect_in_background
 from rompy_hydra.run.base import Handle, Outcome
 from rompy_hydra.run.handle import Waiting, outcome_of
 from rompy_hydra.run.local import LocalRunBackend
-from rompy_hydra.run.outcome import check_success
+from rompy_hydra.run.outcome import Ended, check_success
 from rompy_hydra.workspace import METRICS, Workspace
 from rompy_hydra.workspace import record as rec
 from rompy_hydra.workspace.atomic import copy_atomic, link_atomic, write_atomic, write_new
@@ -79,8 +79,27 @@ def run(attempt: Attempt) -> Waiting[None]:
         raise ModelFailed(f"the model removed its own run directory {workspace.path}")
     known = {fact.path for fact in record.inputs} | set(record.found)
     wanted = workspace.meant_by(plan.model.outputs)
-    record.outputs = [file_fact(workspace, name) for name in names if name not in known and wanted(name)]
-    record.checks = list(check_success(plan.model, workspace, outcome))
+    written = [name for name in names if name not in known]
+    record.outputs = [file_fact(workspace, name) for name in written if wanted(name)]
+    backend = plan.backend
+    ended = Ended(
+        backend.commands(plan.model) if backend else (), plan.spec.period, _written(attempt, written)
+    )
+    record.checks = list(check_success(plan.model, workspace, outcome, ended))
+    for message in record.warnings:
+        logger.warning("{}", message)
+
+
+def _written(attempt: Attempt, names: list[str]) -> list[str] | None:
+    """The files that the model wrote, including those that it changed; None if they are elsewhere."""
+    record, backend = attempt.record, attempt.plan.backend
+    if names:
+        return names
+    if backend is not None and backend.working_dir() is not None:
+        return None
+    changed = [fact.path for fact in record.inputs if not fact.is_intact(attempt.workspace)]
+    # Whether the files that were there before have changed is not known.
+    return changed or record.found
 
 
 def _executed(attempt: Attempt) -> Waiting[Outcome]:

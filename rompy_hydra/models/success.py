@@ -31,6 +31,7 @@ from rompy_hydra.reading.tables import number_of
 from rompy_hydra.time_range import TimeRange
 from rompy_hydra.workspace import LOG, Glob, Workspace
 from rompy_hydra.workspace.regular import open_regular
+from rompy_hydra.workspace.script import Command
 
 # What is never right, and fails a run where no check is declared.
 Never = Literal["error_files", "error_lines", "all_missing", "no_output"]
@@ -117,6 +118,24 @@ class SuccessChecks(BaseModel):
             *self._check_times(workspace, period),
             *self._check_counts(workspace),
         ]
+
+    def evaluate(
+        self,
+        workspace: Workspace,
+        period: TimeRange | None,
+        outputs: Sequence[str] | None,
+        commands: Sequence[Command],
+    ) -> list[Check]:
+        """`judge`, and what is never right where no check is declared.
+
+        `outputs` are the files that the model wrote; None if they are not in the run directory.
+        """
+        checks = self.judge(workspace, period)
+        if self.declares_checks:
+            return checks
+        from rompy_hydra.models.safeguards import safeguard
+
+        return [*checks, *safeguard(workspace, outputs, commands, self.allow)]
 
     def _check_files(self, workspace: Workspace) -> Iterator[Check]:
         for glob in self.must_exist:

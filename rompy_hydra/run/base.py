@@ -18,7 +18,7 @@ from rompy_hydra.process import StopSignal
 from rompy_hydra.redaction import without_secrets
 from rompy_hydra.run.handle import Handle, Update, drive, outcome_of
 from rompy_hydra.run.job import Job, RunLike, check_model_run, ignore
-from rompy_hydra.run.outcome import Outcome, check_success, error_with_log
+from rompy_hydra.run.outcome import Ended, Outcome, check_success, error_with_log
 from rompy_hydra.time_range import Seconds
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.script import Command, Env, script_text
@@ -200,7 +200,8 @@ class BaseRunBackend(Configured, ABC):
                 workspace.forget_exit_code()
                 started = self.start(job)
                 outcome = started if isinstance(started, Outcome) else drive(outcome_of(started))
-            check_success(model, workspace, outcome)
+            ended = Ended(self.commands(model), getattr(model_run, "period", None))
+            check_success(model, workspace, outcome, ended)
         except ModelTimedOut:
             raise
         except (RompyHydraError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from rompy_hydra.workspace.script import EXIT_CODE as EXIT_CODE
 from rompy_hydra.workspace.script import SCRIPT as SCRIPT
+from rompy_hydra.workspace.script import STEP as STEP
 from rompy_hydra.workspace.workspace import ATTEMPTS as ATTEMPTS
 from rompy_hydra.workspace.workspace import BUILD_LOG as BUILD_LOG
 from rompy_hydra.workspace.workspace import CLAIMS as CLAIMS

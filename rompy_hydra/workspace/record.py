@@ -179,6 +179,11 @@ class RunRecord:
         """Whether its state is final."""
         return self.state in FINAL
 
+    @property
+    def warnings(self) -> list[str]:
+        """What the run's checks warn of, although it passes them."""
+        return [str(check["message"]) for check in self.checks if check.get("warning")]
+
     def begin(self, stage: str, state: str) -> None:
         """Note that a stage begins now; `save` is left to the caller."""
         self.state = state

@@ -26,9 +26,15 @@ def regular_path(workspace: Workspace, name: str) -> str:
 
 def open_regular(workspace: Workspace, name: str) -> IO[bytes]:
     """Open a regular file in the run directory for reading; OSError if it is anything else."""
-    # Without blocking: it may have become a pipe since its type was determined.
+    # Without blocking: it may be a pipe.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(regular_path(workspace, name), flags)
+    try:
+        # Nothing leads out of the directory on the way to an entry of it, which saves resolving its path.
+        descriptor = os.open(regular_path(workspace, name) if "/" in name else workspace.at(name), flags)
+    except OSError as error:
+        if error.errno != errno.ELOOP or "/" in name:
+            raise
+        descriptor = os.open(regular_path(workspace, name), flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "is not a regular file", name)

@@ -14,6 +14,8 @@ from rompy_hydra.redaction import is_secret
 SCRIPT = "run.sh"
 EXIT_CODE = "exit_code"  # that of `run.sh`; incomplete without its line end
 
+STEP = "run.step"  # the number of the command that was started last, from 1; where there are several
+
 Command = str | list[str]
 
 
@@ -54,6 +56,8 @@ def script_text(
         "}",
         # Not `command || _rh_end`: a shell ignores `set -e` in such a command.
         '_rh_next() { [ "$1" -eq 0 ] || _rh_end "$1"; }',
+        # Its time is when the command began. Not even a full disk may stop the commands for it.
+        f'_rh_step() {{ {{ echo "$1" >"$_rh_dir/{STEP}"; }} 2>/dev/null; }}',
         # If this start is killed, the exit code of an earlier one must not remain.
         f'{{ true >"$_rh_dir/{EXIT_CODE}"; }} 2>/dev/null',
     ]
@@ -64,7 +68,9 @@ def script_text(
             lines.append(f"export {name}={shlex.quote(value)}")
     if working_dir is not None:
         lines += [f"CDPATH= cd -- {shlex.quote(working_dir)}", "[ $? -eq 0 ] || _rh_end 126"]
-    for command in commands:
+    for number, command in enumerate(commands, 1):
+        if len(commands) > 1:
+            lines.append(f"_rh_step {number}")
         if isinstance(command, str):
             # In a subshell, so that its `cd`, `exit` or `set` does not affect the next command.
             lines += ["(", command.strip("\n"), ")"]

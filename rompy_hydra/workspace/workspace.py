@@ -15,7 +15,7 @@ from pydantic import AfterValidator
 
 from rompy_hydra.errors import ConfigError, GenerateError
 from rompy_hydra.workspace.atomic import is_partial, write_atomic, write_new
-from rompy_hydra.workspace.script import EXIT_CODE, SCRIPT
+from rompy_hydra.workspace.script import EXIT_CODE, SCRIPT, STEP
 
 RECORD = "run.json"  # the run record: what happened, written at every change of state
 LOG = "run.log"  # the output of the model
@@ -29,7 +29,7 @@ BUILD_LOG = "build.log"  # the output of building a container image
 EVERYTHING = "**/*"
 
 # Files of the engine itself: neither inputs nor outputs of the model.
-_ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, COMPOSED, ATTEMPTS, CLAIMS, BUILD_LOG}
+_ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, STEP, COMPOSED, ATTEMPTS, CLAIMS, BUILD_LOG}
 
 
 def _check_inside(pattern: str) -> str:
@@ -191,7 +191,7 @@ class Workspace:
 
         So an old output can neither pass nor fail the checks of the next attempt, and nothing is lost.
         """
-        own = [name for name in (LOG, EXIT_CODE, BUILD_LOG) if (self.path / name).exists()]
+        own = [name for name in (LOG, EXIT_CODE, STEP, BUILD_LOG) if (self.path / name).exists()]
         for name in own + [name for name, _ in _walk(self.root, "") if name not in keep]:
             target = self.attempts / str(number) / name
             target.parent.mkdir(parents=True, exist_ok=True)

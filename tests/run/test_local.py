@@ -155,7 +155,7 @@ def test_time_memory_and_leftover_processes_are_recorded(model, tmp_path):
     size = 2 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     code = f"x = bytearray({size})"
     seconds = f"3600.{os.getpid()}"
-    run = model([sys.executable, "-c", code], f"setsid sleep {seconds} &")
+    run = model([sys.executable, "-c", code], f"setsid sleep {seconds} & echo started")
     assert run.run()
     record = RunRecord.load(run.workspace)
     assert record.resources["peak_memory_bytes"] > size
