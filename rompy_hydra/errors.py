@@ -7,7 +7,7 @@ command line: 2 if the user's input is wrong, 1 if a run failed.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rompy_hydra.redaction import is_hidden
@@ -58,6 +58,14 @@ class InvalidConfig(ConfigError):
         self.problems = list(found)
         head = f"{len(found)} problem{'s' * (len(found) != 1)} in the configuration:"
         super().__init__("\n".join([head, *(f"  {problem}" for problem in found)]))
+
+
+class InvalidValues(ValueError):
+    """Some values of a mapping are invalid: the reason for each key."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self.reasons = dict(reasons)
+        super().__init__("; ".join(f"{key}: {reason}" for key, reason in reasons.items()))
 
 
 class SweepInvalid(InvalidConfig):

@@ -1,7 +1,7 @@
-"""Hydra's composition: with `shared_composition`, the one place that uses its private parts.
+"""Hydra's composition: with the two modules below, the one place that uses its private parts.
 
 Tested with hydra-core 1.3.8. What is private here: `Hydra.create_main_hydra2` and the argument
-parser; in `shared_composition` `ConfigLoaderImpl`.
+parser; in `shared_composition` `ConfigLoaderImpl`; in `declared_parameters` `ConfigRepository`.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig
 
+from rompy_hydra.compose.declared_parameters import separate_limits
 from rompy_hydra.errors import ConfigError
 
 # Groups whose options configure a class: an empty file cannot be one of them.
@@ -27,8 +28,15 @@ class ConfigFiles(ConfigRepository):
                 f"{self._file(config_path)} is not a text file (byte {error.start} is not UTF-8). A "
                 "configuration is YAML text"
             ) from error
-        if found is None or not found.path.startswith("file:"):
-            return found
+        if found is None:
+            return None
+        if found.path.startswith("file:"):
+            self._check(found, config_path)
+        if isinstance(found.config, DictConfig):
+            separate_limits(found.config, config_path)
+        return found
+
+    def _check(self, found: ConfigResult, config_path: str) -> None:
         config, file = found.config, self._file(config_path)
         if not isinstance(config, DictConfig):
             raise ConfigError(f"{file} is a list, and a configuration has keys. {_LINES}")
@@ -38,7 +46,6 @@ class ConfigFiles(ConfigRepository):
         [*keys] = config
         if len(keys) == 1 and config._get_node(keys[0])._is_none() and ":" not in file.read_text():  # type: ignore[union-attr]
             raise ConfigError(f"{file} is plain text, and a configuration has keys. {_LINES}")
-        return found
 
     def _file(self, config_path: str) -> Path:
         source = self._find_object_source(config_path, ObjectType.CONFIG)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from rompy_hydra.compose.allowed_targets import load_target
 from rompy_hydra.compose.entry_points import GROUPS
-from rompy_hydra.errors import NO_VALUE, ConfigError, Problem, closest
+from rompy_hydra.errors import NO_VALUE, ConfigError, InvalidValues, Problem, closest
 from rompy_hydra.plugins.signatures import names_of, settings_model
 
 # Keys that have a meaning for Hydra and are not settings of the class.
@@ -72,9 +72,24 @@ def _invalid(model: type[BaseModel], node: Mapping[str, Any], path: str) -> Iter
         for each in error.errors(include_url=False):
             later = each["type"] == "missing" and (incomplete or each["loc"][0] in nested)
             if not later:
-                yield _problem_of(model, each, path, node)
+                yield from _problems_of(model, each, path, node)
     except Exception as error:  # noqa: BLE001 - the validators of a plugin may raise anything
         yield Problem(path, NO_VALUE, f"cannot be checked: {type(error).__name__}: {error}")
+
+
+def _problems_of(
+    model: type[BaseModel], error: Any, path: str, node: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """One of pydantic's errors about the node at a path, as a problem, or one for each wrong value."""
+    cause = error.get("ctx", {}).get("error")
+    if not isinstance(cause, InvalidValues):
+        yield _problem_of(model, error, path, node)
+        return
+    where = ".".join([path, *map(str, error["loc"] or ["parameters"])])
+    values = node.get(str((error["loc"] or ["parameters"])[0]), {})
+    for key, reason in cause.reasons.items():
+        value = values.get(key, NO_VALUE) if isinstance(values, Mapping) else NO_VALUE
+        yield Problem(f"{where}.{key}", value, reason)
 
 
 def _problem_of(model: type[BaseModel], error: Any, path: str, node: Mapping[str, Any]) -> Problem:

@@ -33,6 +33,9 @@ from rompy_hydra.workspace import LOG, Glob, Workspace
 from rompy_hydra.workspace.regular import open_regular
 from rompy_hydra.workspace.script import Command
 
+# The checks of version 0.1.0, which are part of the identity of its runs even if they are empty.
+FIRST_CHECKS = frozenset({"must_exist", "must_not_exist", "must_be_empty"})
+FIRST_CHECKS |= {"log_must_contain", "log_must_not_contain", "log_file"}
 # What is never right, and fails a run where no check is declared.
 Never = Literal["error_files", "error_lines", "all_missing", "no_output"]
 

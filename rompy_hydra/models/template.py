@@ -6,11 +6,14 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import JsonValue, field_validator
+from pydantic import JsonValue, ValidationInfo, field_validator, model_validator
 
+from rompy_hydra.errors import InvalidValues
+from rompy_hydra.jsonable import Json
 from rompy_hydra.models.base import BaseConfig
+from rompy_hydra.models.parameters import ParameterLimits, separate
 
 
 class TemplateModel(BaseConfig):
@@ -18,18 +21,44 @@ class TemplateModel(BaseConfig):
 
     In a template, `model` has the `parameters`, and `run` has `run_id`, `period` and `workspace`.
     Without `uses_period`, templates have no `run.period`, and another period does not make another run.
+    A parameter may be declared with limits, as `{value: 2.0, min: 0.05, max: 20, units: m}`: its value is
+    then the plain number, and what replaces it is checked. The limits are kept in `parameter_limits`.
     """
 
     kind: ClassVar[str] = "template"
     added: ClassVar[frozenset[str]] = frozenset({"uses_period"})
 
     template: str
+    # Before the parameters, which are checked with them.
+    parameter_limits: dict[str, ParameterLimits] = {}
     parameters: dict[str, JsonValue] = {}
     uses_period: bool = True
 
     @property
     def depends_on_period(self) -> bool:
         return self.uses_period
+
+    @model_validator(mode="before")
+    @classmethod
+    def _separate_limits(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("parameters"), dict):
+            return data
+        values, limits = separate(data["parameters"])
+        if not limits:
+            return data
+        return {**data, "parameters": values, "parameter_limits": {**limits, **_given_limits(data)}}
+
+    @field_validator("parameters")
+    @classmethod
+    def _check_limits(cls, values: dict[str, JsonValue], info: ValidationInfo) -> dict[str, JsonValue]:
+        limits: Mapping[str, ParameterLimits] = info.data.get("parameter_limits", {})
+        wrong = {
+            name: each.wrong(values[name]) if name in values else "has limits, but no value"
+            for name, each in limits.items()
+        }
+        if any(wrong.values()):
+            raise InvalidValues({name: reason for name, reason in wrong.items() if reason})
+        return values
 
     @field_validator("template")
     @classmethod
@@ -44,6 +73,15 @@ class TemplateModel(BaseConfig):
 
     def context(self) -> Mapping[str, JsonValue]:
         return self.parameters
+
+    def plain_data(self) -> dict[str, Json]:
+        # Limits do not change a result.
+        return {key: each for key, each in super().plain_data().items() if key != "parameter_limits"}
+
+
+def _given_limits(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = data.get("parameter_limits")
+    return found if isinstance(found, dict) else {}
 
 
 class ShippedModel(BaseConfig):
