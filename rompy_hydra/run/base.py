@@ -162,6 +162,10 @@ class BaseRunBackend(Configured, ABC):
             raise ConfigError(self._nothing_to_execute())
         self.preflight(commands, files, getattr(model, "image", None))
 
+    def check_in(self, model: object, files: set[str], directory: str) -> None:
+        """`check`, where the run's directory is known; it need not exist yet."""
+        self.check(model, files)
+
     def preflight(self, commands: tuple[Command, ...], files: set[str], image: str | None) -> None:
         """The part of `check` that is about these commands in this place."""
 

@@ -17,7 +17,7 @@ from rompy_hydra.plugins.requirements import Requiring, check_packages
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, RunLike
 from rompy_hydra.run.handle import timed_out
 from rompy_hydra.run.outcome import error_with_log
-from rompy_hydra.run.programs import missing_program, near_program
+from rompy_hydra.run.programs import Places, program_problem
 from rompy_hydra.time_range import Seconds
 from rompy_hydra.workspace import LOG, SCRIPT
 
@@ -62,16 +62,15 @@ class LocalRunBackend(BaseRunBackend):
         packages = model.required_packages() if isinstance(model, Requiring) else {}
         if packages and self.config.command is None and "PATH" not in self.environment(model):
             check_packages(f"the model {getattr(model, 'kind', '')}", packages)
+
+    def check_in(self, model: object, files: set[str], directory: str) -> None:
+        self.check(model, files)
         path = self.environment(model).get("PATH", search_path())
-        for command in self.commands(model):
-            program = missing_program(command, files, path)
-            if program is not None:
-                raise ConfigError(
-                    f"the program '{program}' was not found on PATH nor among the run's files "
-                    f"(command: {command}). {near_program(program)}Install it, give its "
-                    "full path, or set run_backend.env_vars.PATH"
-                )
         work = self.working_dir()
+        places = Places(files, path, work or directory)
+        for command in self.commands(model):
+            if problem := program_problem(command, places):
+                raise ConfigError(f"{problem} (command: {command})")
         if work is not None and not os.path.isdir(work):
             raise ConfigError(f"run_backend.working_dir: {work} is not a directory on this machine")
 

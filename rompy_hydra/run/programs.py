@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shlex
 import shutil
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 
 from rompy_hydra.errors import closest
 from rompy_hydra.workspace.script import Command
@@ -17,20 +20,154 @@ _SHELL_WORDS |= {"printf", "pwd", "read", "readonly", "return", "set", "shift", 
 _SHELL_WORDS |= {"true", "type", "ulimit", "umask", "unset", "until", "wait", "while", ".", ":", "["}
 
 
-def missing_program(command: Command, files: set[str], path: str | None) -> str | None:
-    """The program of a command that is neither on PATH nor among the run's files, or None."""
-    if isinstance(command, str):
-        first = re.match(r"\s*([A-Za-z0-9_./+-]+)(?=\s|;|&|$)", command)
-        if first is None or "=" in command.split()[0]:
+# Programs that start another one, with the number of values that each of their options takes. An option
+# that is not listed may have a value or none, so that what follows it is not known.
+_MPI = dict.fromkeys(
+    [
+        "-n",
+        "-np",
+        "--np",
+        "-c",
+        "-N",
+        "-npernode",
+        "-ppn",
+        "-H",
+        "-host",
+        "--host",
+        "-hosts",
+        "-hostfile",
+        "--hostfile",
+        "-machinefile",
+        "--machinefile",
+        "-f",
+        "-x",
+        "--map-by",
+        "-map-by",
+        "--bind-to",
+        "-bind-to",
+        "--rank-by",
+        "-wdir",
+        "--wdir",
+    ],
+    1,
+)
+_MPI |= dict.fromkeys(["--mca", "-mca", "-genv", "-env"], 2)
+_MPI |= dict.fromkeys(
+    ["--oversubscribe", "-oversubscribe", "--allow-run-as-root", "--use-hwthread-cpus"], 0
+)
+_MPI |= dict.fromkeys(
+    ["--report-bindings", "--quiet", "-q", "-v", "-l", "--tag-output", "-tag-output", "-prepend-rank"], 0
+)
+_SRUN = dict.fromkeys(["-n", "-N", "-c", "--ntasks", "--nodes"], 1) | dict.fromkeys(
+    ["--exclusive", "-l"], 0
+)
+_STARTERS: dict[str, dict[str, int]] = {
+    **dict.fromkeys(["mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun"], _MPI),
+    "srun": _SRUN,
+    "nice": {"-n": 1},
+    "time": {"-p": 0, "-v": 0},
+    "nohup": {},
+}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where programs are looked for: the names of the run's files, PATH, and where the commands start."""
+
+    files: Set[str]
+    path: str | None
+    directory: str
+
+
+def program_problem(command: Command, places: Places) -> str | None:
+    """Why a program of a command cannot start, and what to do; None if nothing speaks against it.
+
+    Programs have to be on PATH, among the run's files, or at the path that is given; and executable.
+    """
+    return next((found for each in programs_of(command) if (found := _problem(each, places))), None)
+
+
+def programs_of(command: Command) -> Iterator[str]:
+    """The first program of a command, and those that it starts, as far as they are certain."""
+    words = list(_plain_words(command) if isinstance(command, str) else command)
+    if not words:
+        return
+    if isinstance(command, str) and ("=" in command.split()[0] or words[0] in _SHELL_WORDS):
+        return
+    yield words[0]
+    options = _STARTERS.get(words[0].rpartition("/")[2])
+    # `mpirun -n 1 ocean : -n 2 waves` starts two programs.
+    for part in _parts(words[1:]) if options is not None else ():
+        started = _after_options(part, options or {})
+        if started is not None and started not in _SHELL_WORDS:
+            yield started
+
+
+def _plain_words(line: str) -> Iterator[str]:
+    """The words at the beginning of a shell line, up to the first that the shell changes."""
+    rest = line
+    while found := re.match(r"\s*([A-Za-z0-9_./+:,=-]+)(?=\s|;|&|$)", rest):
+        yield found[1]
+        rest = rest[found.end() :]
+
+
+def _parts(words: Sequence[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    for word in words:
+        if word == ":":
+            yield part
+            part = []
+        else:
+            part.append(word)
+    yield part
+
+
+def _after_options(words: Sequence[str], options: Mapping[str, int]) -> str | None:
+    """The first word that is neither an option nor the value of one; None if that is not certain."""
+    number = 0
+    while number < len(words):
+        word = words[number]
+        if not word.startswith("-"):
+            return word
+        if word not in options and not (word.startswith("--") and "=" in word):
             return None
-        program = first[1]
-        if program in _SHELL_WORDS:
+        number += 1 + options.get(word, 0)
+    return None
+
+
+def _problem(program: str, places: Places) -> str | None:
+    if os.path.normpath(program) in places.files:
+        return None
+    if "/" not in program:
+        if _which(program, places.path):
             return None
-    else:
-        program = command[0]
-    if "/" in program and not program.startswith("/"):
-        return None if os.path.normpath(program) in files else program
-    return None if _which(program, path) else program
+        if file := _on_path(program, places.path):
+            return _not_executable(file)
+        return (
+            f"the program '{program}' was not found on PATH nor among the run's files. "
+            f"{_near(program)}Install it, give its full path, or set run_backend.env_vars.PATH"
+        )
+    # As the shell finds a relative path: from the directory in which the commands run.
+    at = os.path.normpath(os.path.join(places.directory, program))
+    if os.path.isfile(at):
+        return _not_executable(at)
+    here = os.path.abspath(program)
+    relative = f": {at} does not exist, and commands start in the run directory" if at != program else ""
+    advice = f"Give its full path, {here}" if os.path.isfile(here) else "Correct its path"
+    return f"the program '{program}' was not found{relative}. {advice}, or add it to model.files"
+
+
+def _not_executable(path: str) -> str | None:
+    executable = os.access(path, os.X_OK)
+    return (
+        None if executable else f"the program {path} is not executable. Run: chmod +x {shlex.quote(path)}"
+    )
+
+
+def _on_path(program: str, path: str | None) -> str | None:
+    """A file of this name on PATH, also one that is not executable."""
+    found = (os.path.join(folder, program) for folder in (path or os.defpath).split(os.pathsep))
+    return next((file for file in found if os.path.isfile(file)), None)
 
 
 @functools.lru_cache(maxsize=256)
@@ -39,10 +176,8 @@ def _which(program: str, path: str | None) -> str | None:
     return shutil.which(program, path=path)
 
 
-def near_program(program: str) -> str:
+def _near(program: str) -> str:
     """The program on PATH whose name is closest, as a hint."""
-    if "/" in program:
-        return ""
     names: set[str] = set()
     for directory in os.get_exec_path():
         try:

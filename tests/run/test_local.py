@@ -350,3 +350,60 @@ def test_no_copy_of_the_run_is_left_in_the_temporary_directory(hook_run, tmp_pat
     with pytest.raises(TimeoutError):
         hook_run("Hangs", run_id="b").run("local", timeout=2)
     wait_until(lambda: not list((tmp_path / "tmp").glob("rompy_hydra-*")))
+
+
+def test_a_program_that_is_not_executable_is_reported_as_that(model, tmp_path):
+    tool = tmp_path / "swan.exe"
+    tool.write_text("#!/bin/sh\n")
+    for command, settings in (
+        (["swan.exe"], {"env_vars": {"PATH": str(tmp_path)}}),
+        ([str(tool)], {}),
+        (["../../swan.exe"], {}),
+        (f"nice -n 2 {tool} && echo done", {}),
+    ):
+        message = preflight_error(model(command), **settings)
+        assert f"the program {tool} is not executable. Run: chmod +x {tool}" in message
+    tool.chmod(0o755)
+    preflight(plan_of(model(["swan.exe"]), settings={"env_vars": {"PATH": str(tmp_path)}}))
+
+
+def test_a_relative_path_may_lead_to_a_program_outside_the_run(model, tmp_path, monkeypatch):
+    tool = tmp_path / "bin" / "ocean"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho from the tool\n")
+    tool.chmod(0o755)
+    run = model(["../../bin/ocean"])
+    preflight(plan_of(run, settings={}))
+    assert run.run()
+    assert run.workspace.log.read_text() == "from the tool\n"
+    # From the directory in which the command line was started, it is another path.
+    monkeypatch.chdir(tmp_path)
+    message = preflight_error(model(["bin/ocean"], run_id="other"))
+    assert f"{tmp_path}/runs/other/bin/ocean does not exist, and commands start in the run" in message
+    assert f"Give its full path, {tool}" in message
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["mpirun", "-n", "4", "pschizm", "1"],
+        ["mpirun", "--oversubscribe", "--mca", "btl", "self", "-np", "4", "pschizm"],
+        "mpiexec -n 4 pschizm 1 > mirror.out",
+        "mpirun -n 1 true : -n 2 pschizm",
+        ["nice", "-n", "5", "pschizm"],
+        ["srun", "--ntasks=4", "pschizm"],
+    ],
+)
+def test_the_program_behind_mpirun_is_looked_for(model, tmp_path, command):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("mpirun", "mpiexec", "srun", "nice", "pschism", "true"):
+        (programs / name).write_text('#!/bin/sh\necho "$@"\n')
+        (programs / name).chmod(0o755)
+    settings = {"env_vars": {"PATH": str(programs)}}
+    assert "the program 'pschizm' was not found on PATH" in preflight_error(model(command), **settings)
+    right = command.replace("schizm", "schism") if isinstance(command, str) else None
+    right = right or [word.replace("schizm", "schism") for word in command]
+    preflight(plan_of(model(right), settings=settings))
+    # Behind an option that is not known, it may be anything.
+    preflight(plan_of(model("mpirun --frobnicate pschizm x"), settings=settings))

@@ -33,7 +33,7 @@ from rompy_hydra.run.docker.container import (
 from rompy_hydra.run.docker.engine import CACHE_SECONDS, Engine, engine_errors, error_text, get_engine
 from rompy_hydra.run.docker.image import Build, check_available, prepare_image
 from rompy_hydra.run.handle import timed_out
-from rompy_hydra.run.programs import missing_program
+from rompy_hydra.run.programs import programs_of
 from rompy_hydra.workspace import ATTEMPTS, Workspace
 from rompy_hydra.workspace.script import Command
 
@@ -88,12 +88,13 @@ class DockerRunBackend(BaseRunBackend):
             problems = self._setting_problems(engine)
             # Programs that should be among the run's files; those of the image are unknown.
             for command in commands if self.config.working_dir is None else ():
-                program = missing_program(command, files, "")
-                if program and "/" in program and not program.startswith("/"):
-                    problems.append(
-                        f"the program '{program}' is not among the run's files (command: {command}). Give "
-                        "its full path in the image, or add it to model.files"
-                    )
+                for program in programs_of(command):
+                    is_relative = "/" in program and not program.startswith("/")
+                    if is_relative and os.path.normpath(program) not in files:
+                        problems.append(
+                            f"the program '{program}' is not among the run's files (command: {command}). "
+                            "Give its full path in the image, or add it to model.files"
+                        )
             try:
                 check_available(engine, self.config, image)
             except ConfigError as error:
