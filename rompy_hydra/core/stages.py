@@ -10,6 +10,7 @@ from loguru import logger
 
 from rompy_hydra.core.attempt import Attempt
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed, PostprocessError
+from rompy_hydra.hashing import remember_hashes
 from rompy_hydra.jsonable import plain
 from rompy_hydra.models.inputs import Input
 from rompy_hydra.postprocess.base import normalise_answer
@@ -52,6 +53,7 @@ def generate(attempt: Attempt) -> None:
         for item in plan.inputs
     ]
     record.inputs += [file_fact(workspace, name) for name in by_the_model]
+    remember_hashes()
     logger.info("generated {} input files in {}", len(record.inputs), workspace.path)
 
 

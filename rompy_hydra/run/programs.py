@@ -22,48 +22,18 @@ _SHELL_WORDS |= {"true", "type", "ulimit", "umask", "unset", "until", "wait", "w
 
 # Programs that start another one, with the number of values that each of their options takes. An option
 # that is not listed may have a value or none, so that what follows it is not known.
-_MPI = dict.fromkeys(
-    [
-        "-n",
-        "-np",
-        "--np",
-        "-c",
-        "-N",
-        "-npernode",
-        "-ppn",
-        "-H",
-        "-host",
-        "--host",
-        "-hosts",
-        "-hostfile",
-        "--hostfile",
-        "-machinefile",
-        "--machinefile",
-        "-f",
-        "-x",
-        "--map-by",
-        "-map-by",
-        "--bind-to",
-        "-bind-to",
-        "--rank-by",
-        "-wdir",
-        "--wdir",
-    ],
-    1,
+_ONE_VALUE = (
+    "-n -np --np -c -N -npernode -ppn -H -host --host -hosts -hostfile --hostfile -machinefile "
+    "--machinefile -f -x --map-by -map-by --bind-to -bind-to --rank-by -wdir --wdir --ntasks --nodes"
 )
-_MPI |= dict.fromkeys(["--mca", "-mca", "-genv", "-env"], 2)
-_MPI |= dict.fromkeys(
-    ["--oversubscribe", "-oversubscribe", "--allow-run-as-root", "--use-hwthread-cpus"], 0
+_TWO_VALUES = "--mca -mca -genv -env"
+_NO_VALUE = (
+    "--oversubscribe -oversubscribe --allow-run-as-root --use-hwthread-cpus --report-bindings --quiet "
+    "-q -v -l --tag-output -tag-output -prepend-rank --exclusive"
 )
-_MPI |= dict.fromkeys(
-    ["--report-bindings", "--quiet", "-q", "-v", "-l", "--tag-output", "-tag-output", "-prepend-rank"], 0
-)
-_SRUN = dict.fromkeys(["-n", "-N", "-c", "--ntasks", "--nodes"], 1) | dict.fromkeys(
-    ["--exclusive", "-l"], 0
-)
+_MPI = {word: n for n, words in enumerate([_NO_VALUE, _ONE_VALUE, _TWO_VALUES]) for word in words.split()}
 _STARTERS: dict[str, dict[str, int]] = {
-    **dict.fromkeys(["mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun"], _MPI),
-    "srun": _SRUN,
+    **dict.fromkeys(["mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun", "srun"], _MPI),
     "nice": {"-n": 1},
     "time": {"-p": 0, "-v": 0},
     "nohup": {},
