@@ -13,7 +13,7 @@ from rompy_hydra import LocalConfig, ModelRun, TemplateModel
 from rompy_hydra.adapters.resolve import resolve_processors
 from rompy_hydra.core.execute import execute
 from rompy_hydra.core.status import inspect
-from rompy_hydra.errors import ConfigError
+from rompy_hydra.errors import ConfigError, ModelFailed
 from rompy_hydra.workspace.record import RunRecord
 from tests.plans import plan_of
 
@@ -194,6 +194,32 @@ def test_a_different_configuration_in_the_same_directory_is_rejected_with_the_di
         assert "Choose another run_id or output_dir, or set overwrite=true" in str(error.value)
     assert run.starts() == 1
     assert RunRecord.read(run.directory / "run.json").state == "completed"
+
+
+@pytest.mark.parametrize(
+    "correction",
+    [
+        {"commands": ["cp INPUT out.nc"]},
+        {"commands": ["test $A = 1 && cp INPUT out.nc"], "env": {"A": "1"}},
+        {"commands": ["cp INPUT other.nc"], "success": {"must_exist": ["other.nc"]}},
+        {"backend": LocalConfig(command="cp INPUT out.nc")},
+    ],
+)
+def test_after_a_failure_a_corrected_command_or_check_is_another_attempt(run, correction):
+    with pytest.raises(ModelFailed):
+        run(commands=["cp INPUT half.nc; exit 3"])
+    record = run(**correction)
+    assert (record.state, record.attempt) == ("completed", 2)
+    assert record.attempts[0]["exit_code"] == 3
+    assert (run.directory / "attempts" / "1" / "half.nc").exists()
+    assert not (run.directory / "half.nc").exists()
+
+
+def test_after_a_failure_another_simulation_is_still_rejected(run):
+    with pytest.raises(ModelFailed):
+        run(commands=["exit 3"])
+    with pytest.raises(ConfigError, match="friction: 0.02 there, 0.05 here"):
+        run(commands=["cp INPUT out.nc"], parameters={"friction": 0.05})
 
 
 def test_a_changed_environment_variable_is_rejected_without_showing_its_value(run):

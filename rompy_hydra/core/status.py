@@ -192,12 +192,32 @@ def _as_recorded(plan: RunPlan, record: RunRecord) -> RunPlan:
 
 def _check_identity(plan: RunPlan, record: RunRecord) -> None:
     """ConfigError if the record is that of another configuration."""
+    failed = record.ended and record.stages["run"].state != rec.COMPLETED
+    if failed and _same_apart_from_execution(record, plan):
+        return
     for part, value in plan.identity.items():
         if value and record.identity.get(part) not in (None, "", value):
             differences = describe_difference(record.config, plan.stored_config())
             raise ConfigError(
                 f"{plan.workspace.path} holds another configuration ({differences}). {WAY_OUT}"
             )
+
+
+# What may be corrected after a failure, in the same directory: how a model is run and checked, but not what
+# is simulated.
+_CORRECTABLE = {"commands", "env", "success", "outputs", "directories", "image"}
+
+
+def _same_apart_from_execution(record: RunRecord, plan: RunPlan) -> bool:
+    """Whether the plan is for the run in the record, except for how it is run and checked."""
+    models = []
+    for config in (record.config, plan.stored_config()):
+        model = config.get("model")
+        if not isinstance(model, dict):
+            return False
+        simulated = {key: value for key, value in model.items() if key not in _CORRECTABLE}
+        models.append((simulated, config.get("period") if plan.model.depends_on_period else None))
+    return models[0] == models[1]
 
 
 def _conflict(plan: RunPlan, inputs: set[str]) -> str:
