@@ -119,7 +119,7 @@ class ModelRun(RunSpec):
         processors: tuple[BasePostprocessor, ...] = (),
     ) -> RunPlan:
         """A single method does what it says, whatever was done before and with which backend."""
-        model = resolve_model(self.config)
+        model = resolve_model(self.config, self.success)
         return RunPlan(self, model, stages, backend, processors, rerun=True, any_backend=True)
 
 

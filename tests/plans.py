@@ -17,4 +17,6 @@ def plan_of(
 ) -> RunPlan:
     """A plan of the given stages, or of all stages, with a backend and its settings."""
     resolved = resolve_backend(backend, settings)
-    return RunPlan(run, resolve_model(run.config), stages or STAGES, backend=resolved, **fields)
+    return RunPlan(
+        run, resolve_model(run.config, run.success), stages or STAGES, backend=resolved, **fields
+    )

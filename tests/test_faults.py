@@ -370,7 +370,7 @@ def test_a_model_with_outdated_inputs_is_stopped_and_not_reattached(
 def test_a_model_without_its_leader_process_is_stopped_and_not_reattached(start_driver, directory):
     """The script is dead, so no exit code will be written, but a process that it started is alive."""
     mark = f"half-dead-{os.getpid()}"
-    command = f"[ -e ../go ] || {{ setsid tail -f /dev/null {mark} & wait; }}"
+    command = f"echo started; [ -e ../go ] || {{ setsid tail -f /dev/null {mark} & wait; }}"
     drive = DRIVE.replace("CONFIG", f"BaseConfig(commands=[{command!r}])")
     driver = start_driver(drive)
     (tail,) = wait_until(lambda: [pid for pid in living(mark) if _is(pid, "tail")])

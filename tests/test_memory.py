@@ -218,7 +218,7 @@ def test_after_a_failure_a_corrected_command_or_check_is_another_attempt(run, co
 def test_after_a_failure_another_simulation_is_still_rejected(run):
     with pytest.raises(ModelFailed):
         run(commands=["exit 3"])
-    with pytest.raises(ConfigError, match="friction: 0.02 there, 0.05 here"):
+    with pytest.raises(ConfigError, match=r"friction: 0\.02 there, 0\.05 here"):
         run(commands=["cp INPUT out.nc"], parameters={"friction": 0.05})
 
 

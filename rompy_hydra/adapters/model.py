@@ -21,7 +21,7 @@ from typing import Any, ClassVar, cast
 from loguru import logger
 from pydantic import BaseModel, PrivateAttr
 
-from rompy_hydra.errors import GenerateError, RompyHydraError
+from rompy_hydra.errors import ConfigError, GenerateError, RompyHydraError
 from rompy_hydra.jsonable import Json, plain, to_plain
 from rompy_hydra.models.base import BaseConfig, target_of
 from rompy_hydra.models.inputs import RunFacts
@@ -31,12 +31,24 @@ from rompy_hydra.process.tree import RUN_MARK
 from rompy_hydra.time_range import TimeRange
 from rompy_hydra.workspace import EVERYTHING
 
+_NO_CHECKS = SuccessChecks.model_construct()
 _FIELDS = ("model_type", "run_id", "period", "output_dir", "config", "delete_existing", "run_id_subdir")
 
 
-def resolve_model(config: object) -> BaseConfig:
-    """A model configuration of any shape as a `BaseConfig`; one of this package is returned unchanged."""
-    return config if isinstance(config, BaseConfig) else ForeignModel.wrapping(config)
+def resolve_model(config: object, success: SuccessChecks | None = None) -> BaseConfig:
+    """A model configuration of any shape as a `BaseConfig`, with further success checks of its run.
+
+    One of this package without such checks is returned unchanged.
+    """
+    model = config if isinstance(config, BaseConfig) else ForeignModel.wrapping(config)
+    if success is None or success.is_default:
+        return model
+    if not isinstance(model.success, SuccessChecks):
+        raise ConfigError(
+            f"success: {type(config).__name__} has success checks of its own kind, which cannot be "
+            "combined with these; set them in model.success"
+        )
+    return model.model_copy(update={"success": model.success.plus(success)})
 
 
 class ForeignModel(BaseConfig):
@@ -73,7 +85,11 @@ class ForeignModel(BaseConfig):
     def plain_data(self) -> dict[str, Json]:
         config = self._config
         data = to_plain(config if isinstance(config, BaseModel) else getattr(config, "__dict__", {}))
-        return {"_target_": target_of(type(config)), **plain(cast("Mapping[str, Json]", data))}
+        found = {"_target_": target_of(type(config)), **plain(cast("Mapping[str, Json]", data))}
+        own = getattr(config, "success", None) or _NO_CHECKS
+        if isinstance(self.success, SuccessChecks) and self.success != own:  # with those of the run
+            found["success"] = self.success.plain_data()
+        return found
 
     def render_into(self, run: RunFacts) -> None:
         """Let the configuration write its inputs; GenerateError if it cannot.

@@ -44,6 +44,8 @@ class PlainWatcher:
         before = f", {self._skipped} already done" if self._skipped else ""
         points = counted(preflight.size, "point")
         say([f"sweep      {plan.config.path}: {points}{before}, {plan.workers} in parallel"])
+        if preflight.cautions:
+            say([f"warning    {message}" for message in preflight.cautions])
 
     def state(self, label: str, state: str) -> None:
         """A log only lists finished runs."""
@@ -96,7 +98,7 @@ class LiveWatcher(PlainWatcher):
     def finished(self, row: Row) -> None:
         self._running.pop(row.label, None)
         self._counts[row.state] += 1
-        if row.state != COMPLETED:
+        if row.state != COMPLETED or row.warnings:
             self._console.print(coloured(_finished_line(row), row.state), soft_wrap=True)
 
     def stopping(self) -> None:
@@ -155,6 +157,8 @@ class LiveWatcher(PlainWatcher):
 def _finished_line(row: Row) -> str:
     seconds = f"{row.seconds:.1f} s" if row.seconds is not None else ""
     line = f"{row.state:<10} {row.label}  {seconds}".rstrip()
+    if row.warnings:
+        line += f"  with warnings: {row.warnings}"
     if row.state != COMPLETED and row.error:
         line += f"  {row.error.splitlines()[0]}"
     return line

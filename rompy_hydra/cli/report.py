@@ -45,12 +45,13 @@ def opening(plan: RunPlan) -> list[str]:
         why = f" ({next(iter(status.stale.values()))})" if status.stale else ""
         stages = f"{stages}{why}" or "nothing to do: every stage is done and unchanged"
     place = f"{plan.model.kind} on {plan.backend.plugin_name}"
-    return [
+    lines = [
         f"run        {plan.spec.run_id}: {place}, then {processors}",
         f"directory  {shown(plan.workspace.path)}",
         f"inputs     {_first(inputs)}",
         f"stages     {stages}",
     ]
+    return lines + ([f"warning    {plan.caution}"] if plan.caution and status.stale else [])
 
 
 def _first(names: Sequence[str]) -> str:
@@ -64,7 +65,9 @@ def completed(plan: RunPlan) -> list[str]:
     lines = []
     if record is not None:
         seconds = sum(record.stages[name].seconds or 0 for name in STAGES)
-        lines.append(f"{record.state:<10} {record.run_id} in {seconds:.1f} s")
+        warned = f", with {counted(len(record.warnings), 'warning')}" if record.warnings else ""
+        lines.append(f"{record.state:<10} {record.run_id} in {seconds:.1f} s{warned}")
+        lines += [f"warning    {message}" for message in record.warnings]
         lines += [f"metric     {line}" for line in _metrics(record)]
         files = [f.path for f in [*record.outputs, *record.products]]
         if files:

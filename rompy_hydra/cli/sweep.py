@@ -86,8 +86,10 @@ def run(
             **_not_retried(preflight.left),
             "run by another driver": preflight.count(ELSEWHERE),
         }
-        found = ["check      no problems found; nothing was changed"] if check_only else []
-        say([*table(listed), f"{counted(preflight.size, 'point')} in {place}: {_listed(counts)}", *found])
+        found = [f"warning  {message}" for message in preflight.cautions]
+        found += [f"{counted(preflight.size, 'point')} in {place}: {_listed(counts)}"]
+        found += ["check      no problems found; nothing was changed"] if check_only else []
+        say([*table(listed), *found])
         return 0
     return _report_jobs(outcome)
 
@@ -158,6 +160,9 @@ def summary_lines(summary: Summary, config: SweepConfig) -> list[str]:
     if summary.counts.get(COMPLETED, 0) > 1 and summary.slowest:
         slowest = ", ".join(f"{label} {seconds:.1f} s" for seconds, label in summary.slowest)
         lines.append(f"slowest    {slowest}")
+    if summary.warned:
+        what = f"{counted(summary.warned, 'run')} completed with warnings, see the column warnings"
+        lines.append(f"warnings   {what}: {summary.warning}")
     if summary.interrupted:
         lines.append("stopped    by an interrupt; the running models were stopped")
     elif summary.stopped_early:

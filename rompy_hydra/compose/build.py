@@ -22,6 +22,7 @@ from rompy_hydra.core.pipeline import BasePipeline
 from rompy_hydra.core.plan import Origin, RunPlan
 from rompy_hydra.errors import NO_VALUE, ConfigError, InvalidConfig, Problem, RompyHydraError, closest
 from rompy_hydra.model_run import ModelRun
+from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins.signatures import construct
 from rompy_hydra.run.base import BaseRunBackend
 
@@ -133,19 +134,21 @@ class Builder:
             "processor",
             lambda node: tuple(self._resolve(resolve_processor, each) for each in _several(node)),
         )
+        success = self._part("success", self._success) if self.config.get("success") else None
         pipeline = self._part("pipeline", lambda node: self._resolve(resolve_pipeline, node))
         model_run = ModelRun(
             run_id=str(config["run_id"]),
             output_dir=_path(str(config["output_dir"])),
             period=period,
             config=model,
+            success=success,
         )
         if not isinstance(config["overwrite"], bool):
             raise InvalidConfig([Problem("overwrite", config["overwrite"], "must be true or false")])
         if config["log_level"] not in _LOG_LEVELS:
             hint = closest(str(config["log_level"]), _LOG_LEVELS)
             raise InvalidConfig([Problem("log_level", config["log_level"], "is not a valid level", hint)])
-        resolved = resolve_model(model)
+        resolved = resolve_model(model, success)
         if not resolved.depends_on_period:
             _refuse_period(origin, config["model"])
         plan = RunPlan(
@@ -201,6 +204,9 @@ class Builder:
 
     def _build(self, node: Any) -> Any:
         return build(node, self._allowed)
+
+    def _success(self, node: Any) -> SuccessChecks:
+        return SuccessChecks.model_validate(node)
 
     def _resolve(self, resolve: Callable[[Any, dict[str, Any]], Any], node: Any) -> Any:
         """A plugin of any shape: its class and its settings, some of which may go to its method only."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from rompy_hydra.compose.allowed_targets import load_target
 from rompy_hydra.compose.entry_points import GROUPS
 from rompy_hydra.errors import NO_VALUE, ConfigError, InvalidValues, Problem, closest
+from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins.signatures import names_of, settings_model
 
 # Keys that have a meaning for Hydra and are not settings of the class.
@@ -29,6 +30,11 @@ def problems(config: Mapping[str, Any], allowed: Sequence[str]) -> list[Problem]
         if value == "???"
     ]
     missing = {problem.path for problem in found}
+    checks = config.get("success")
+    if isinstance(checks, Mapping):
+        found += _invalid(SuccessChecks, checks, "success")
+    elif checks is not None:
+        found.append(Problem("success", checks, "must be a mapping of success checks"))
     for path, node in walk(config):
         if not is_target(node):
             continue

@@ -15,7 +15,7 @@ from rompy_hydra.core.recovery import recover
 from rompy_hydra.core.scope import Watch, ignore
 from rompy_hydra.core.stages import STAGES
 from rompy_hydra.core.status import RunStatus, inspect
-from rompy_hydra.errors import Busy, GenerateError, RompyHydraError
+from rompy_hydra.errors import Busy, ConfigError, GenerateError, RompyHydraError
 from rompy_hydra.plugins.requirements import check_packages
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.handle import Waiting, drive
@@ -114,6 +114,8 @@ def preflight(plan: RunPlan) -> RunStatus:
 
     Raises ConfigError or GenerateError.
     """
+    if missing := getattr(plan.model.success, "missing_package", ""):
+        raise ConfigError(missing)
     files = {item.path for item in plan.inputs}
     if plan.backend and "run" in plan.stages and plan.model.needs_execution:
         plan.backend.check_in(plan.model, files, plan.workspace.root)

@@ -122,6 +122,17 @@ class RunPlan:
             self._generate_key, self.backend.result_hash, *self.backend.execution_key(self.model)
         )
 
+    @property
+    def caution(self) -> str:
+        """What a person should know before the run, although nothing is wrong; '' for nothing."""
+        executes = "run" in self.stages and self.model.needs_execution
+        if not executes or not getattr(self.model.success, "is_default", False):
+            return ""
+        return (
+            f"the model ({self.model.kind}) declares no success checks: besides the exit code, only what "
+            "is never right is checked. Declare what its outputs contain in model.success"
+        )
+
     def stored_config(self) -> dict[str, Json]:
         """The resolved configuration, as the record keeps it."""
         data: dict[str, Json] = {

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 
 from rompy_hydra.models.base import BaseConfig
+from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.time_range import TimeRange
 from rompy_hydra.workspace import Workspace
 
@@ -49,6 +50,8 @@ class RunSpec(BaseModel):
     output_dir: Path = Path("runs")
     # A `BaseConfig`, or any object in the shape of rompy's model configurations.
     config: InstanceOf[object] = Field(default_factory=BaseConfig)
+    # Success checks besides those of the configuration, which may be one of another package.
+    success: SuccessChecks | None = None
 
     _place: tuple[tuple[str, str], Workspace] | None = PrivateAttr(default=None)
 

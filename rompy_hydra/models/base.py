@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, field_va
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.jsonable import Json, json_text, plain
 from rompy_hydra.models.inputs import Input, RunFacts
-from rompy_hydra.models.success import FIRST_CHECKS, SuccessChecks
+from rompy_hydra.models.success import SuccessChecks, without_undeclared
 from rompy_hydra.plugins.requirements import Requiring
 from rompy_hydra.workspace import Glob
 from rompy_hydra.workspace.script import Env
@@ -133,10 +133,9 @@ class BaseConfig(Requiring, BaseModel):
         for name in self.added:
             if fields[name] == type(self).model_fields[name].default:
                 del fields[name]
-        # A check that is not declared does not distinguish a run: earlier versions have fewer of them.
         success = fields.get("success")
         if isinstance(success, dict):
-            fields["success"] = {k: v for k, v in success.items() if k in FIRST_CHECKS or v}
+            fields["success"] = without_undeclared(success)
         return {"_target_": target_of(type(self)), **fields}
 
 

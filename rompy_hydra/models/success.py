@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import io
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -34,8 +36,8 @@ from rompy_hydra.workspace.regular import open_regular
 from rompy_hydra.workspace.script import Command
 
 # The checks of version 0.1.0, which are part of the identity of its runs even if they are empty.
-FIRST_CHECKS = frozenset({"must_exist", "must_not_exist", "must_be_empty"})
-FIRST_CHECKS |= {"log_must_contain", "log_must_not_contain", "log_file"}
+_FIRST_CHECKS = frozenset({"must_exist", "must_not_exist", "must_be_empty"})
+_FIRST_CHECKS |= {"log_must_contain", "log_must_not_contain", "log_file"}
 # What is never right, and fails a run where no check is declared.
 Never = Literal["error_files", "error_lines", "all_missing", "no_output"]
 
@@ -91,11 +93,55 @@ class SuccessChecks(BaseModel):
     # What is not a failure, although no check is declared.
     allow: tuple[Never, ...] = ()
 
+    def plain_data(self) -> dict[str, Json]:
+        """The checks as plain data, as they distinguish a run."""
+        return without_undeclared(self.model_dump(mode="json"))
+
     @property
     def declares_checks(self) -> bool:
         """Whether there is any check, so that success does not rest on the exit code alone."""
         settings = ("log_file", "error_files", "allow", "warnings")
         return any(getattr(self, name) for name in type(self).model_fields if name not in settings)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing is said about success, not even what is allowed."""
+        return self == _NOTHING_SAID
+
+    def plus(self, more: SuccessChecks) -> SuccessChecks:
+        """The checks of both; those of `more` keep their own log file."""
+        fields = {
+            name: tuple(dict.fromkeys((*getattr(self, name), *getattr(more, name))))
+            for name in type(self).model_fields
+            if name != "log_file"
+        }
+        if more.log_file != self.log_file:
+            patterns = LogPatterns(
+                file=more.log_file,
+                must_contain=more.log_must_contain,
+                must_not_contain=more.log_must_not_contain,
+                warnings=more.warnings,
+            )
+            values = (v.model_copy(update={"file": v.file or more.log_file}) for v in more.log_value)
+            fields |= {
+                "log_must_contain": self.log_must_contain,
+                "log_must_not_contain": self.log_must_not_contain,
+                "warnings": self.warnings,
+                "logs": (*self.logs, patterns, *more.logs),
+                "log_value": (*self.log_value, *values),
+            }
+        return self.model_copy(update=fields)
+
+    @property
+    def missing_package(self) -> str:
+        """What must be installed to evaluate the checks, as a message; '' if nothing is missing."""
+        file = self.needs_netcdf
+        if file is None or _can_read_netcdf():
+            return ""
+        return (
+            f"model.success: reading {file} requires xarray and netCDF4, which are not installed: "
+            "pip install 'rompy-hydra[analysis]'"
+        )
 
     @property
     def needs_netcdf(self) -> str | None:
@@ -221,6 +267,19 @@ class SuccessChecks(BaseModel):
             except Unreadable as error:
                 wrong = str(error)
             yield _of_output("count", check, wrong)
+
+
+def without_undeclared(fields: Mapping[str, Json]) -> dict[str, Json]:
+    """Success checks as plain data, in which a run of an earlier version, that has fewer, is the same."""
+    return {name: value for name, value in fields.items() if name in _FIRST_CHECKS or value}
+
+
+_NOTHING_SAID = SuccessChecks.model_construct()
+
+
+@functools.cache
+def _can_read_netcdf() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("xarray", "netCDF4"))
 
 
 class _HasFile(Protocol):

@@ -97,7 +97,7 @@ class LocalPipelineBackend(BasePipeline):
             stage = "generate"
             plan = RunPlan(
                 run,
-                resolve_model(run.config),
+                resolve_model(run.config, run.success),
                 pipeline.stages,
                 backend=backend,
                 processors=processors,

@@ -204,7 +204,8 @@ class BaseRunBackend(Configured, ABC):
                 workspace.forget_exit_code()
                 started = self.start(job)
                 outcome = started if isinstance(started, Outcome) else drive(outcome_of(started))
-            ended = Ended(self.commands(model), getattr(model_run, "period", None))
+            period, more = getattr(model_run, "period", None), getattr(model_run, "success", None)
+            ended = Ended(self.commands(model), period, success=_both(model, more))
             check_success(model, workspace, outcome, ended)
         except ModelTimedOut:
             raise
@@ -273,6 +274,13 @@ class BaseRunBackend(Configured, ABC):
             f"nothing to execute: the model has no commands. Set model.commands or run_backend.{own}, "
             "or model.needs_execution=false"
         )
+
+
+def _both(model: object, more: object) -> object:
+    """The success checks of a model and of its run together; None for the model's own."""
+    own = getattr(model, "success", None)
+    combine = getattr(own, "plus", None)
+    return None if more is None else combine(more) if callable(combine) else more
 
 
 def _runs_itself(model: object) -> bool:

@@ -54,6 +54,8 @@ class Ended:
     period: TimeRange | None = None
     # Names of the files that the model wrote; None if they are not in the run directory.
     outputs: Sequence[str] | None = None
+    # The checks, if they are not those of the model alone.
+    success: object = None
 
 
 NOTHING_KNOWN = Ended()
@@ -66,7 +68,7 @@ def check_success(
 
     Returns the facts of all checks; ModelFailed names the checks that failed.
     """
-    success = getattr(model, "success", None)
+    success = ended.success or getattr(model, "success", None)
     needs_execution = getattr(model, "needs_execution", True)
     checks = _evaluated(success, workspace, ended if needs_execution else None)
     facts = [check.facts() for check in checks]

@@ -62,6 +62,8 @@ class Preflight:
     actions: Counter[str] = field(default_factory=Counter)
     # Points that are left as they are, by state.
     left: Counter[str] = field(default_factory=Counter)
+    # What a person should know of points that will run: each message with the number of points.
+    cautions: Counter[str] = field(default_factory=Counter)
     # By path, kind of reason and hint.
     problems: dict[tuple[str, str, str], FoundProblem] = field(default_factory=dict)
 
@@ -95,7 +97,8 @@ def inspect_points(
         preflight.size += 1
         try:
             composed = plan.compose(point)
-            status = preflight_of(plan.build(composed).plan)
+            built = plan.build(composed).plan
+            status = preflight_of(built)
             decision = decide(status, plan.config.retry, since)
         except InvalidConfig as error:
             preflight.fail(point.label, *error.problems)
@@ -104,6 +107,8 @@ def inspect_points(
             preflight.fail(point.label, _as_problem(error))
             continue
         preflight.actions[decision.action] += 1
+        if decision.action in (RUN, RETRY, AGAIN) and built.caution:
+            preflight.cautions[built.caution] += 1
         if decision.action == LEAVE and decision.row is not None:
             preflight.left[decision.row.state] += 1
         keep = b"" if decision.action in (SKIP, LEAVE) else pickle.dumps(composed)

@@ -28,7 +28,7 @@ from rompy_hydra.workspace.atomic import stream_atomic
 from rompy_hydra.workspace.record import PENDING, RunRecord
 
 RESULTS = "results.csv"
-_FIXED = ("state", "attempts", "seconds", "cpu_seconds", "peak_memory_bytes", "exit_code")
+_FIXED = ("state", "attempts", "seconds", "cpu_seconds", "peak_memory_bytes", "warnings", "exit_code")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Row:
     exit_code: int | None = None
     metrics: Mapping[str, Json] = field(default_factory=dict)
     error: str = ""
+    # What its success checks warn of, although it passed them.
+    warnings: str = ""
 
 
 def row_of(label: str, record: RunRecord, state: str | None = None) -> Row:
@@ -65,6 +67,7 @@ def row_of(label: str, record: RunRecord, state: str | None = None) -> Row:
         exit_code=record.exit_code,
         metrics=record.metrics,
         error=str(record.error["message"]) if record.error else "",
+        warnings="; ".join(record.warnings),
     )
 
 

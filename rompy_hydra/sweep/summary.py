@@ -33,6 +33,9 @@ class Summary:
     slowest: list[tuple[float, str]] = field(default_factory=list)
     # Failures by kind: their number, and the label and the message of the first one.
     failures: dict[str, tuple[int, str, str]] = field(default_factory=dict)
+    # Runs that completed with warnings, and the label and the warning of the first one.
+    warned: int = 0
+    warning: str = ""
     interrupted: bool = False
     stopped_early: bool = False
     # What is wrong with the sweep as a whole.
@@ -43,6 +46,9 @@ class Summary:
         self.counts[row.state] += 1
         if row.seconds is not None:
             self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, (row.seconds, row.label)])
+        if row.warnings:
+            self.warned += 1
+            self.warning = self.warning or f"{row.label}: {row.warnings}"
         if is_failure(row.state):
             self._add_failures(_kind(row), 1, row.label, row.error)
 
@@ -64,6 +70,8 @@ class Summary:
             seconds=earlier.seconds + self.seconds,
             slowest=heapq.nlargest(_SLOWEST, earlier.slowest + self.slowest),
             failures=dict(earlier.failures),
+            warned=earlier.warned + self.warned,
+            warning=earlier.warning or self.warning,
             interrupted=earlier.interrupted or self.interrupted,
             stopped_early=earlier.stopped_early or self.stopped_early,
             problem=earlier.problem or self.problem,
