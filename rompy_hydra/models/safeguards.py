@@ -12,7 +12,7 @@ from rompy_hydra.models.success import Check, Never, log_lines
 from rompy_hydra.workspace import LOG, Workspace
 from rompy_hydra.workspace.script import Command
 
-_ERROR_FILES = "Errfile*"
+ERROR_FILES = "Errfile*"
 # In capitals, as programs in Fortran write it: `abort = false` is a setting.
 _ERROR_LINE = re.compile(
     r"\b(?:MPI_)?ABORT\b(?!\s*[=_])|(?i:(?<!\bno )(?<!\b0 )severe error(?!s?\s*[:=]\s*0\b))"
@@ -28,10 +28,12 @@ def safeguard(
     outputs: Sequence[str] | None,
     commands: Sequence[Command],
     allow: Collection[Never] = (),
+    exit_code: int = 0,
 ) -> Iterator[Check]:
     """The checks of what is never right, except for what is allowed; each with how to allow it.
 
-    `outputs` are the files that the model wrote; None if they are elsewhere.
+    `outputs` are the files that the model wrote; None if they are elsewhere. After a failure, only
+    the files are searched that explain it.
     """
     files = outputs or ()
     searches: dict[Never, Callable[[], str]] = {
@@ -41,14 +43,15 @@ def safeguard(
         "no_output": lambda: _no_output(workspace, outputs, commands),
     }
     for kind, search in searches.items():
-        if kind not in allow:
+        if kind not in allow and (exit_code == 0 or kind == "error_files"):
             wrong = search()
             hint = f" (if that is right: model.success.allow=[{kind}])"
-            yield Check(kind, "", not wrong, wrong + hint if wrong else "none")
+            target = ERROR_FILES if kind == "error_files" else ""
+            yield Check(kind, target, not wrong, wrong + hint if wrong else "none")
 
 
 def _error_file(outputs: Sequence[str]) -> str:
-    found = (name for name in outputs if fnmatchcase(name.rpartition("/")[2], _ERROR_FILES))
+    found = (name for name in outputs if fnmatchcase(name.rpartition("/")[2], ERROR_FILES))
     return next((f"the model left {name}" for name in found), "")
 
 

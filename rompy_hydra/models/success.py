@@ -174,6 +174,7 @@ class SuccessChecks(BaseModel):
         period: TimeRange | None,
         outputs: Sequence[str] | None,
         commands: Sequence[Command],
+        exit_code: int = 0,
     ) -> list[Check]:
         """`judge`, and what is never right where no check is declared.
 
@@ -184,7 +185,7 @@ class SuccessChecks(BaseModel):
             return checks
         from rompy_hydra.models.safeguards import safeguard
 
-        return [*checks, *safeguard(workspace, outputs, commands, self.allow)]
+        return [*checks, *safeguard(workspace, outputs, commands, self.allow, exit_code)]
 
     def _check_files(self, workspace: Workspace) -> Iterator[Check]:
         for glob in self.must_exist:

@@ -70,7 +70,7 @@ def check_success(
     """
     success = ended.success or getattr(model, "success", None)
     needs_execution = getattr(model, "needs_execution", True)
-    checks = _evaluated(success, workspace, ended if needs_execution else None)
+    checks = _evaluated(success, workspace, outcome.exit_code, ended if needs_execution else None)
     facts = [check.facts() for check in checks]
     reasons = [f"check {check.check}: {check.message}" for check in checks if not check.ok]
     if outcome.exit_code == 0 and not reasons:
@@ -94,18 +94,20 @@ def check_success(
     )
 
 
-def _evaluated(success: object, workspace: Workspace, ended: Ended | None) -> list[CheckLike]:
+def _evaluated(
+    success: object, workspace: Workspace, exit_code: int, ended: Ended | None
+) -> list[CheckLike]:
     """The checks that are declared, or else those of what is never right; a plugin's own are asked."""
     evaluate: Callable[..., list[CheckLike]] | None = getattr(success, "evaluate", None)
     if callable(evaluate) and ended is not None:
-        return evaluate(workspace, ended.period, ended.outputs, ended.commands)
+        return evaluate(workspace, ended.period, ended.outputs, ended.commands, exit_code)
     judge: Callable[[Workspace], list[CheckLike]] | None = getattr(success, "judge", None)
     return judge(workspace) if callable(judge) else []
 
 
 def _left_files(checks: Sequence[CheckLike]) -> list[str]:
     """Globs of the files that failed a check by their existence: they say what went wrong."""
-    kinds = ("must_not_exist", "must_be_empty")
+    kinds = ("must_not_exist", "must_be_empty", "error_files")
     return [str(c.facts().get("target", "")) for c in checks if not c.ok and c.check in kinds]
 
 

@@ -28,7 +28,9 @@ from rompy_hydra.workspace.atomic import stream_atomic
 from rompy_hydra.workspace.record import PENDING, RunRecord
 
 RESULTS = "results.csv"
-_FIXED = ("state", "attempts", "seconds", "cpu_seconds", "peak_memory_bytes", "warnings", "exit_code")
+_FIXED = ("state", "attempts", "seconds", "cpu_seconds", "peak_memory_bytes", "exit_code")
+# A column of its own where a run has some.
+_WARNINGS = "warnings"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class ResultsTable:
         self._lock = threading.Lock()
         self._parameters: set[str] = set()
         self._metrics: set[str] = set()
+        self._warned = False
         self._writing = threading.Lock()
         self._written = 0.0
         self._cost = 0.0
@@ -92,6 +95,7 @@ class ResultsTable:
         with self._lock:
             self._parameters.update(row.parameters)
             self._metrics.update(row.metrics)
+            self._warned = self._warned or bool(row.warnings)
         self._spool.put_row(row.label, natural_sort_key(row.label), json_text(vars(row)).encode())
 
     def add_earlier(self, *known: Literal["rows"]) -> None:
@@ -147,10 +151,11 @@ class ResultsTable:
     def _write_csv(self, file: IO[str]) -> None:
         with self._lock:
             parameters, metrics = sorted(self._parameters), sorted(self._metrics, key=natural_sort_key)
+            fixed = (*_FIXED, _WARNINGS) if self._warned else _FIXED
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["label", *parameters, *_FIXED, *metrics])
+        table.writerow(["label", *parameters, *fixed, *metrics])
         for row in self.rows():
-            values = [*map(row.parameters.get, parameters), *(getattr(row, name) for name in _FIXED)]
+            values = [*map(row.parameters.get, parameters), *(getattr(row, name) for name in fixed)]
             table.writerow([row.label, *map(_cell, [*values, *map(row.metrics.get, metrics)])])
 
 
