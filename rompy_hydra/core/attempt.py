@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections.abc import Iterator, Mapping
 
@@ -216,6 +217,11 @@ def _in_plain_words(stage: str, error: BaseException) -> BaseException:
     if not isinstance(error, OSError) or isinstance(error, RompyHydraError):
         return error
     where = f": {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _ERRORS[stage](
+            f"the stage {stage} failed because the disk is full ('{error.strerror}'){where}. Free space, "
+            "then rerun the command"
+        )
     return _ERRORS[stage](
         f"the stage {stage} failed with '{error.strerror or error}'{where}. Free space or fix the "
         "permissions, then rerun the command"

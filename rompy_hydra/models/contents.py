@@ -273,7 +273,8 @@ def _table_values(
     workspace: Workspace, name: str, check: OfVariable
 ) -> Iterator[tuple[int, int, float, float]]:
     with _table(workspace, name, check) as (names, rows):
-        column = _column(names, check.variable)
+        every = check.variable == "*"
+        column = 0 if every else _column(names, check.variable)
         mask = check.mask
         masked = None if mask is None else _column(names, mask.variable)
         for row in rows:
@@ -281,11 +282,11 @@ def _table_values(
                 inside = _cell(row, masked)
                 if math.isnan(inside) or mask.excess(inside, inside):
                     continue
-            number = _cell(row, column)
-            if math.isfinite(number) and number not in check.missing:
-                yield 1, 1, number, number
-            else:
-                yield 1, 0, math.inf, -math.inf
+            for number in map(number_of, row) if every else (_cell(row, column),):
+                if math.isfinite(number) and number not in check.missing:
+                    yield 1, 1, number, number
+                else:
+                    yield 1, 0, math.inf, -math.inf
 
 
 def _table_times(

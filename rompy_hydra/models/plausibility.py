@@ -99,7 +99,7 @@ class OfFiles(_Data):
 
 
 class OfVariable(OfFiles):
-    """A variable of a netCDF file, or a column of a table by its name or its number from 1."""
+    """A variable of a netCDF file, or a column of a table by its name or its number from 1; `*` for all."""
 
     variable: Name
     mask: Mask | None = None

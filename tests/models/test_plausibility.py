@@ -46,6 +46,7 @@ def workspace(tmp_path: Path) -> Workspace:
         "% Run:x\n%    Time        Hsig    Depth\n%    [s]   [m]   [m]\n"
         "   0.0  0.100D+01   5.0\n 3600.0  0.250D+01   5.0\n 7200.0  -9.0   0.0\n"
     )
+    (run.path / "grid.bot").write_text("5 6 7\n 8 nan 9\n")
     (run.path / "fixed.txt").write_text("  1.00-12.50\n  2.00******\n  3.00 -8.25\n")
     (run.path / "run.log").write_text(
         "step 1 Courant 0.3\nstep 2 Courant 0.9\nstep 3 Courant 0.5\naccuracy OK in 49.00 %\n"
@@ -86,7 +87,10 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
     ("range", {"file": "point.tab", "variable": 2, "min": 0, "mask": {"variable": 3, "min": 1}}, ""),
     ("range", {"file": "fixed.txt", "variable": 2, "widths": [6, 6], "min": -10}, "reaches -12.5"),
     ("range", {"file": "fixed.txt", "variable": 2, "widths": [6, 6], "min": -20, "max": 0}, ""),
+    ("range", {"file": "grid.bot", "variable": "*", "min": 0, "max": 9}, ""),
+    ("range", {"file": "grid.bot", "variable": "*", "max": 8}, "reaches 9"),
     # finite
+    ("finite", {"file": "grid.bot", "variable": "*"}, "lacks 17 %"),
     ("finite", HS, "hs in out.nc lacks 33 % of its values, more than 0 %"),
     ("finite", HS | {"max_missing": 0.34}, ""),
     ("finite", HS | {"mask": {"variable": "bed", "max": 0}}, ""),
