@@ -20,7 +20,7 @@ from rompy_hydra.errors import NO_VALUE, Problem
 # What building a run reads, and Hydra.
 READ = frozenset(
     {"run_id", "output_dir", "overwrite", "log_level", "allowed_targets", "model", "period"}
-    | {"run_backend", "processor", "pipeline", "sweep", "hydra"}
+    | {"run_backend", "processor", "pipeline", "sweep", "hydra", "success"}
 )
 VARIABLES = "vars"
 
