@@ -214,6 +214,8 @@ def stage_of(error: BaseException) -> str | None:
 
 def _in_plain_words(stage: str, error: BaseException) -> BaseException:
     """An answer of the operating system as an error of this package; others are kept."""
+    if isinstance(error, SystemExit):
+        return _ERRORS[stage](f"a plugin ended the stage {stage} with SystemExit ({error.code})")
     if not isinstance(error, OSError) or isinstance(error, RompyHydraError):
         return error
     where = f": {error.filename}" if error.filename else ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar, TypeVar, cast
 
 from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -38,6 +39,7 @@ __all__ = [
 
 # The name that plugins for version 0.1.0 import.
 failure = error_with_log
+T = TypeVar("T")
 # Seconds that a model gets to stop where its configuration does not say.
 KILL_GRACE = 5.0
 
@@ -220,7 +222,9 @@ class BaseRunBackend(Configured, ABC):
         Where there are no commands, the model configuration's own `run` is called.
         """
         if job.commands:
-            return self.submit(job) if self.submits else self.execute(job)
+            if self.submits:
+                return _checked(self.submit(job), Handle, f"{type(self).__name__}.submit()")
+            return _checked(self.execute(job), Outcome, f"{type(self).__name__}.execute()")
         if job.model_run is not None and _runs_itself(job.model_run.config):
             return self.call(job, job.model_run)
         raise RunError(self._nothing_to_execute())
@@ -281,6 +285,20 @@ def _both(model: object, more: object) -> object:
     own = getattr(model, "success", None)
     combine = getattr(own, "plus", None)
     return None if more is None else combine(more) if callable(combine) else more
+
+
+def _checked(answer: T, kind: type[T], method: str) -> T:
+    """What a backend's method returned; RunError if the plugin has a defect there."""
+    if not isinstance(answer, kind):
+        raise RunError(f"{method} returned {answer!r}: it must return {kind.__name__}(...)")
+    code = answer.exit_code if isinstance(answer, Outcome) else 0
+    if not isinstance(code, int):
+        raise RunError(f"{method} returned the exit code {code!r}: it must be a number")
+    try:
+        json.dumps(dict(answer.facts))  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        raise RunError(f"the facts that {method} returned must be plain data: {error}") from error
+    return answer
 
 
 def _runs_itself(model: object) -> bool:

@@ -52,33 +52,50 @@ def updates(handles: Sequence[Handle]) -> dict[Handle, Update]:
     """
     backend = handles[0].backend
     try:
-        found = dict(backend.poll(handles))
+        answers = dict(backend.poll(handles))
     except RunError as error:
         logger.warning("{}; the jobs are polled again", error)
-        found = {}
+        answers = {}
     except Exception as error:  # noqa: BLE001 - a defect of a plugin must not hang a sweep
         lost = RunLost(f"poll() of {type(backend).__name__} failed: {type(error).__name__}: {error}")
         return dict.fromkeys(handles, lost)
     now = time.monotonic()
+    found: dict[Handle, Update] = {}
     for handle in handles:
-        if found.get(handle) == "running":
-            if handle.running_since is not None:
-                del found[handle]
-            else:
+        answer: object = answers.get(handle)
+        if isinstance(answer, str) and answer == "running":
+            if handle.running_since is None:
                 handle.running_since = now
+                found[handle] = "running"
+        elif isinstance(answer, Outcome | RompyHydraError):
+            found[handle] = answer
+        elif answer is not None and answer != "queued":
+            found[handle] = RunLost(
+                f"poll() of {type(backend).__name__} returned {answer!r} for the job of "
+                f"{handle.job.run_id}: it must return 'running', an Outcome or an error of this package"
+            )
         limit, since = handle.job.timeout, handle.running_since
         if limit is not None and since is not None and now - since > limit and handle not in found:
-            backend.cancel(handle)
-            found[handle] = timed_out(handle.job)
+            found[handle] = timed_out(handle.job, _cancel(handle))
     return found
 
 
-def timed_out(job: Job) -> RompyHydraError:
-    """The error of a model that was stopped because its time limit was reached."""
+def _cancel(handle: Handle) -> str:
+    """Cancel a job; why that failed, or ''."""
+    try:
+        handle.backend.cancel(handle)
+    except Exception as error:  # noqa: BLE001 - a defect of a plugin must not hang a sweep
+        return f"it could not be cancelled and may still be running: {type(error).__name__}: {error}"
+    return ""
+
+
+def timed_out(job: Job, problem: str = "") -> RompyHydraError:
+    """The error of a model whose time limit was reached; `problem` says why it could not be stopped."""
+    ended = f", but {problem}" if problem else " and was stopped"
     return error_with_log(
         ModelTimedOut,
         job.workspace,
-        f"the model exceeded its time limit of {job.timeout:g} s (run_backend.timeout) and was stopped",
+        f"the model exceeded its time limit of {job.timeout:g} s (run_backend.timeout){ended}",
     )
 
 
@@ -93,7 +110,8 @@ def outcome_of(handle: Handle, on_running: Callable[[], None] = lambda: None) ->
                 raise update
             on_running()
     except KeyboardInterrupt:
-        handle.backend.cancel(handle)
+        if problem := _cancel(handle):
+            logger.error("{}: {}", handle.job.run_id, problem)
         raise
 
 

@@ -268,7 +268,7 @@ class Engine:
                     row = row_of(run.label, ended.value)
             except Busy:
                 row = None
-            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - one run must never end the others
+            except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - one run must never end the others
                 row = _failed_row(run, error)
             else:
                 with self._change:
@@ -313,6 +313,19 @@ class Engine:
 
     def _poll(self) -> None:
         """Poll for all submitted jobs until none is left; runs whose job has an update are resumed."""
+        try:
+            self._poll_jobs()
+        except BaseException:
+            # Nobody would resume them.
+            self._stop.set()
+            with self._change:
+                for run in self._waiting.values():
+                    run.update = KeyboardInterrupt()
+                    self._resumable.append(run)
+                self._waiting.clear()
+            raise
+
+    def _poll_jobs(self) -> None:
         while True:
             with self._change:
                 handles = sorted(self._waiting, key=lambda handle: id(handle.backend))

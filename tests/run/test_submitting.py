@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -161,3 +163,132 @@ def test_a_sweep_holds_5000_submitted_runs_with_fewer_than_ten_threads(tmp_path)
     last = read_json((config.path / f"x={count - 1}" / "run.json").read_bytes())
     assert last["stages"]["run"]["state"] == "completed"
     assert last["backend_facts"] == {"job": f"x={count - 1}"}
+
+
+class DefectiveBackend(BaseRunBackend):
+    """Submits nothing; its methods return and raise what they are told."""
+
+    name: ClassVar[str] = "defective"
+    config_class = BackendConfig
+    poll_seconds = 0.01
+
+    def __init__(self, submitted=None, polled=None, cancel_error=None, timeout=None):
+        super().__init__(BackendConfig(timeout=timeout))
+        self.submitted, self.polled, self.cancel_error = submitted, polled, cancel_error
+        self.polls = 0
+
+    def submit(self, job):
+        return self.submitted or Handle(self, job, {"job": job.run_id})
+
+    def poll(self, handles):
+        self.polls += 1
+        return self.polled(handles)
+
+    def cancel(self, handle):
+        if self.cancel_error:
+            raise self.cancel_error
+
+
+class ReturningBackend(BaseRunBackend):
+    """Executes nothing, and returns what it is told."""
+
+    name: ClassVar[str] = "returning"
+    config_class = BackendConfig
+
+    def __init__(self, answer):
+        super().__init__(BackendConfig())
+        self.answer = answer
+
+    def execute(self, job):
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+def sweep_with(backend: BaseRunBackend, directory: Path, count: int = 3) -> tuple[Counter[str], str]:
+    """The states of the runs of a sweep, and the error of the first, in a thread that must end."""
+    axis = [(Assignment("x", number, f"x={number}"),) for number in range(count)]
+
+    def build(label: object) -> SimpleNamespace:
+        run = queued_run(directory / "sweep", "true", run_id=str(label))
+        return SimpleNamespace(plan=plan_of(run, backend=backend), pipeline=LocalPipelineBackend())
+
+    config = SweepConfig(name="sweep", directory=directory)
+    plan = SweepPlan(config, Grid((axis,)), lambda point: point.label, build, workers=2)
+    spool = Spool()
+    preflight = inspect_points(plan, spool)
+    config.path.mkdir()
+    found: list[Counter[str]] = []
+
+    def work():
+        found.append(
+            Engine(plan, preflight, spool, Silent(), ResultsTable(config.path, spool)).run().counts
+        )
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(LIMIT)
+    assert not thread.is_alive(), "the sweep does not end"
+    spool.close()
+    record = RunRecord.load(queued_run(directory / "sweep", "true", run_id="x=0").workspace)
+    return found[0], str(record.error["message"]) if record.error else ""
+
+
+def all_are(answer):
+    return lambda handles: dict.fromkeys(handles, answer)
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        (lambda: ReturningBackend(None), r"execute\(\) returned None: it must return Outcome\(...\)"),
+        (lambda: ReturningBackend(0), "returned 0: it must return Outcome"),
+        (lambda: ReturningBackend(Outcome(None, 0.0)), "the exit code None: it must be a number"),
+        (lambda: ReturningBackend(SystemExit(2)), "a plugin ended the stage run with SystemExit"),
+        (
+            lambda: DefectiveBackend(submitted="job 7"),
+            r"submit\(\) returned 'job 7'",
+        ),
+        (
+            lambda: DefectiveBackend(submitted=Handle(None, None, {"process": object()})),
+            "facts that .* must be plain data",
+        ),
+        (
+            lambda: DefectiveBackend(polled=lambda handles: dict.fromkeys(handles, 0)),
+            r"poll\(\) .* returned 0",
+        ),
+        (lambda: DefectiveBackend(polled=all_are(True)), "returned True"),
+        (
+            lambda: DefectiveBackend(polled=lambda handles: dict.fromkeys(handles, "completed")),
+            "'completed'",
+        ),
+        (lambda: DefectiveBackend(polled=lambda handles: 1 / 0), "ZeroDivisionError"),
+    ],
+)
+def test_a_defect_of_a_backend_fails_its_runs_and_ends_the_sweep(tmp_path, backend, message):
+    counts, error = sweep_with(backend(), tmp_path)
+    assert counts == {"failed": 3}
+    assert re.search(message, error), error
+
+
+def test_a_job_that_cannot_be_cancelled_at_its_time_limit_has_timed_out(tmp_path):
+    backend = DefectiveBackend(
+        polled=all_are("running"),
+        cancel_error=RunError("scancel failed"),
+        timeout=0.05,
+    )
+    counts, error = sweep_with(backend, tmp_path)
+    assert counts == {"timed_out": 3}
+    assert "but it could not be cancelled and may still be running: RunError: scancel failed" in error
+
+
+def test_answers_about_other_jobs_and_queued_ones_are_ignored(tmp_path):
+    def polled(handles):
+        if backend.polls < 5:
+            return {object(): Outcome(0, 1.0), **dict.fromkeys(handles, "queued")}
+        return dict.fromkeys(handles, Outcome(0, 1.0))
+
+    backend = DefectiveBackend(polled=polled)
+    run = queued_run(tmp_path, "true")
+    assert execute(plan_of(run, "generate", "run", backend=backend)).state == "completed"
+    assert backend.polls == 5
