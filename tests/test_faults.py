@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from datetime import datetime
@@ -625,6 +627,53 @@ def test_a_record_is_written_even_if_the_directory_becomes_immutable_during_the_
     assert results == [False]
     record = RunRecord.load(run.workspace)
     assert (record.state, record.exit_code) == ("failed", 2)
+
+
+def test_a_record_that_a_full_disk_had_no_room_for_keeps_the_outputs_of_the_model(tmp_path, immutable):
+    run = small_model(tmp_path, "echo 1 > out.csv")
+    assert run.pipeline(processor="noop")["success"]
+    before = RunRecord.load(run.workspace).outputs
+    immutable(run.workspace.path)
+    assert run.pipeline(processor="summary")["success"] is False
+    assert RunRecord.load(run.workspace).outputs == before
+    subprocess.run(["chattr", "-i", run.workspace.path], check=True)
+    assert run.pipeline(processor="summary")["success"]
+    (run.workspace.path / "out.csv").unlink()
+    assert run.pipeline(processor="summary")["success"]
+    assert RunRecord.load(run.workspace).stages["run"].why == "out.csv is missing or was changed"
+
+
+def test_a_model_whose_outputs_could_not_be_recorded_runs_again(tmp_path):
+    run = small_model(tmp_path, *(f"echo {n} > out{n}.csv" for n in range(30)))
+    assert run.pipeline(processor="noop")["success"]
+    record = RunRecord.load(run.workspace)
+    record.error = {"stage": "postprocess", "message": "x" * 5000, "log": []}
+    *_, shortest = record._ever_shorter()
+    run.workspace.record.write_text(shortest)
+    assert RunRecord.load(run.workspace).outputs == []
+    assert run.pipeline(processor="noop")["success"]
+    assert len(RunRecord.load(run.workspace).outputs) == 30
+    assert RunRecord.load(run.workspace).stages["run"].why == "its outputs could not be recorded"
+
+
+@pytest.mark.parametrize("closed", ["", "claims"])
+def test_a_run_directory_that_cannot_be_read_is_reported(tmp_path, closed):
+    run = small_model(tmp_path, "true")
+    assert run.run()
+    directory = run.workspace.path / closed
+    command = [sys.executable, "-m", "rompy_hydra", "model=template", f"model.template={tmp_path}"]
+    command += [f"output_dir={tmp_path}", f"run_id={run.run_id}", "model.commands=['true']", "--dry-run"]
+    # Root without the rights that let it read everything.
+    rights = "-dac_override,-dac_read_search"
+    setpriv = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"] if os.getuid() == 0 else []
+    directory.chmod(0)
+    try:
+        answer = subprocess.run([*setpriv, *command], capture_output=True, text=True, cwd=tmp_path)
+    finally:
+        directory.chmod(0o755)
+    assert answer.returncode == 2, answer.stderr
+    assert re.search("Permission denied|is not writable. Fix its permissions", answer.stderr)
+    assert "Traceback" not in answer.stderr
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")

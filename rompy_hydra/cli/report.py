@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from rompy_hydra.core.attempt import stage_of
+from rompy_hydra.core.attempt import record_of, stage_of
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.status import inspect
 from rompy_hydra.errors import Busy, RompyHydraError
-from rompy_hydra.workspace.record import COMPLETED, STAGES, RunRecord
+from rompy_hydra.workspace.record import COMPLETED, INTERRUPTED, STAGES, RunRecord
 
 _SHOWN_FILES = 6
 _SHOWN_METRICS = 12
@@ -76,7 +77,13 @@ def completed(plan: RunPlan) -> list[str]:
         lines += [f"picture    {shown(plan.workspace.path / path)}" for path in pictures]
         if record.state != COMPLETED:
             lines.append("next       run the same command without pipeline.stages to continue")
-    lines.append(f"record     {shown(plan.workspace.record)}")
+    if plan.workspace.record.exists():
+        lines.append(f"record     {shown(plan.workspace.record)}")
+    else:
+        name = plan.spec.run_id
+        lines.append(
+            f"completed  {name}, says the pipeline: it left no record in {shown(plan.workspace.path)}"
+        )
     return lines
 
 
@@ -86,8 +93,11 @@ def failed(plan: RunPlan, error: BaseException, debug: bool = False) -> list[str
         traceback.print_exception(error)
     if isinstance(error, Busy):
         return [f"busy       {plan.spec.run_id}", f"           {error}"]
-    record = _record(plan)
-    state = record.state if record is not None and record.ended else "failed"
+    # An error that came before an attempt began is not in the record.
+    attempted = record_of(error)
+    state = attempted.state if attempted is not None and attempted.ended else "failed"
+    if isinstance(error, KeyboardInterrupt):
+        state = INTERRUPTED
     stage = stage_of(error)
     lines = [f"{state:<10} {plan.spec.run_id}" + (f" in the stage {stage}" if stage else "")]
     if isinstance(error, KeyboardInterrupt):
@@ -95,7 +105,7 @@ def failed(plan: RunPlan, error: BaseException, debug: bool = False) -> list[str
     else:
         lines += [f"           {line}" for line in (str(error) or type(error).__name__).splitlines()]
         lines.append("next       fix the cause and rerun the command: completed stages are kept")
-    if record is not None or plan.workspace.record.exists():
+    if os.path.exists(plan.workspace.record):
         lines.append(f"record     {shown(plan.workspace.record)}")
     return lines
 

@@ -23,6 +23,7 @@ from rompy_hydra.core.execute import preflight
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
 from rompy_hydra.redaction import redacted, redacted_override
 from rompy_hydra.run.handle import drive
+from rompy_hydra.workspace.workspace import place_problem
 
 
 def opened(arguments: argparse.Namespace) -> contextlib.closing[Composer]:
@@ -108,6 +109,8 @@ def prepared(composer: Composer, composed: Composed) -> Built:
 
 
 def _check(built: Built) -> None:
+    if problem := place_problem(built.plan.workspace.path):
+        raise ConfigError(f"output_dir: {problem} with output_dir=DIR")
     try:
         preflight(built.plan)
     except GenerateError as error:

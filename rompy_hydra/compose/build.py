@@ -127,6 +127,11 @@ class Builder:
 
     def _build_run(self, origin: Origin) -> Built:
         config = self.config
+        for key in ("run_id", "output_dir"):
+            if config[key] in (None, ""):
+                raise InvalidConfig(
+                    [Problem(key, config[key], "must not be empty", f"Leave out {key}=...")]
+                )
         period = self._part("period")
         model = self._part("model")
         backend = self._part("run_backend", lambda node: self._resolve(resolve_backend, node))

@@ -119,7 +119,8 @@ def preflight(plan: RunPlan) -> RunStatus:
     files = {item.path for item in plan.inputs}
     if plan.backend and "run" in plan.stages and plan.model.needs_execution:
         plan.backend.check_in(plan.model, files, plan.workspace.root)
-    status = inspect(plan)
+    with _os_errors(plan):
+        status = inspect(plan)
     if "postprocess" in status.stale or ("postprocess" in plan.stages and plan.overwrite):
         for processor in plan.processors:
             check_packages(f"the postprocessor {processor.plugin_name}", processor.required_packages())

@@ -11,7 +11,7 @@ from loguru import logger
 from rompy_hydra.core.attempt import Attempt
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed, PostprocessError
 from rompy_hydra.hashing import remember_hashes
-from rompy_hydra.jsonable import plain
+from rompy_hydra.jsonable import Json, plain, python_scalar
 from rompy_hydra.models.inputs import Input
 from rompy_hydra.postprocess.base import normalise_answer
 from rompy_hydra.provenance import collect_in_background
@@ -151,10 +151,7 @@ def postprocess(attempt: Attempt) -> None:
             raise PostprocessError(f"the postprocessor {name} failed: {results['message']}")
         if not processor.instant:
             record.messages.append({"processor": name, "message": str(results["message"])})
-        found = results.get("metrics")
-        if isinstance(found, Mapping):
-            metrics = {str(key): value for key, value in found.items()}
-            record.metrics |= plain(metrics, constant=lambda _nan: None)
+        record.metrics |= _metrics(name, results.get("metrics"))
     if attempt.fresh and instant:
         return  # nothing in the directory has changed
     if record.metrics:
@@ -164,6 +161,23 @@ def postprocess(attempt: Attempt) -> None:
     record.outputs = [f if f.is_intact(workspace) else file_fact(workspace, f.path) for f in outputs]
     known = {fact.path for fact in (*record.inputs, *record.outputs)}.union(record.found)
     record.products = [file_fact(workspace, name) for name in workspace.names() if name not in known]
+
+
+def _metrics(processor: str, found: object) -> dict[str, Json]:
+    """The metrics in a postprocessor's result; PostprocessError if they have no form on disk."""
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise PostprocessError(
+            f"the postprocessor {processor} returned metrics {found!r}: they must be numbers by name"
+        )
+    for key, value in found.items():
+        if not isinstance(python_scalar(value), int | float | str | list | tuple | dict | None):
+            kind = type(value).__name__
+            raise PostprocessError(
+                f"the postprocessor {processor} returned the metric '{key}' as {kind}: it must be a number"
+            )
+    return plain({str(key): value for key, value in found.items()}, constant=lambda _nan: None)
 
 
 # A stage that may have to wait is a generator, see `run.handle`.

@@ -140,6 +140,8 @@ def _stale_stages(plan: RunPlan, record: RunRecord | None) -> dict[str, str]:
             stale[stage] = f"was {old.state} before"
         elif plan.rerun and stage != "generate":
             stale[stage] = "asked for"
+        elif old.key is None:
+            stale[stage] = "its outputs could not be recorded"
         elif old.key != (key := plan.key(stage, run_key)):
             stale[stage] = _CHANGES[stage]
         else:

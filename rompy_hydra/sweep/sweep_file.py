@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count, takewhile
 from pathlib import Path
@@ -19,6 +18,7 @@ from rompy_hydra.sweep.points import Naming
 from rompy_hydra.sweep.spool import Spool
 from rompy_hydra.workspace.atomic import stream_atomic
 from rompy_hydra.workspace.record import now
+from rompy_hydra.workspace.workspace import place_problem
 
 SWEEP = "sweep.json"
 SCHEMA_VERSION = 1
@@ -28,14 +28,8 @@ _BEFORE, _AFTER = '"points": {\n', "}\n}\n"
 
 def check_directory(directory: Path) -> None:
     """ConfigError if a sweep's directory neither exists nor can be created, or is not writable."""
-    nearest = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
-    if not nearest.is_dir():
-        reason = "is not a directory. Choose another place"
-    elif not os.access(nearest, os.W_OK | os.X_OK):
-        reason = "is not writable. Fix its permissions, or choose another place"
-    else:
-        return
-    raise ConfigError(f"sweep.directory: {nearest} {reason} with sweep.directory=DIR")
+    if problem := place_problem(directory):
+        raise ConfigError(f"sweep.directory: {problem} with sweep.directory=DIR")
 
 
 def make_directory(directory: Path) -> None:
@@ -151,6 +145,9 @@ def _parsed(text: str | bytes) -> dict[str, Any]:
         raise ValueError("not a sweep file of this version")
     if not isinstance(data.get("points"), dict) or not isinstance(data.get("commands"), list):
         raise ValueError("no points or no commands")
+    constants = data.get("constants", {})
+    if not isinstance(constants, dict) or not all(isinstance(text, str) for text in constants.values()):
+        raise ValueError("constants that are not texts by key")
     return data
 
 

@@ -116,7 +116,8 @@ def latest(workspace: Workspace) -> int:
     for folder, suffix in _PLACES:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             names = map(os.path.splitext, os.listdir(workspace.at(folder)))
-            numbers += [int(stem) for stem, end in names if end == suffix and stem.isdecimal()]
+            # A longer number is that of no claim.
+            numbers += [int(s) for s, end in names if end == suffix and s.isdecimal() and len(s) < 19]
     return max(numbers)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,15 +156,21 @@ class RunRecord:
         try:
             write_atomic(workspace.at(RECORD), text if final else text + " " * 4096 + "\n")
         except OSError:
-            if _write_in_place(workspace.record, text):
-                return
-            if self.error is None:
+            if not any(_write_in_place(workspace.record, each) for each in self._ever_shorter()):
                 raise
-            # Without the long fields that an unsuccessful attempt can do without.
-            error = self.error | {"message": str(self.error.get("message", ""))[:1000], "log": []}
-            short = replace(self, error=error, outputs=[], products=[], checks=[], metrics={}, messages=[])
-            if not _write_in_place(workspace.record, short.to_json()):
-                raise
+
+    def _ever_shorter(self) -> Iterator[str]:
+        """The record as text, and then with an error without the fields that it can do without."""
+        yield self.to_json()
+        yield self.to_json(indent=None)
+        if self.error is None:
+            return
+        error = self.error | {"message": str(self.error.get("message", ""))[:1000], "log": []}
+        short = replace(self, error=error, products=[], checks=[], metrics={}, messages=[])
+        yield short.to_json(indent=None)
+        # Without its outputs, the model must run again: nothing says whether they are intact.
+        stages = short.stages | {"run": replace(short.stages["run"], key=None)}
+        yield replace(short, outputs=[], stages=stages).to_json(indent=None)
 
     def to_json(self, indent: int | None = 2) -> str:
         """The record as text, by default for people to read."""

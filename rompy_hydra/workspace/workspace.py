@@ -47,6 +47,16 @@ def _path_of(name: str) -> functools.cached_property[Path]:
     return functools.cached_property(lambda workspace: Path(workspace.root, name))
 
 
+def place_problem(directory: Path) -> str:
+    """Why a directory cannot be created or written, and what to do; '' if it can."""
+    nearest = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        return f"{nearest} is not a directory. Choose another place"
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return f"{nearest} is not writable. Fix its permissions, or choose another place"
+    return ""
+
+
 class Workspace:
     """A run directory. Creating the object does not touch the disk."""
 

@@ -164,3 +164,18 @@ def test_a_sweep_over_a_setting_that_labels_omit_is_rejected_with_a_hint(sweeps)
 def test_an_invalid_setting_is_rejected(sweeps, override, message):
     assert message in sweeps.sweep(f"{X}=1,2", override, code=2)
     assert not sweeps.path.exists()
+
+
+@pytest.mark.parametrize(("override", "name"), [("run_id=null", "run_id"), ("output_dir=", "output_dir")])
+def test_an_empty_name_of_a_directory_is_refused(sweeps, override, name):
+    out = sweeps.run("model=probe", override, code=2)
+    assert f"{name} = " in out
+    assert "must not be empty" in out
+    assert list(sweeps.directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["afile", "afile/deeper"])
+def test_a_check_refuses_an_output_directory_that_cannot_be_created(sweeps, place):
+    (sweeps.directory / "afile").touch()
+    out = sweeps.run("check", "model=probe", f"output_dir={place}", code=2)
+    assert "is not a directory. Choose another place with output_dir=DIR" in out

@@ -145,3 +145,11 @@ def test_memory_does_not_grow_with_the_points(tmp_path):
     tracemalloc.stop()
     assert peak < 1_000_000
     assert len(json.loads((tmp_path / "sweep.json").read_bytes())["points"]) == 15_000
+
+
+@pytest.mark.parametrize("constants", [5, ["model"], {"model": 1}])
+def test_constants_of_a_wrong_type_are_reported(write, tmp_path, constants):
+    data = write("x=1", naming=PROBE)
+    (tmp_path / "sweep.json").write_text(json.dumps(data | {"constants": constants}))
+    with pytest.raises(SweepError, match=r"is damaged \(constants that are not texts by key"):
+        read_naming(tmp_path)
