@@ -171,7 +171,8 @@ class MapPostprocessor(BasePostprocessor):
         unreadable: Sequence[str],
     ) -> Results:
         """Draw each output, with the same colours: they show the same variable."""
-        from rompy_hydra.postprocess.figure import Style, common_limits, extension, project, render_png
+        from rompy_hydra.postprocess.colours import common_limits, extension
+        from rompy_hydra.postprocess.figure import Style, project, render_png
         from rompy_hydra.postprocess.netcdf import conventions as cv
         from rompy_hydra.postprocess.netcdf.field import has_values
         from rompy_hydra.postprocess.netcdf.parts import load_output

@@ -22,13 +22,11 @@ from PIL import Image
 import rompy_hydra
 from rompy_hydra import MapPostprocessor, ModelRun, TemplateModel
 from rompy_hydra.errors import ConfigError, PostprocessError
+from rompy_hydra.postprocess.colours import colour_limits, default_colours, hue_circle
 from rompy_hydra.postprocess.figure import (
     ProjectedField,
     Style,
-    colour_limits,
-    default_colours,
     draw_figure,
-    hue_circle,
     project,
     render_png,
     thin,
