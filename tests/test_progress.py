@@ -20,7 +20,7 @@ def command(template: Path, line: str, *more: str) -> list[str]:
     return [
         "model=template",
         f"model.template={template}",
-        f"model.commands=['{line}']",
+        f"model.commands=['{line}; echo 1 > out.txt']",
         "run_id=shown",
         *more,
     ]
@@ -28,7 +28,7 @@ def command(template: Path, line: str, *more: str) -> list[str]:
 
 def test_the_log_stands_on_lines_of_its_own_above_the_display(template: Path, tmp_path: Path) -> None:
     terminal = Terminal(command(template, "sleep 1"), tmp_path)
-    assert terminal.wait() == 0
+    assert terminal.wait() == 0, terminal.screen
     lines = [line for line in re.split(r"[\r\n]+", terminal.screen) if " INFO " in line]
     assert len(lines) == 2
     for line in lines:
@@ -42,7 +42,7 @@ def test_the_stage_is_shown_in_the_colour_of_its_state_with_a_bar(template: Path
     terminal.shows("running")
     terminal.shows("━━━━")
     (template / "hold").unlink()
-    assert terminal.wait() == 0
+    assert terminal.wait() == 0, terminal.screen
     assert re.search(r"\x1b\[36m[^\x1b]*running", terminal.raw)  # cyan
     assert "completed  shown in " in terminal.screen
 
@@ -50,6 +50,6 @@ def test_the_stage_is_shown_in_the_colour_of_its_state_with_a_bar(template: Path
 def test_a_long_line_of_the_log_is_not_broken_by_the_display(template: Path, tmp_path: Path) -> None:
     deep = "deep" * 30
     terminal = Terminal(command(template, "true", f"output_dir={tmp_path}/{deep}"), tmp_path)
-    assert terminal.wait() == 0
+    assert terminal.wait() == 0, terminal.screen
     logged = [line for line in re.split(r"[\r\n]+", terminal.screen) if "INFO" in line]
     assert f"input files in {tmp_path}/{deep}/shown" in logged[0]
