@@ -28,6 +28,7 @@ from pydantic.fields import FieldInfo
 from rompy_hydra import cli, errors
 from rompy_hydra.compose import app
 from rompy_hydra.models.base import StagedFile
+from rompy_hydra.models.parameters import ParameterLimits
 from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins.signatures import settings_model
 from rompy_hydra.time_range import Seconds, parse_seconds
@@ -218,6 +219,10 @@ def _name(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(f"`{choice}`" for choice in inside)
     if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if kind is ParameterLimits:
+            return "[limits](models.md#parameters-with-limits)"
+        if kind not in (SuccessChecks, StagedFile):
+            return "[checks](models.md#success)"
         section = "success" if kind is SuccessChecks else "files"
         return f"[`{section}`](#{section})"
     if origin in (tuple, list):

@@ -94,7 +94,7 @@ class OfFiles(_Data):
 
     # All files that match are one data set.
     file: Glob
-    # Characters of each column, where numbers are not separated by blanks.
+    # Characters of each column, where numbers are not separated by spaces.
     widths: tuple[PositiveInt, ...] = ()
 
 

@@ -234,6 +234,7 @@ class SuccessChecks(BaseModel):
             if isinstance(found, Values):
                 wrong = wrong_values(check, found.cells, found.valid, found.low, found.high)
                 what = f"column {check.variable}" if isinstance(check.variable, int) else check.variable
+                what = "a column" if what == "*" else what
                 wrong = wrong and f"{what} in {check.file} {wrong}"
             yield _of_output(check.check, check, wrong)
 

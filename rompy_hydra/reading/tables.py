@@ -1,4 +1,4 @@
-"""Read tables of numbers: separated by commas, semicolons, tabs or blanks, or in columns of fixed width."""
+"""Read tables of numbers: separated by commas, semicolons, tabs or spaces, or in columns of fixed width."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def open_table(
 ) -> tuple[list[str], Iterator[list[str]]]:
     """The column names and the rows of a table; csv.Error if it is not one.
 
-    Rows are split at the delimiter of a CSV file, else at blanks, or into columns of fixed `widths`
+    Rows are split at the delimiter of a CSV file, else at spaces, or into columns of fixed `widths`
     (characters). Without a header, columns are named `column_1` and so on.
     """
     if is_csv:
         return read_header(file)
-    return _read_blank_separated(file, widths)
+    return _read_space_separated(file, widths)
 
 
 def column_of(names: Sequence[str], variable: str | int) -> int | None:
@@ -95,7 +95,7 @@ def number_of(cell: str) -> float:
         return math.nan
 
 
-def _read_blank_separated(file: TextIO, widths: Sequence[int]) -> tuple[list[str], Iterator[list[str]]]:
+def _read_space_separated(file: TextIO, widths: Sequence[int]) -> tuple[list[str], Iterator[list[str]]]:
     comments: list[list[str]] = []
     first: list[str] = []
     for line in file:
