@@ -129,8 +129,8 @@ class RunPlan:
         if not executes or not getattr(self.model.success, "is_default", False):
             return ""
         return (
-            f"the model ({self.model.kind}) declares no success checks: besides the exit code, only what "
-            "is never right is checked. Declare what its outputs contain in model.success"
+            f"the model ({self.model.kind}) declares no success checks (model.success): only its exit code "
+            "and what is never right are checked"
         )
 
     def stored_config(self) -> dict[str, Json]:

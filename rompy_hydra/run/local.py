@@ -70,7 +70,7 @@ class LocalRunBackend(BaseRunBackend):
         places = Places(files, path, work or directory)
         for command in self.commands(model):
             if problem := program_problem(command, places):
-                raise ConfigError(f"{problem} (command: {command})")
+                raise ConfigError(problem)
         if work is not None and not os.path.isdir(work):
             raise ConfigError(f"run_backend.working_dir: {work} is not a directory on this machine")
 

@@ -54,7 +54,11 @@ def program_problem(command: Command, places: Places) -> str | None:
 
     Programs have to be on PATH, among the run's files, or at the path that is given; and executable.
     """
-    return next((found for each in programs_of(command) if (found := _problem(each, places))), None)
+    for program in programs_of(command):
+        if problem := _problem(program, places):
+            what, advice = problem
+            return f"{what} (command: {command}). {advice}"
+    return None
 
 
 def programs_of(command: Command) -> Iterator[str]:
@@ -105,7 +109,8 @@ def _after_options(words: Sequence[str], options: Mapping[str, int]) -> str | No
     return None
 
 
-def _problem(program: str, places: Places) -> str | None:
+def _problem(program: str, places: Places) -> tuple[str, str] | None:
+    """What is wrong with a program, and what to do."""
     if os.path.normpath(program) in places.files:
         return None
     if "/" not in program:
@@ -113,10 +118,9 @@ def _problem(program: str, places: Places) -> str | None:
             return None
         if file := _on_path(program, places.path):
             return _not_executable(file)
-        return (
-            f"the program '{program}' was not found on PATH nor among the run's files. "
-            f"{_near(program)}Install it, give its full path, or set run_backend.env_vars.PATH"
-        )
+        what = f"the program '{program}' was not found on PATH nor among the run's files"
+        advice = "Install it, give its full path, or set run_backend.env_vars.PATH"
+        return what, f"{_near(program)}{advice}"
     # As the shell finds a relative path: from the directory in which the commands run.
     at = os.path.normpath(os.path.join(places.directory, program))
     if os.path.isfile(at):
@@ -124,14 +128,13 @@ def _problem(program: str, places: Places) -> str | None:
     here = os.path.abspath(program)
     relative = f": {at} does not exist, and commands start in the run directory" if at != program else ""
     advice = f"Give its full path, {here}" if os.path.isfile(here) else "Correct its path"
-    return f"the program '{program}' was not found{relative}. {advice}, or add it to model.files"
+    return f"the program '{program}' was not found{relative}", f"{advice}, or add it to model.files"
 
 
-def _not_executable(path: str) -> str | None:
-    executable = os.access(path, os.X_OK)
-    return (
-        None if executable else f"the program {path} is not executable. Run: chmod +x {shlex.quote(path)}"
-    )
+def _not_executable(path: str) -> tuple[str, str] | None:
+    if os.access(path, os.X_OK):
+        return None
+    return f"the program {path} is not executable", f"Run: chmod +x {shlex.quote(path)}"
 
 
 def _on_path(program: str, path: str | None) -> str | None:

@@ -362,7 +362,8 @@ def test_a_program_that_is_not_executable_is_reported_as_that(model, tmp_path):
         (f"nice -n 2 {tool} && echo done", {}),
     ):
         message = preflight_error(model(command), **settings)
-        assert f"the program {tool} is not executable. Run: chmod +x {tool}" in message
+        assert f"the program {tool} is not executable (command: " in message
+        assert f"Run: chmod +x {tool}" in message
     tool.chmod(0o755)
     preflight(plan_of(model(["swan.exe"]), settings={"env_vars": {"PATH": str(tmp_path)}}))
 
