@@ -94,6 +94,10 @@ class Busy(RunError):
     """Another driver is working on this run."""
 
 
+class LeaseLost(Busy):
+    """This driver was taken for dead and another one took over the run; nothing more is written here."""
+
+
 class EngineUnavailable(RunError):
     """The container engine does not respond."""
 

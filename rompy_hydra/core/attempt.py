@@ -14,6 +14,7 @@ from rompy_hydra.core.scope import Watch
 from rompy_hydra.core.status import RunStatus
 from rompy_hydra.errors import (
     GenerateError,
+    LeaseLost,
     ModelTimedOut,
     PostprocessError,
     RompyHydraError,
@@ -112,7 +113,7 @@ class Attempt:
             yield
             if completes:
                 self._complete(stage, self._seconds(stage, begin))
-        except GeneratorExit:
+        except (GeneratorExit, LeaseLost):
             raise  # whoever drives this run has let go of it; its job may still run
         except BaseException as error:
             if stage == "run":
@@ -131,15 +132,30 @@ class Attempt:
         self.record.begin(stage, state)
         self.record.stages[stage].key = key
         if save:
-            self.record.save(self.workspace)
+            self.save()
+        else:
+            self.check_lease()
         self.watch(state)
 
     def enter(self, stage: str, state: str, save: bool = False) -> None:
         """Record that a stage has come to another state."""
         self.record.state = self.record.stages[stage].state = state
         if save:
-            self.record.save(self.workspace)
+            self.save()
         self.watch(state)
+
+    def check_lease(self) -> None:
+        """LeaseLost if another driver has taken over the run: from then on, everything in it is theirs."""
+        if lease.is_lost(self.workspace, self.record.claim):
+            raise LeaseLost(
+                f"another driver has taken over {self.workspace.path}, because this one gave no sign of "
+                f"life for {lease.STALE_SECONDS:g} s. Its model was stopped, and nothing more is written"
+            )
+
+    def save(self) -> None:
+        """Write the record, unless the run is no longer this driver's: LeaseLost."""
+        self.check_lease()
+        self.record.save(self.workspace)
 
     def report(self, facts: Mapping[str, Json]) -> None:
         """Record what the backend has started: at once, so that a later driver finds it."""
@@ -147,7 +163,7 @@ class Attempt:
         self.record.backend_facts |= dict(facts)
         self.record.stages["run"].key = self.plan.key("run")
         try:
-            self.record.save(self.workspace)
+            self.save()
         except OSError as error:
             logger.warning("cannot write {}: {}", self.workspace.record, error.strerror)
 
@@ -157,7 +173,7 @@ class Attempt:
         ran = self.record.stages["run"].state
         self.record.state = ran if ran in rec.FINAL else rec.PENDING
         self._add_provenance()
-        self.record.save(self.workspace)
+        self.save()
         self.watch(self.record.state)
         return self.record
 
@@ -194,7 +210,7 @@ class Attempt:
         self._add_provenance()
         record.error = rec.error_facts(stage, named, self.workspace.last_log_lines())
         try:
-            record.save(self.workspace)
+            self.save()
         except OSError as disk:
             logger.error("cannot write {}: {}", self.workspace.record, disk.strerror)
         self.watch(state)

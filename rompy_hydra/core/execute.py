@@ -21,7 +21,7 @@ from rompy_hydra.process import StopSignal
 from rompy_hydra.run.handle import Waiting, drive
 from rompy_hydra.workspace import lease
 from rompy_hydra.workspace.lease import Snapshot
-from rompy_hydra.workspace.record import RunRecord
+from rompy_hydra.workspace.record import LOST, RunRecord
 
 
 def execute(
@@ -90,9 +90,11 @@ def _busy(status: RunStatus) -> Busy:
 
 
 def set_aside(status: RunStatus) -> RunStatus:
-    """Move the directory away, on demand or because its outputs are those of other inputs."""
+    """Move the directory away, for the reason in its status."""
     with acquire(status):
-        logger.info("moved the earlier run aside: {}", status.plan.workspace.set_aside())
+        reason, aside = status.must_replace, status.plan.workspace.set_aside()
+        level = "WARNING" if status.state == LOST else "INFO"
+        logger.log(level, "moved the earlier run aside to {}: {}", aside, reason)
     return inspect(status.plan)
 
 

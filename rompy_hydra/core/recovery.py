@@ -10,10 +10,9 @@ from loguru import logger
 
 from rompy_hydra import process
 from rompy_hydra.core.attempt import Attempt
-from rompy_hydra.core.status import may_reattach
-from rompy_hydra.errors import PluginError, RunLost
-from rompy_hydra.plugins import registry
-from rompy_hydra.run.base import KILL_GRACE, BaseRunBackend, Handle, Outcome
+from rompy_hydra.core.status import backend_named, may_reattach
+from rompy_hydra.errors import RunLost
+from rompy_hydra.run.base import KILL_GRACE, Handle, Outcome
 from rompy_hydra.workspace import record as rec
 
 
@@ -48,7 +47,9 @@ def _reattached(attempt: Attempt) -> Outcome | Handle | None:
         return None
     logger.info("looking for the model that an earlier driver started")
     attempt.watch(rec.RUNNING)
-    job = backend.job(plan.spec, plan.model, attempt.workspace, attempt.stop, attempt.report)
+    job = backend.job(
+        plan.spec, plan.model, attempt.workspace, attempt.stop, attempt.report, attempt.check_lease
+    )
     started = record.stages["run"].started
     attempt.ran_before = _seconds_between(started, time.time())
     found = backend.reattach(job, record.backend_facts)
@@ -67,7 +68,7 @@ def _stop(attempt: Attempt) -> None:
     """Stop what an earlier driver left running, on this machine and where its backend runs models."""
     attempt.ran_before = 0.0
     backend, workspace = attempt.plan.backend, attempt.workspace
-    earlier = _backend_named(attempt.record.run_backend.get("name"))
+    earlier = backend_named(attempt.record.run_backend.get("name"))
     stopper = backend or (earlier() if earlier else None)
     if process.end_tree(None, workspace.root, grace=stopper.kill_grace if stopper else KILL_GRACE):
         logger.warning("stopped what an earlier driver left running")
@@ -89,12 +90,3 @@ def _seconds_between(started: str | None, end: float | None) -> float | None:
         return None
     seconds = end - datetime.fromisoformat(started).timestamp()
     return seconds if seconds >= 0 else None
-
-
-def _backend_named(name: object) -> type[BaseRunBackend] | None:
-    """The backend that an earlier attempt used, if it is one of this package's base type."""
-    try:
-        found = registry.find("run", name).load() if isinstance(name, str) else None
-    except PluginError:
-        return None
-    return found if isinstance(found, type) and issubclass(found, BaseRunBackend) else None

@@ -46,7 +46,9 @@ def generate(attempt: Attempt) -> None:
         by_the_model = [name for name, stamp in _stamps(workspace).items() if before.get(name) != stamp]
     # A plugin that knows nothing of this package may start the script as well.
     backend = plan.backend or LocalRunBackend()
-    attempt.job = backend.job(plan.spec, plan.model, workspace, attempt.stop, attempt.report)
+    attempt.job = backend.job(
+        plan.spec, plan.model, workspace, attempt.stop, attempt.report, attempt.check_lease
+    )
     record.inputs = [
         # What was rendered need not be read for its hash.
         file_fact(workspace, item.path, plan.hashes[item.path] if item.content is not None else None)
@@ -117,7 +119,9 @@ def _executed(attempt: Attempt) -> Waiting[Outcome]:
         attempt.begin("run", rec.QUEUED if backend.submits else rec.RUNNING, key=plan.key("run"))
         if not record.provenance:
             collect_in_background(plan.origin.config_dir)  # while the model runs
-        job = attempt.job or backend.job(plan.spec, plan.model, workspace, attempt.stop, attempt.report)
+        job = attempt.job or backend.job(
+            plan.spec, plan.model, workspace, attempt.stop, attempt.report, attempt.check_lease
+        )
         started = backend.start(job)
         if isinstance(started, Handle):
             attempt.report(started.facts)

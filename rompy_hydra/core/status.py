@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 
 from rompy_hydra import process
 from rompy_hydra.core.plan import RunPlan
-from rompy_hydra.errors import ConfigError, DamagedRecord
+from rompy_hydra.errors import ConfigError, DamagedRecord, PluginError, RunLost
 from rompy_hydra.hashing import hash_file
+from rompy_hydra.plugins import registry
+from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.workspace import EVERYTHING, Workspace, lease
 from rompy_hydra.workspace import record as rec
 from rompy_hydra.workspace.config_diff import describe_difference
@@ -38,8 +40,8 @@ class RunStatus:
     record: RunRecord | None
     # The stages to do, in order, each with the reason.
     stale: Mapping[str, str]
-    # Whether the present directory has to be moved aside first.
-    must_replace: bool
+    # Why the present directory has to be moved aside first; empty if it stays.
+    must_replace: str
 
     @functools.cached_property
     def holder(self) -> Owner | None:
@@ -105,8 +107,8 @@ def inspect(plan: RunPlan) -> RunStatus:
         plan = _as_recorded(plan, record)
         _check_identity(plan, record)
     stale = _stale_stages(plan, record)
-    replace = (plan.overwrite or _is_outdated(plan, record, stale)) and plan.workspace.is_taken()
-    return RunStatus(plan, seen, record, stale, replace)
+    reason = _reason_to_replace(plan, record, stale)
+    return RunStatus(plan, seen, record, stale, reason if reason and plan.workspace.is_taken() else "")
 
 
 def recorded_state(workspace: Workspace, record: RunRecord) -> str:
@@ -160,11 +162,45 @@ _CHANGES = {
 }
 
 
-def _is_outdated(plan: RunPlan, record: RunRecord | None, stale: Mapping[str, str]) -> bool:
-    """Whether the outputs of a completed run are those of other inputs."""
-    if record is None or "generate" not in stale or record.stages["run"].state != rec.COMPLETED:
-        return False
-    return record.stages["generate"].key != plan.key("generate")
+def _reason_to_replace(plan: RunPlan, record: RunRecord | None, stale: Mapping[str, str]) -> str:
+    """Why the directory of a run has to be moved aside before anything is done in it; '' if it stays."""
+    if plan.overwrite:
+        return "asked for"
+    if record is None or not stale:
+        return ""
+    run, generated = record.stages["run"], record.stages["generate"]
+    if run.state == rec.COMPLETED:
+        other = "generate" in stale and generated.key != plan.key("generate")
+        return "its outputs are those of other inputs" if other else ""
+    if not may_be_running(record) or plan.workspace.exit_code() is not None:
+        return ""
+    owner = lease.owner_of(plan.workspace, record.claim)
+    if owner is None or owner.host == lease.me().host:
+        return ""
+    # That host cannot be asked: whatever its model still writes must not get into the next attempt.
+    name, backend = record.run_backend.get("name"), plan.backend
+    if backend is None or backend.name != name:
+        earlier = backend_named(name)
+        backend = earlier() if earlier else None
+    if backend is not None and backend.finds_jobs_of_other_hosts(plan.workspace):
+        return ""
+    return f"its model may still be running on {owner.host}, which cannot be asked"
+
+
+def may_be_running(record: RunRecord) -> bool:
+    """Whether the driver of the last attempt died or lost sight of its model after it was started."""
+    if record.ended:
+        return (record.error or {}).get("type") == RunLost.__name__
+    return record.stages["run"].state in (rec.QUEUED, rec.RUNNING)
+
+
+def backend_named(name: object) -> type[BaseRunBackend] | None:
+    """The backend that an earlier attempt used, if it is one of this package's base type."""
+    try:
+        found = registry.find("run", name).load() if isinstance(name, str) else None
+    except PluginError:
+        return None
+    return found if isinstance(found, type) and issubclass(found, BaseRunBackend) else None
 
 
 def _record_in(plan: RunPlan, inputs: set[str]) -> RunRecord | None:

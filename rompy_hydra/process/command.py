@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rompy_hydra.errors import LeaseLost
 from rompy_hydra.process.memory import PeakMemory
 from rompy_hydra.process.tree import RUN_MARK, end_tree
 from rompy_hydra.process.wait import StopSignal, wait_for_exit
@@ -48,6 +49,7 @@ def run(
     stream: bool = False,
     stop: StopSignal | None = None,
     on_started: Callable[[int], None] | None = None,
+    on_poll: Callable[[], None] | None = None,
 ) -> Finished:
     """Run a command until it ends, and append its standard output and error to `log`.
 
@@ -57,7 +59,9 @@ def run(
     KeyboardInterrupt. Raises OSError if the command cannot start. Without `cwd`, the command starts in
     the current directory. `stream` also copies the output to standard output.
     `on_started` gets the process id once the command has run for a twentieth of a second; shorter
-    commands end before anyone could use it.
+    commands end before anyone could use it. `on_poll` is called at intervals of up to 2 seconds from then
+    on. What either raises terminates the command; after LeaseLost, other processes with the same mark are
+    another driver's, and are left alone.
     """
     begin = time.monotonic()
     if cwd is not None:
@@ -69,6 +73,8 @@ def run(
         memory.sample(process)
         while pending:
             pending.pop()(process)
+        if on_poll is not None:
+            on_poll()
 
     pid: int | None = None
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -83,7 +89,8 @@ def run(
             except BaseException as error:
                 # An interrupt can arrive after the process has started, but before `pid` is set.
                 if pid is not None or not isinstance(error, OSError):
-                    end_tree(pid, mark, grace, reap=pid is not None)
+                    own = None if isinstance(error, LeaseLost) else mark
+                    end_tree(pid, own, grace, reap=pid is not None)
                 raise
             if not ended:
                 return Finished(None, True, time.monotonic() - begin)
@@ -101,16 +108,28 @@ def run(
     )
 
 
-def wait_for(pid: int, mark: str, *, timeout: float | None, grace: float, stop: StopSignal | None) -> bool:
+def wait_for(
+    pid: int,
+    mark: str,
+    *,
+    timeout: float | None,
+    grace: float,
+    stop: StopSignal | None,
+    on_poll: Callable[[], None] = lambda: None,
+) -> bool:
     """Wait for a process that another driver started; False if it was terminated after `timeout` seconds.
 
-    Processes that it leaves running are terminated as well.
+    Processes that it leaves running are terminated as well. For `on_poll`, see `run`.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
+    own: str | None = mark
     try:
-        return wait_for_exit(pid, deadline, stop)
+        return wait_for_exit(pid, deadline, stop, lambda _pid: on_poll())
+    except LeaseLost:
+        own = None
+        raise
     finally:
-        end_tree(pid, mark, grace)
+        end_tree(pid, own, grace)
 
 
 def signal_name(exit_code: int) -> str:

@@ -41,15 +41,18 @@ def find_leader(mark: str, pid: int | None = None) -> int | None:
     return min(by_age)[1] if by_age else None
 
 
-def end_tree(pid: int | None, mark: str, grace: float, reap: bool = False, quick: bool = False) -> int:
+def end_tree(
+    pid: int | None, mark: str | None, grace: float, reap: bool = False, quick: bool = False
+) -> int:
     """Terminate a run's processes: `pid`, its descendants, its session, and all that carry `mark`.
 
     SIGTERM, then SIGKILL after `grace` seconds, or immediately after another Ctrl-C, until none is left.
+    Without a `mark`, none is found by it.
     Returns their number. `reap` states that `pid` is a child of this process and must be waited for.
     `quick`, for a command that ended by itself, first checks whether any process is newer than `pid`,
     which costs a tenth of examining all processes.
     """
-    if quick and pid is not None and not _has_survivors(pid, mark):
+    if quick and pid is not None and mark is not None and not _has_survivors(pid, mark):
         return 0
     found = {process.pid: process for process in _find_tree(pid, mark)}
     _send(signal.SIGTERM, found.values())
@@ -89,22 +92,22 @@ def all_marks() -> set[str]:
     return found
 
 
-def _find_processes(mark: str, session: int | None = None) -> list[psutil.Process]:
+def _find_processes(mark: str | None, session: int | None = None) -> list[psutil.Process]:
     """The running processes that carry `mark` in their environment or belong to `session`."""
     import psutil
 
-    entry = _environment_entry(mark)
+    entry = None if mark is None else _environment_entry(mark)
     found = []
     for pid in psutil.pids():
         if pid == os.getpid():
             continue
         with contextlib.suppress(psutil.Error, OSError):
-            if (session is not None and os.getsid(pid) == session) or _is_marked(pid, entry):
+            if (session is not None and os.getsid(pid) == session) or (entry and _is_marked(pid, entry)):
                 found.append(psutil.Process(pid))
     return [process for process in found if _is_alive(process)]
 
 
-def _find_tree(pid: int | None, mark: str) -> list[psutil.Process]:
+def _find_tree(pid: int | None, mark: str | None) -> list[psutil.Process]:
     """The running processes of a run: marked, in the session of `pid`, or descendants of it."""
     import psutil
 

@@ -18,7 +18,7 @@ from rompy_hydra.plugins.configured import Configured
 from rompy_hydra.process import StopSignal
 from rompy_hydra.redaction import without_secrets
 from rompy_hydra.run.handle import Handle, Update, drive, outcome_of
-from rompy_hydra.run.job import Job, RunLike, check_model_run, ignore
+from rompy_hydra.run.job import Job, RunLike, check_model_run, ignore, nothing
 from rompy_hydra.run.outcome import Ended, Outcome, check_success, error_with_log
 from rompy_hydra.time_range import Seconds
 from rompy_hydra.workspace import Workspace
@@ -141,6 +141,14 @@ class BaseRunBackend(Configured, ABC):
         """Whether it finds the running model of a dead driver again; else that model is stopped."""
         return type(self).reattach is not BaseRunBackend.reattach or hasattr(self, "adopt")
 
+    def finds_jobs_of_other_hosts(self, workspace: Workspace) -> bool:
+        """Whether a job that a driver on another host has started can be found, or excluded, from here.
+
+        If not, and that driver is dead, the run begins anew in a fresh directory. Here: a backend that
+        finds jobs again is assumed to ask a system that knows them all.
+        """
+        return self.reattaches
+
     @property
     def kill_grace(self) -> float:
         """Seconds between SIGTERM and SIGKILL when a model is stopped."""
@@ -243,6 +251,7 @@ class BaseRunBackend(Configured, ABC):
         workspace: Workspace,
         stop: StopSignal | None = None,
         report: Callable[[Mapping[str, Json]], None] = ignore,
+        check: Callable[[], None] = nothing,
     ) -> Job:
         """The job of a model run, with its `run.sh` written into the workspace."""
         if not workspace.exists():
@@ -254,7 +263,16 @@ class BaseRunBackend(Configured, ABC):
             workspace.write_script(script_text(commands, env, title=title, working_dir=self.working_dir()))
         image = getattr(model, "image", None)
         return Job(
-            model_run.run_id, workspace, commands, env, self.config.timeout, image, stop, report, model_run
+            model_run.run_id,
+            workspace,
+            commands,
+            env,
+            self.config.timeout,
+            image,
+            stop,
+            report,
+            check=check,
+            model_run=model_run,
         )
 
     def commands(self, model: object) -> tuple[Command, ...]:

@@ -35,6 +35,10 @@ def ignore(_facts: Mapping[str, Json]) -> None:
     """Report nothing."""
 
 
+def nothing() -> None:
+    """Check nothing."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One run of one script: everything that a backend needs to start it, and no more."""
@@ -49,6 +53,8 @@ class Job:
     stop: StopSignal | None = None
     # Called with facts (process, container, batch job) as soon as the backend has them.
     report: Callable[[Mapping[str, Json]], None] = field(default=ignore)
+    # Called at intervals while the model runs; what it raises stops the model.
+    check: Callable[[], None] = field(default=nothing)
     # For models and backends that are called in Python rather than started by `run.sh`.
     model_run: RunLike | None = None
 

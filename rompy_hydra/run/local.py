@@ -19,7 +19,7 @@ from rompy_hydra.run.handle import timed_out
 from rompy_hydra.run.outcome import error_with_log
 from rompy_hydra.run.programs import Places, program_problem
 from rompy_hydra.time_range import Seconds
-from rompy_hydra.workspace import LOG, SCRIPT
+from rompy_hydra.workspace import LOG, SCRIPT, Workspace
 
 
 class LocalConfig(BackendConfig):
@@ -78,6 +78,9 @@ class LocalRunBackend(BaseRunBackend):
         # Secrets are not in the script: they come with the process.
         return self._run(job, ["/bin/sh", job.workspace.at(SCRIPT)], job.secrets)
 
+    def finds_jobs_of_other_hosts(self, workspace: Workspace) -> bool:
+        return False
+
     def reattach(self, job: Job, facts: Mapping[str, Json]) -> Outcome | None:
         mark = job.workspace.root
         known = facts.get("pid")
@@ -89,7 +92,12 @@ class LocalRunBackend(BaseRunBackend):
             process.end_tree(None, mark, self.config.kill_grace)
             return self.left_outcome(job)
         ended = process.wait_for(
-            pid, mark, timeout=job.timeout, grace=self.config.kill_grace, stop=job.stop
+            pid,
+            mark,
+            timeout=job.timeout,
+            grace=self.config.kill_grace,
+            stop=job.stop,
+            on_poll=job.check,
         )
         if not ended:
             raise timed_out(job)
@@ -123,6 +131,7 @@ class LocalRunBackend(BaseRunBackend):
                 stream=self.config.stream_output,
                 stop=job.stop,
                 on_started=lambda pid: job.report({"pid": pid}),
+                on_poll=job.check,
             )
         except OSError as error:
             raise RunError(f"cannot start {argv[0]} for {job.run_id}: {error.strerror or error}") from error

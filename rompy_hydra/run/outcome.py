@@ -131,7 +131,7 @@ def started_command(workspace: Workspace, commands: Sequence[Command]) -> str | 
         return None
     try:
         with open_regular(workspace, STEP) as file:
-            number = int(file.read(20))
+            number = int(file.read(65536).split()[-1])
         command = commands[number - 1] if number >= 1 else ""
     except (OSError, ValueError, IndexError):
         return None

@@ -5,17 +5,21 @@ NFS. Nobody ever deletes or rewrites a claim: to take over from a dead owner, a 
 N+1, and only one driver succeeds. An owner on this machine is dead when its process is gone; an owner
 elsewhere when its claim was not touched for `STALE_SECONDS`, measured by the file system's own clock.
 
+The driver's heartbeat touches its claims. If the driver dies, its lease keeper does so until the models
+that it left have ended. A driver that was stopped for too long finds its claim lost (`is_lost`) before it
+writes anything.
+
 Version 0.1.0 kept claims in `attempts/N.claim`: they still count, and the next claim continues their
 numbers.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import json
 import os
-import socket
 import sys
 import threading
 import time
@@ -23,12 +27,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from rompy_hydra.process.identity import host, start_time
+from rompy_hydra.process.tree import RUN_MARK
 from rompy_hydra.workspace import ATTEMPTS, CLAIMS, Workspace
 
-STALE_SECONDS = 300.0
-_HEARTBEAT_SECONDS = 30.0
-# Work that takes less than this ends before anyone could consider its driver dead.
-_SHORT_SECONDS = 2.0
+# The variable is for tests only: all drivers that share a directory must agree on it.
+STALE_SECONDS = float(os.environ.get("ROMPY_HYDRA_STALE_SECONDS", "300"))
+_HEARTBEAT_SECONDS = STALE_SECONDS / 10
+# Blocks in a few hundred kilobytes of memory until the driver ends, and becomes the keeper if need be.
+_SENTRY = 'cd /; while read -r line; do [ "$line" = end ] && exit; done; exec "$@"'
+_KEEPER = """import sys
+sys.path.append({root!r})
+from rompy_hydra.workspace.lease_keeper import main
+main(sys.argv[1])
+"""
 # The directory of the claims and the suffix of their names, now and in version 0.1.0.
 _PLACES = ((CLAIMS, ".json"), (ATTEMPTS, ".claim"))
 
@@ -53,25 +65,9 @@ def me() -> Owner:
 
 @functools.cache
 def _owner(pid: int) -> Owner:
-    started = _start_time(pid)
+    started = start_time(pid)
     assert started is not None
-    return Owner(_host(), pid, round(started, 2))
-
-
-def _start_time(pid: int) -> float | None:
-    """The start time of a process as in `Owner.started`; None if it has ended, even as a zombie."""
-    if sys.platform == "linux":  # every start of this program needs it, and importing psutil takes long
-        try:
-            facts = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        return None if facts[0] in "ZX" else int(facts[19]) / os.sysconf("SC_CLK_TCK")
-    import psutil
-
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    return None
+    return Owner(host(), pid, round(started, 2))
 
 
 def process_start_time() -> float:
@@ -81,32 +77,18 @@ def process_start_time() -> float:
     return me().started
 
 
-@functools.cache
-def _host() -> str:
-    # Cloned machines share a host name, and containers may; machines differ in the id of their boot.
-    parts = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
-    # Containers on one machine share its boot, but do not see each other's processes.
-    with contextlib.suppress(OSError):
-        namespace = os.stat("/proc/self/ns/pid").st_ino
-        if namespace != 0xEFFFFFFC:  # PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h
-            parts.append(str(namespace))
-    return "/".join(parts)
-
-
 def is_alive(owner: Owner, claim: str) -> bool:
     """Whether the owner still works under its claim, given by its path."""
     if owner == me():
-        return claim in _heartbeat.since
-    if owner.host == _host():
+        return claim in _heartbeat.claims
+    if owner.host == host():
         return lives_here(owner)
     return _age(Path(claim)) < STALE_SECONDS
 
 
 def lives_here(owner: Owner) -> bool:
     """Whether a process of this machine is alive; a zombie is not."""
-    started = _start_time(owner.pid)
+    started = start_time(owner.pid)
     return started is not None and abs(started - owner.started) < 0.1
 
 
@@ -206,8 +188,23 @@ def claim(workspace: Workspace, number: int, directory: int = 0) -> bool:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft, dir_fd=claims)
         os.close(claims)
-    _heartbeat.watch(f"{folder}/{number}.json")
+    _heartbeat.watch(f"{folder}/{number}.json", above.st_ino)
     return True
+
+
+def is_lost(workspace: Workspace, number: int) -> bool:
+    """Whether another driver has taken over a claim of this process, which it took for dead.
+
+    That is cheap enough to ask before everything that is written.
+    """
+    inode = _heartbeat.claims.get(workspace.at(f"{CLAIMS}/{number}.json"))
+    try:
+        # Another driver may have set the directory aside, and has then claimed a new one.
+        if os.stat(workspace.root).st_ino != inode and owner_of(workspace, number) != me():
+            return True
+    except FileNotFoundError:
+        return False
+    return os.path.lexists(workspace.at(f"{CLAIMS}/{number + 1}.json"))
 
 
 def release(workspace: Workspace, number: int, unused: bool = False) -> None:
@@ -216,7 +213,7 @@ def release(workspace: Workspace, number: int, unused: bool = False) -> None:
     `unused` says that nothing was done under it, so that nobody waits for its owner.
     """
     path = workspace.at(f"{CLAIMS}/{number}")
-    _heartbeat.since.pop(f"{path}.json", None)
+    _heartbeat.claims.pop(f"{path}.json", None)
     if unused:
         with contextlib.suppress(OSError):
             Path(f"{path}.unused").touch()
@@ -236,57 +233,54 @@ def _age(path: Path) -> float:
 
 
 class _Heartbeat:
-    """One daemon thread that touches all claims of this process, so that other hosts see it alive.
-
-    Once a claim is held for seconds, it starts the lease keeper, which continues if this process dies
-    and leaves models running. The end of the keeper's standard input is the end of this process.
-    """
+    """One daemon thread that touches all claims of this process, so that other hosts see it alive."""
 
     def __init__(self) -> None:
-        # The claims, each with the time since when this process holds it.
-        self.since: dict[str, float] = {}
-        self._has_keeper = False
+        # The path of each claim, with the inode of its run directory.
+        self.claims: dict[str, int] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        # The process that has a lease keeper: a fork of it has none.
+        self._kept = 0
 
-    def watch(self, claim: str) -> None:
-        """Touch a claim from now on."""
+    def watch(self, claim: str, directory: int) -> None:
+        """Touch a claim from now on; the lease keeper lives before anything is done under it."""
         with self._lock:
-            self.since[claim] = time.monotonic()
+            if self._kept != os.getpid():
+                self._kept = os.getpid()
+                # As long as this process lives, the keeper is not needed.
+                with contextlib.suppress(OSError, NotImplementedError):
+                    _start_keeper()
+            self.claims[claim] = directory
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
                 self._thread.start()
 
     def _run(self) -> None:
-        beat = time.monotonic()
         while True:
-            time.sleep(_HEARTBEAT_SECONDS if self._has_keeper else _SHORT_SECONDS)
-            now = time.monotonic()
-            since = dict(self.since)
-            if not self._has_keeper and any(now - begin >= _SHORT_SECONDS for begin in since.values()):
-                self._has_keeper = True
-                # As long as this process lives, the keeper is not needed.
-                with contextlib.suppress(OSError, NotImplementedError):
-                    _start_keeper()
-            if now - beat >= _HEARTBEAT_SECONDS:
-                beat = now
-                for claim in since:
-                    try:
-                        os.utime(claim)
-                    except FileNotFoundError:
-                        self.since.pop(claim, None)
-                    except OSError:
-                        continue  # a network share may be unavailable until the next beat
+            time.sleep(_HEARTBEAT_SECONDS)
+            for claim in list(self.claims):
+                # A network share may be unavailable until the next beat.
+                with contextlib.suppress(OSError):
+                    os.utime(claim, follow_symlinks=False)
 
 
 def _start_keeper() -> None:
-    """Start the keeper in its own session; only the end of this process closes its standard input."""
-    reader, _writer = os.pipe()
+    """Start the keeper in its own session; the end of its standard input is the end of this process.
+
+    It is a shell until then: starting Python would take longer than many a run.
+    """
+    reader, writer = os.pipe()
+    keeper = _KEEPER.format(root=str(Path(__file__).parents[2]))
+    # Not `-m`: that looks for modules in the working directory first.
+    python = [sys.executable, "-P", "-c", keeper, json.dumps(vars(me()))]
+    # A model that starts this program must not have to end the keeper.
+    environment = {name: value for name, value in os.environ.items() if name != RUN_MARK}
     try:
         os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-m", "rompy_hydra.workspace.lease_keeper", json.dumps(vars(me()))],
-            os.environ,
+            "/bin/sh",
+            ["/bin/sh", "-c", _SENTRY, "lease_keeper", *python],
+            environment,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, reader, 0),
                 (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
@@ -296,6 +290,14 @@ def _start_keeper() -> None:
         )
     finally:
         os.close(reader)
+    atexit.register(_end_keeper, os.getpid(), writer)
+
+
+def _end_keeper(pid: int, writer: int) -> None:
+    """Tell the keeper that this process ends and leaves no model."""
+    if pid == os.getpid() and not _heartbeat.claims:
+        with contextlib.suppress(OSError):
+            os.write(writer, b"end\n")
 
 
 _heartbeat = _Heartbeat()

@@ -1,7 +1,6 @@
 """The process that keeps the claims of a dead driver alive while models of that driver run.
 
-    python -m rompy_hydra.workspace.lease_keeper OWNER
-
+It is started with the first claim of a driver, and is a waiting shell until the driver has died.
 The models of a killed driver keep running, and the next driver takes them over. On the same machine it
 finds their processes; on another machine it sees only whether the dead driver's claims are touched, and
 would start the models a second time. So this process touches them until the models end.
@@ -12,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 
@@ -29,11 +27,11 @@ def keep(owner: Owner) -> None:
         for path in now | kept:
             # A claim whose model has ended becomes stale immediately.
             with contextlib.suppress(OSError):
-                os.utime(path, None if path in now else (0, 0))
+                os.utime(path, None if path in now else (0, 0), follow_symlinks=False)
         if not now:
             return
         kept = now
-        time.sleep(5.0)
+        time.sleep(min(5.0, lease.STALE_SECONDS / 10))
 
 
 def _claims(owner: Owner) -> Iterator[str]:
@@ -44,7 +42,6 @@ def _claims(owner: Owner) -> Iterator[str]:
             yield lease.claim_path(workspace, number)
 
 
-if __name__ == "__main__":
-    of = Owner(**json.loads(sys.argv[1]))
-    sys.stdin.buffer.read()  # until the driver ends
-    keep(of)
+def main(owner: str) -> None:
+    """Keep the claims of an owner, given as JSON."""
+    keep(Owner(**json.loads(owner)))

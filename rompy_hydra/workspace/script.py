@@ -14,7 +14,7 @@ from rompy_hydra.redaction import is_secret
 SCRIPT = "run.sh"
 EXIT_CODE = "exit_code"  # that of `run.sh`; incomplete without its line end
 
-STEP = "run.step"  # the number of the command that was started last, from 1; where there are several
+STEP = "run.step"  # the numbers of the commands that were started, from 1; where there are several
 
 Command = str | list[str]
 
@@ -48,19 +48,22 @@ def script_text(
         f"# {' '.join(title.split())}. Start it again by hand: sh {SCRIPT}",
         'case $0 in */*) CDPATH= cd -- "${0%/*}" || exit 126 ;; esac',
         # Names that a user's commands and variables are unlikely to have.
-        "_rh_dir=$PWD",
         "_rh_end() {",
         # The line end comes with the same write(2).
-        f'  echo "$1" >"$_rh_dir/{EXIT_CODE}"',
+        '  echo "$1" >&9',
         '  exit "$1"',
         "}",
         # Not `command || _rh_end`: a shell ignores `set -e` in such a command.
         '_rh_next() { [ "$1" -eq 0 ] || _rh_end "$1"; }',
-        # Its time is when the command began. Not even a full disk may stop the commands for it.
-        f'_rh_step() {{ {{ echo "$1" >"$_rh_dir/{STEP}"; }} 2>/dev/null; }}',
-        # If this start is killed, the exit code of an earlier one must not remain.
-        f'{{ true >"$_rh_dir/{EXIT_CODE}"; }} 2>/dev/null',
+        # Opened once: if this directory is moved, or the name is that of a later attempt, this start
+        # still writes into its own files. The exit code of an earlier start must not remain.
+        _open(9, EXIT_CODE),
     ]
+    several = len(commands) > 1
+    if several:
+        # Its time is when the last command began. Not even a full disk may stop the commands for it.
+        lines += [_open(8, STEP), '_rh_step() { { echo "$1" >&8; } 2>/dev/null; }']
+    closed = "8>&- 9>&-" if several else "9>&-"
     for name, value in env.items():
         if is_secret(name):
             lines.append(f': "${{{name}?set it before you start this script}}"')
@@ -69,13 +72,21 @@ def script_text(
     if working_dir is not None:
         lines += [f"CDPATH= cd -- {shlex.quote(working_dir)}", "[ $? -eq 0 ] || _rh_end 126"]
     for number, command in enumerate(commands, 1):
-        if len(commands) > 1:
+        if several:
             lines.append(f"_rh_step {number}")
         if isinstance(command, str):
             # In a subshell, so that its `cd`, `exit` or `set` does not affect the next command.
-            lines += ["(", command.strip("\n"), ")"]
+            lines += ["(", command.strip("\n"), f") {closed}"]
         else:
-            lines.append(shlex.join(command))
+            lines.append(f"{shlex.join(command)} {closed}")
         lines.append("_rh_next $?")
     lines.append("_rh_end 0")
     return "\n".join(lines) + "\n"
+
+
+def _open(descriptor: int, name: str) -> str:
+    """A line that opens a new file for writing, if the directory allows that."""
+    return (
+        f"if {{ true >{name}; }} 2>/dev/null; then exec {descriptor}>{name}; "
+        f"else exec {descriptor}>/dev/null; fi"
+    )

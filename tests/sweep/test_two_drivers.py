@@ -170,6 +170,6 @@ def lease_keepers(pid):
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "rompy_hydra.workspace.lease_keeper" in words and f'"pid": {pid},' in words[-1]:
+        if any("workspace.lease_keeper" in word for word in words) and f'"pid": {pid},' in words[-1]:
             found.append(process)
     return found

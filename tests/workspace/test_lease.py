@@ -42,6 +42,12 @@ print(lease.claim(Workspace(sys.argv[1]), 1), flush=True)
 sys.stdin.read()
 """
 
+KEEPER = """
+import sys
+from rompy_hydra.workspace import lease_keeper
+lease_keeper.main(sys.argv[1])
+"""
+
 
 @pytest.fixture
 def workspace(tmp_path):
@@ -276,8 +282,7 @@ def test_the_lease_keeper_touches_the_claims_of_both_layouts_while_a_model_runs(
     for path in paths:
         os.utime(path, (1, 1))
     keeper = subprocess.Popen(
-        [sys.executable, "-m", "rompy_hydra.workspace.lease_keeper", json.dumps(vars(owner))],
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "-c", KEEPER, json.dumps(vars(owner))],
     )
     try:
         wait_until(lambda: all(path.stat().st_mtime > 1 for path in paths))

@@ -227,3 +227,25 @@ def test_values_of_variables_may_be_numbers_but_not_of_other_types():
     for value in (True, None, ["a"]):
         with pytest.raises(ValidationError):
             env.validate_python({"A": value})
+
+
+@pytest.mark.parametrize("moved", ["exit_code", "."])
+def test_a_start_that_was_superseded_writes_into_its_own_exit_code(tmp_path, shell, moved):
+    """Its file or its directory was moved away, and a later start has one of the same name."""
+    directory, old = tmp_path / "run", tmp_path / "old"
+    leave(directory, "touch started", "while [ ! -e ../go ]; do sleep 0.02; done", "exit 7")
+    first = subprocess.Popen([*shell, directory / "run.sh"])
+    wait_until(lambda: (directory / "started").exists())
+    (directory / moved).resolve().rename(old)
+    directory.mkdir(exist_ok=True)
+    (directory / "exit_code").write_text("0\n")
+    (tmp_path / "go").touch()
+    assert first.wait(60) == 7
+    assert (old / "exit_code" if moved == "." else old).read_text() == "7\n"
+    assert Workspace(directory).exit_code() == 0
+
+
+def test_a_model_does_not_inherit_the_open_exit_code(tmp_path, shell):
+    script = leave(tmp_path, "echo 0 >&9", ["sh", "-c", "echo 0 >&9"])
+    assert start(shell, script, cwd="/").returncode != 0
+    assert Workspace(tmp_path).exit_code() != 0

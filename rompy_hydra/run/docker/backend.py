@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from loguru import logger
 
-from rompy_hydra.errors import ConfigError, EngineUnavailable, RunError, RunLost
+from rompy_hydra.errors import ConfigError, EngineUnavailable, LeaseLost, RunError, RunLost
 from rompy_hydra.jsonable import Json
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome
 from rompy_hydra.run.docker.config import DockerConfig, Volume, parse_size
@@ -34,7 +34,8 @@ from rompy_hydra.run.docker.engine import CACHE_SECONDS, Engine, engine_errors, 
 from rompy_hydra.run.docker.image import Build, check_available, prepare_image
 from rompy_hydra.run.handle import timed_out
 from rompy_hydra.run.programs import programs_of
-from rompy_hydra.workspace import ATTEMPTS, Workspace
+from rompy_hydra.workspace import ATTEMPTS, Workspace, lease
+from rompy_hydra.workspace.record import RunRecord
 from rompy_hydra.workspace.script import Command
 
 # A host name that the container can resolve without a network, as MPI does.
@@ -160,6 +161,13 @@ class DockerRunBackend(BaseRunBackend):
         finally:
             container.release(keep=not self.config.remove_container)
 
+    def finds_jobs_of_other_hosts(self, workspace: Workspace) -> bool:
+        """Whether this engine has the container: the driver may have been in a container beside it."""
+        try:
+            return bool(Container.find(get_engine(), workspace))
+        except engine_errors():
+            return False
+
     def reattach(self, job: Job, facts: Mapping[str, Json]) -> Outcome | None:
         """The outcome of a container of this same job that a dead driver left; None if there is none.
 
@@ -210,7 +218,17 @@ class DockerRunBackend(BaseRunBackend):
     def _wait(self, job: Job, container: Container, begin: float, facts: Mapping[str, Json]) -> Outcome:
         """Wait for a container and return its outcome; stop it at the time limit, or on Ctrl-C."""
         try:
-            info = container.wait(None if job.timeout is None else begin + job.timeout, job.stop)
+            info = container.wait(None if job.timeout is None else begin + job.timeout, job.stop, job.check)
+        except LeaseLost:
+            record = RunRecord.load(job.workspace)
+            container.taken_over = (
+                record is not None
+                and record.driver != vars(lease.me())
+                and record.backend_facts.get("container") == container.id
+            )
+            if not container.taken_over:
+                container.stop(self.config.kill_grace)
+            raise
         except (TimeoutError, KeyboardInterrupt) as error:
             container.stop(self.config.kill_grace)
             raise (timed_out(job) if isinstance(error, TimeoutError) else error) from None

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -91,6 +91,8 @@ class Container:
         self.id = id
         self.memory = PeakMemory()
         self.engine_was_away = False
+        # Whether another driver waits for it now.
+        self.taken_over = False
 
     def __str__(self) -> str:
         """The short id, as the `docker` command shows it."""
@@ -113,19 +115,29 @@ class Container:
         """What `docker inspect` reports; EngineUnavailable if the engine does not answer."""
         return self._engine.call(lambda: self._engine.api.inspect_container(self.id))
 
-    def wait(self, deadline: float | None, stop: StopSignal | None) -> Mapping[str, Any]:
+    def wait(
+        self, deadline: float | None, stop: StopSignal | None, check: Callable[[], None]
+    ) -> Mapping[str, Any]:
         """Wait until the container has exited, and return what `docker inspect` reports.
+
+        `check` is called at intervals, and what it raises ends the wait.
 
         TimeoutError at the `deadline` (monotonic), KeyboardInterrupt on `stop`; RunLost if the engine
         stops answering and does not come back.
         """
         info = self._inspect_after_reconnect(stop)
         process = int(info["State"].get("Pid") or 0)
-        sample = (lambda: self.memory.sample(process)) if self._runs_here(process) else None
+        runs_here = self._runs_here(process)
+
+        def observe() -> None:
+            check()
+            if runs_here:
+                self.memory.sample(process)
+
         while True:
             # Whether an error is fatal, the next line finds out: the engine may only be restarting.
             with contextlib.suppress(*engine_errors()):
-                in_background(lambda: self._engine.api.wait(self.id, timeout=None), stop, deadline, sample)
+                in_background(lambda: self._engine.api.wait(self.id, timeout=None), stop, deadline, observe)
             info = self._inspect_after_reconnect(stop)
             if info["State"]["Status"] == "created":
                 raise RunError(f"the engine did not start the container {self}; rerun the command")
@@ -217,6 +229,8 @@ class Container:
     def release(self, keep: bool) -> None:
         """Remove it, or keep it under a name that no later run mistakes for its own container."""
         own_containers.discard(self.id)
+        if self.taken_over:
+            return
         try:
             info = self.inspect() if keep else None
             if info is None or info["State"]["Status"] == "created":
