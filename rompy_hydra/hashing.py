@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
 import re
+import stat
 import threading
 import time
 from pathlib import Path
@@ -46,6 +48,8 @@ def hash_file(path: str | Path, facts: os.stat_result | None = None) -> str:
     That of a large file may be known from an earlier process: see `remember_hashes`.
     """
     facts = facts or os.stat(path)
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     stamp = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
     # One name for a large file and the links to it, so that it is read once.
     return _hash_content(os.path.realpath(path) if facts.st_size >= LARGE else str(path), stamp)

@@ -72,10 +72,9 @@ class Attempt:
         owner = lease.me()
         record.driver = {"host": owner.host, "pid": owner.pid, "started": owner.started}
         if plan.origin.composed:
-            folder = self.workspace.path / COMPOSED
-            folder.mkdir(exist_ok=True)
+            folder = self.workspace.make_directories(COMPOSED)
             for name, text in plan.origin.composed.items():
-                write_atomic(folder / name, text)
+                write_atomic(f"{folder}/{name}", text)
 
     def reset_from(self, stage: str | None) -> None:
         """Forget what is recorded of a stage and those after it; None keeps everything."""
@@ -148,8 +147,9 @@ class Attempt:
         """LeaseLost if another driver has taken over the run: from then on, everything in it is theirs."""
         if lease.is_lost(self.workspace, self.record.claim):
             raise LeaseLost(
-                f"another driver has taken over {self.workspace.path}, because this one gave no sign of "
-                f"life for {lease.STALE_SECONDS:g} s. Its model was stopped, and nothing more is written"
+                f"{self.workspace.path} is no longer this driver's: another driver has taken it over, as "
+                f"this one gave no sign of life for {lease.STALE_SECONDS:g} s, or it was replaced. "
+                "Its model was stopped, and nothing more is written"
             )
 
     def save(self) -> None:
@@ -196,6 +196,7 @@ class Attempt:
 
     def _fail(self, stage: str, error: BaseException, seconds: float | None) -> None:
         """Record a failure, also on a full disk; whoever catches the error reports it."""
+        self.check_lease()
         if isinstance(error, KeyboardInterrupt):
             state = rec.INTERRUPTED
         else:

@@ -38,7 +38,8 @@ def generate(attempt: Attempt) -> None:
     for item in plan.inputs:
         _write(workspace, item)
     for name in plan.model.directories:
-        os.makedirs(workspace.inside(name), exist_ok=True)
+        workspace.inside(name)
+        workspace.make_directories(os.path.normpath(name))
     by_the_model: list[str] = []
     if plan.model.renders_itself:
         before = _stamps(workspace)
@@ -51,10 +52,12 @@ def generate(attempt: Attempt) -> None:
     )
     record.inputs = [
         # What was rendered need not be read for its hash.
-        file_fact(workspace, item.path, plan.hashes[item.path] if item.content is not None else None)
+        file_fact(workspace, item.path, plan.hashes[item.path])
+        if item.content is not None
+        else file_fact(workspace, item.path, follow=True)
         for item in plan.inputs
     ]
-    record.inputs += [file_fact(workspace, name) for name in by_the_model]
+    record.inputs += [file_fact(workspace, name, follow=True) for name in by_the_model]
     remember_hashes()
     logger.info("generated {} input files in {}", len(record.inputs), workspace.path)
 
@@ -65,6 +68,7 @@ def run(attempt: Attempt) -> Waiting[None]:
     outcome = Outcome(0, 0.0)
     if plan.model.needs_execution:
         outcome = yield from _executed(attempt)
+        attempt.check_lease()
         record.exit_code = outcome.exit_code
         record.resources = {
             "seconds": None if outcome.seconds is None else round(outcome.seconds, 4),
@@ -161,7 +165,7 @@ def postprocess(attempt: Attempt) -> None:
     if record.metrics:
         write_atomic(workspace.metrics, json.dumps(record.metrics, indent=2) + "\n")
     # A postprocessor may have changed or compressed the outputs: the model need not run again for that.
-    outputs = [fact for fact in record.outputs if (workspace.path / fact.path).is_file()]
+    outputs = [fact for fact in record.outputs if os.path.lexists(workspace.at(fact.path))]
     record.outputs = [f if f.is_intact(workspace) else file_fact(workspace, f.path) for f in outputs]
     known = {fact.path for fact in (*record.inputs, *record.outputs)}.union(record.found)
     record.products = [file_fact(workspace, name) for name in workspace.names() if name not in known]
@@ -196,7 +200,7 @@ def _write(workspace: Workspace, item: Input) -> None:
     path = workspace.inside(item.path)
     try:
         if "/" in item.path:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            workspace.make_directories(os.path.dirname(item.path))
         if item.content is not None:
             mode = 0o755 if item.executable else None
             if not write_new(path, item.content, mode):

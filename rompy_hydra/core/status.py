@@ -17,8 +17,9 @@ from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.errors import ConfigError, DamagedRecord, PluginError, RunLost
 from rompy_hydra.hashing import hash_file
 from rompy_hydra.plugins import registry
+from rompy_hydra.regular_files import first_link
 from rompy_hydra.run.base import BaseRunBackend
-from rompy_hydra.workspace import EVERYTHING, Workspace, lease
+from rompy_hydra.workspace import BUILD_LOG, COMPOSED, EVERYTHING, Workspace, lease
 from rompy_hydra.workspace import record as rec
 from rompy_hydra.workspace.config_diff import describe_difference
 from rompy_hydra.workspace.lease import Owner, Snapshot
@@ -263,6 +264,12 @@ def _conflict(plan: RunPlan, inputs: set[str]) -> str:
     workspace = plan.workspace
     if not workspace.is_taken():
         return ""
+    paths = [COMPOSED, BUILD_LOG, *plan.model.directories, *(item.path for item in plan.inputs)]
+    links = {item.path for item in plan.inputs if item.link}
+    for name in paths:
+        link = first_link(workspace.root, os.path.dirname(name) if name in links else name)
+        if link:
+            return f"{link} is a symbolic link, and a run writes through none. {_WAY_OUT}"
     leftover = workspace.leftover_files()
     if leftover:
         return (

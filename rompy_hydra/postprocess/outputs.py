@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
+from loguru import logger
+
 from rompy_hydra.errors import PostprocessError
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.record import RunRecord
@@ -22,7 +24,14 @@ def find_outputs(workspace: Workspace, globs: Sequence[str] = ()) -> list[str]:
     """
     record = RunRecord.load(workspace)
     known = {fact.path for fact in record.inputs} | set(record.found) if record else set()
-    names = [name for name in workspace.names() if name not in known]
+    names = []
+    for name in workspace.names():
+        if name in known:
+            continue
+        if workspace.leads_outside(name):
+            logger.warning("{} leads out of the run directory and is not read; copy what it links to", name)
+        else:
+            names.append(name)
     if not globs:
         return names
     if matches := [name for name in names if any(_matches(name, glob) for glob in globs)]:

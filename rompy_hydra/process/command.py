@@ -19,6 +19,7 @@ from rompy_hydra.errors import LeaseLost
 from rompy_hydra.process.memory import PeakMemory
 from rompy_hydra.process.tree import RUN_MARK, end_tree
 from rompy_hydra.process.wait import StopSignal, wait_for_exit
+from rompy_hydra.regular_files import open_regular
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,10 @@ def run(
             on_poll()
 
     pid: int | None = None
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    # Opened once: the model may put something else under this name.
+    output = open_regular(log, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     try:
-        with _streaming(log, output) if stream else contextlib.nullcontext():
+        with _streaming(output) if stream else contextlib.nullcontext():
             try:
                 pid = _spawn(argv, {**env, RUN_MARK: mark}, output)
                 deadline = None if timeout is None else begin + timeout
@@ -163,11 +165,11 @@ def _spawn(argv: Sequence[str], env: Mapping[str, str], output: int) -> int:
 
 
 @contextlib.contextmanager
-def _streaming(log: str | Path, output: int) -> Iterator[None]:
-    """Copy what is appended to `log` to standard output while the block runs."""
+def _streaming(output: int) -> Iterator[None]:
+    """Copy what is appended to a file to standard output while the block runs."""
     done = threading.Event()
     start = os.fstat(output).st_size
-    copier = threading.Thread(target=_copy_to_stdout, args=(log, start, done), daemon=True)
+    copier = threading.Thread(target=_copy_to_stdout, args=(output, start, done), daemon=True)
     copier.start()
     try:
         yield
@@ -176,16 +178,16 @@ def _streaming(log: str | Path, output: int) -> Iterator[None]:
         copier.join()
 
 
-def _copy_to_stdout(log: str | Path, start: int, done: threading.Event) -> None:
+def _copy_to_stdout(output: int, position: int, done: threading.Event) -> None:
     # A read may end within a character, and a terminal may not support all characters.
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     # If the reader of standard output disappears, the model continues, and its log is complete.
-    with open(log, "rb") as file, contextlib.suppress(OSError, ValueError):
-        file.seek(start)
+    with contextlib.suppress(OSError, ValueError):
         while True:
             last_round = done.is_set()
-            while chunk := file.read(65536):
+            while chunk := os.pread(output, 65536, position):
+                position += len(chunk)
                 text = decoder.decode(chunk)
                 sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
             sys.stdout.flush()

@@ -14,6 +14,7 @@ from rompy_hydra import process
 from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.jsonable import Json
 from rompy_hydra.plugins.requirements import Requiring, check_packages
+from rompy_hydra.regular_files import NotRegular
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, RunLike
 from rompy_hydra.run.handle import timed_out
 from rompy_hydra.run.outcome import error_with_log
@@ -134,8 +135,11 @@ class LocalRunBackend(BaseRunBackend):
                 on_poll=job.check,
             )
         except OSError as error:
-            raise RunError(f"cannot start {argv[0]} for {job.run_id}: {error.strerror or error}") from error
+            where = f" ({error.filename})" if isinstance(error, NotRegular) else ""
+            reason = f"{error.strerror or error}{where}"
+            raise RunError(f"cannot start {argv[0]} for {job.run_id}: {reason}") from error
         if finished.timed_out:
+            job.check()
             raise timed_out(job)
         assert finished.exit_code is not None
         facts = {"left_processes": finished.left_processes} if finished.left_processes else {}

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from rompy_hydra.regular_files import create_new
+
 # The temporary files of this module, which a killed process leaves.
 _PARTIAL = re.compile(r"\..*[0-9]+-[0-9]+\.part")
 
@@ -23,7 +25,7 @@ def is_partial(path: str) -> bool:
 def write_atomic(path: str | Path, content: str | bytes, mode: int | None = None) -> None:
     """Write a file so that readers see either the old or the new content, even after a kill."""
     with _replacing(path) as part:
-        _write(part, os.O_TRUNC, content, mode)
+        _write(create_new(part), part, content, mode)
 
 
 def write_new(path: str, content: str | bytes, mode: int | None = None) -> bool:
@@ -33,16 +35,19 @@ def write_new(path: str, content: str | bytes, mode: int | None = None) -> bool:
     renaming a temporary file, which matters where files are written by the thousand.
     """
     try:
-        _write(path, os.O_EXCL, content, mode)
+        # Descriptors take half the time of file objects, and every run writes several files.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         return False
+    _write(descriptor, path, content, mode)
     return True
 
 
 def copy_atomic(source: Path, target: str | Path) -> None:
     """Copy a file of any size with its permissions, so that `target` is never incomplete."""
     with _replacing(target) as part:
-        shutil.copyfile(source, part)
+        os.close(create_new(part))
+        shutil.copyfile(source, part, follow_symlinks=True)
         shutil.copymode(source, part)
 
 
@@ -56,7 +61,7 @@ def stream_atomic(path: str | Path, write: Callable[[IO[str]], object]) -> None:
     """Replace a text file of any size with what `write` writes, without holding it in memory."""
     with (
         _replacing(path) as part,
-        open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        open(create_new(part), "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         write(file)
 
@@ -76,11 +81,9 @@ def _replacing(path: str | Path) -> Iterator[str]:
         raise
 
 
-def _write(path: str, how: int, content: str | bytes, mode: int | None) -> None:
-    """Write a file; it is deleted if that fails."""
+def _write(descriptor: int, path: str, content: str | bytes, mode: int | None) -> None:
+    """Write a new file and close it; it is deleted if that fails."""
     rest = memoryview(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
-    # Descriptors take half the time of file objects, and every run writes several files.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o666)
     try:
         while rest:
             rest = rest[os.write(descriptor, rest) :]

@@ -20,6 +20,7 @@ import contextlib
 import functools
 import json
 import os
+import stat
 import sys
 import threading
 import time
@@ -27,8 +28,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from rompy_hydra.errors import ConfigError, GenerateError
 from rompy_hydra.process.identity import host, start_time
 from rompy_hydra.process.tree import RUN_MARK
+from rompy_hydra.regular_files import create_new, read_regular, touch_regular
 from rompy_hydra.workspace import ATTEMPTS, CLAIMS, Workspace
 
 # The variable is for tests only: all drivers that share a directory must agree on it.
@@ -109,7 +112,7 @@ def owner_of(workspace: Workspace, number: int) -> Owner | None:
     try:
         if os.path.exists(f"{os.path.splitext(path)[0]}.unused"):
             return None
-        facts = json.loads(Path(path).read_text())
+        facts = json.loads(read_regular(path))
         return Owner(str(facts["host"]), int(facts["pid"]), float(facts["started"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -146,11 +149,18 @@ EMPTY = Snapshot()
 
 
 def snapshot(workspace: Workspace) -> Snapshot:
-    """The current snapshot of a run directory."""
+    """The current snapshot of a run directory; ConfigError if it is a link."""
     try:
-        return Snapshot(os.stat(workspace.at("")).st_ino, latest(workspace))
+        facts = os.lstat(workspace.root)
     except (FileNotFoundError, NotADirectoryError):
         return EMPTY
+    if stat.S_ISLNK(facts.st_mode):
+        # A model that can reach the directory above could let a driver work anywhere.
+        raise ConfigError(
+            f"{workspace.root} is a symbolic link, and a run directory may not be one. Remove the link, or "
+            "set output_dir to where the directory is"
+        )
+    return Snapshot(facts.st_ino, latest(workspace)) if stat.S_ISDIR(facts.st_mode) else EMPTY
 
 
 def claim(workspace: Workspace, number: int, directory: int = 0) -> bool:
@@ -164,16 +174,21 @@ def claim(workspace: Workspace, number: int, directory: int = 0) -> bool:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)
         # A descriptor stays with the directory, wherever that is moved.
-        claims = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        claims = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise GenerateError(
+            f"cannot claim the run: {folder} is not a directory ({error.strerror}), perhaps because of a "
+            "model. Remove it, or set overwrite=true, which moves the run directory aside"
+        ) from error
     # Written under another name and then linked, so that no reader sees half a claim.
     draft, name = f".{owner.pid}-{threading.get_ident()}.part", f"{number}.json"
     try:
         above = os.stat("..", dir_fd=claims)
         if directory not in (0, above.st_ino):
             return False
-        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666, dir_fd=claims)
+        file = create_new(draft, dir_fd=claims)
         try:
             os.write(file, json.dumps(vars(owner)).encode())
         finally:
@@ -200,7 +215,8 @@ def is_lost(workspace: Workspace, number: int) -> bool:
     inode = _heartbeat.claims.get(workspace.at(f"{CLAIMS}/{number}.json"))
     try:
         # Another driver may have set the directory aside, and has then claimed a new one.
-        if os.stat(workspace.root).st_ino != inode and owner_of(workspace, number) != me():
+        facts = os.lstat(workspace.root)
+        if facts.st_ino != inode and (stat.S_ISLNK(facts.st_mode) or owner_of(workspace, number) != me()):
             return True
     except FileNotFoundError:
         return False
@@ -216,7 +232,7 @@ def release(workspace: Workspace, number: int, unused: bool = False) -> None:
     _heartbeat.claims.pop(f"{path}.json", None)
     if unused:
         with contextlib.suppress(OSError):
-            Path(f"{path}.unused").touch()
+            touch_regular(f"{path}.unused")
 
 
 def _age(path: Path) -> float:
@@ -224,11 +240,11 @@ def _age(path: Path) -> float:
     probe = path.with_name(f".clock-{os.getpid()}-{threading.get_ident()}.part")
     now = time.time()
     with contextlib.suppress(OSError):
-        probe.touch()
-        now = probe.stat().st_mtime
+        os.close(create_new(probe))
+        now = probe.lstat().st_mtime
         probe.unlink()
     with contextlib.suppress(OSError):
-        return now - path.stat().st_mtime
+        return now - path.lstat().st_mtime
     return float("inf")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from typing import Any, cast
 from rompy_hydra.errors import DamagedRecord
 from rompy_hydra.hashing import hash_file
 from rompy_hydra.jsonable import Json, json_text, read_json
+from rompy_hydra.regular_files import open_regular, read_regular
 from rompy_hydra.workspace import RECORD, Workspace
 from rompy_hydra.workspace.atomic import write_atomic
 
@@ -34,11 +36,15 @@ FINAL = {COMPLETED, FAILED, TIMED_OUT, INTERRUPTED}
 STAGES = ("generate", "run", "postprocess")
 # The fields of a record that list files.
 _FILES = ("inputs", "outputs", "products")
+_LINK = "link:"
 
 
 @dataclass(frozen=True)
 class FileFact:
-    """A file of a run: path relative to the run directory, bytes, SHA-256, modification time (ns)."""
+    """A file of a run: path relative to the run directory, bytes, SHA-256, modification time (ns).
+
+    Of a link that a model made, `sha256` is `link:` and where it leads: its content is never read.
+    """
 
     path: str
     size: int
@@ -49,17 +55,26 @@ class FileFact:
         """Whether the file is unchanged; its content is read only if its modification time changed."""
         path = workspace.at(self.path)
         try:
+            if self.sha256.startswith(_LINK):
+                return _LINK + os.readlink(path) == self.sha256
             facts = os.stat(path)
+            same_time = facts.st_mtime_ns == self.mtime_ns
+            return facts.st_size == self.size and (same_time or hash_file(path, facts) == self.sha256)
         except OSError:
             return False
-        same_time = facts.st_mtime_ns == self.mtime_ns
-        return facts.st_size == self.size and (same_time or hash_file(path, facts) == self.sha256)
 
 
-def file_fact(workspace: Workspace, relative: str, sha256: str | None = None) -> FileFact:
-    """The facts of an existing file; its content is read unless its hash is given."""
+def file_fact(
+    workspace: Workspace, relative: str, sha256: str | None = None, follow: bool = False
+) -> FileFact:
+    """The facts of an existing file; its content is read unless its hash is given.
+
+    A link is recorded as a link. `follow` is for links that are inputs: nobody but the user made them.
+    """
     path = workspace.at(relative)
-    facts = os.stat(path)
+    facts = os.stat(path) if follow else os.lstat(path)
+    if stat.S_ISLNK(facts.st_mode):
+        return FileFact(relative, facts.st_size, _LINK + os.readlink(path), facts.st_mtime_ns)
     return FileFact(relative, facts.st_size, sha256 or hash_file(path, facts), facts.st_mtime_ns)
 
 
@@ -122,14 +137,13 @@ class RunRecord:
     def read(cls, path: str | Path) -> RunRecord | None:
         """The record in a file, None if it does not exist; DamagedRecord if it cannot be read."""
         try:
-            with open(path, "rb", buffering=0) as file:
-                text = file.readall()
+            text = read_regular(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise DamagedRecord(
-                f"{path} cannot be read: {error.strerror}. Fix its permissions, or choose another "
-                "run_id or output_dir"
+                f"{path} cannot be read: {error.strerror}. Fix its permissions or remove it, or choose "
+                "another run_id or output_dir"
             ) from error
         try:
             return cls(**_parse(text))
@@ -249,10 +263,10 @@ def _write_in_place(path: Path, text: str) -> bool:
     """
     data = text.encode()
     try:
-        room = path.stat().st_size - len(data)
-        if room >= 0:
-            # Not truncated: the next error may need the space.
-            with path.open("r+b") as file:
+        with open(open_regular(path, os.O_RDWR), "r+b") as file:
+            room = os.fstat(file.fileno()).st_size - len(data)
+            if room >= 0:
+                # Not truncated: the next error may need the space.
                 file.write(data + b" " * room)
         return room >= 0
     except OSError:

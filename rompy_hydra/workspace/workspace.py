@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from rompy_hydra.errors import ConfigError, GenerateError
+from rompy_hydra.regular_files import first_link, make_directories, open_regular, read_regular
 from rompy_hydra.workspace.atomic import is_partial, write_atomic, write_new
 from rompy_hydra.workspace.script import EXIT_CODE, SCRIPT, STEP
 
@@ -83,8 +84,8 @@ class Workspace:
         if write_new(self.at(SCRIPT), text, mode=0o755):
             return
         # If it cannot be read, it is replaced.
-        with contextlib.suppress(OSError), open(self.at(SCRIPT), "rb", buffering=0) as file:
-            if file.readall() == text.encode(errors="surrogateescape"):
+        with contextlib.suppress(OSError):
+            if read_regular(self.at(SCRIPT)) == text.encode(errors="surrogateescape"):
                 return
         write_atomic(self.at(SCRIPT), text, mode=0o755)
 
@@ -121,17 +122,34 @@ class Workspace:
             raise ValueError(f"'{relative}' lies outside the run directory")
         return target
 
+    def make_directories(self, relative: str) -> str:
+        """Create a directory in the run directory with its parents; its path. GenerateError at a link."""
+        try:
+            return make_directories(self.root, relative)
+        except NotADirectoryError as error:
+            raise GenerateError(
+                f"{error.filename} should be a directory, but {error.strerror}, perhaps left by a model. "
+                "Remove it, or set overwrite=true, which moves the run directory aside"
+            ) from error
+
+    def leads_outside(self, relative: str) -> bool:
+        """Whether a path is a link, or below one, that leads out of the run directory."""
+        if first_link(self.root, relative) is None:
+            return False
+        root = os.path.realpath(self.root)
+        return not os.path.realpath(os.path.join(root, relative)).startswith(f"{root}/")
+
     def exit_code(self) -> int | None:
         """The exit code of `run.sh`; None if it has not ended, or if the file is incomplete."""
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            text = (self.path / EXIT_CODE).read_text()
-            return int(text) if re.fullmatch(r"[0-9]{1,3}\n", text) else None
+        with contextlib.suppress(OSError):
+            text = read_regular(self.at(EXIT_CODE))
+            return int(text) if re.fullmatch(rb"[0-9]{1,3}\n", text) else None
         return None
 
     def ended_at(self) -> float | None:
         """When `run.sh` ended, in seconds since 1970 by the file system's clock; None if it has not."""
         with contextlib.suppress(OSError):
-            return os.stat(self.at(EXIT_CODE)).st_mtime
+            return os.lstat(self.at(EXIT_CODE)).st_mtime
         return None
 
     def leave_exit_code(self, code: int) -> None:
@@ -145,12 +163,13 @@ class Workspace:
 
     def leftover_files(self) -> list[str]:
         """Names of the files that exist and that a run would write itself."""
-        return [name for name in (SCRIPT, LOG, EXIT_CODE, METRICS) if (self.path / name).exists()]
+        return [name for name in (SCRIPT, LOG, EXIT_CODE, METRICS) if os.path.lexists(self.at(name))]
 
     def names(self) -> Iterator[str]:
         """The relative paths of all files but the engine's own, sorted.
 
-        Links to files are included. Links to directories, pipes and sockets are not: they have no content.
+        Links to files are included, wherever they lead (see `leads_outside`). Links to directories, pipes
+        and sockets are not: they have no content.
         """
         for name, entry in _walk(self.root, ""):
             with contextlib.suppress(OSError):  # a link that leads to itself
@@ -186,7 +205,7 @@ class Workspace:
     def last_log_lines(self, count: int = 15) -> list[str]:
         """The last lines of `run.log`; only its end is read, so that a huge log takes no time."""
         try:
-            with self.log.open("rb") as log:
+            with open(open_regular(self.at(LOG)), "rb") as log:
                 log.seek(0, os.SEEK_END)
                 log.seek(max(0, log.tell() - 65536))
                 text = log.read().decode(errors="replace")
@@ -201,11 +220,11 @@ class Workspace:
 
         So an old output can neither pass nor fail the checks of the next attempt, and nothing is lost.
         """
-        own = [name for name in (LOG, EXIT_CODE, STEP, BUILD_LOG) if (self.path / name).exists()]
+        own = [name for name in (LOG, EXIT_CODE, STEP, BUILD_LOG) if os.path.lexists(self.at(name))]
         for name in own + [name for name, _ in _walk(self.root, "") if name not in keep]:
-            target = self.attempts / str(number) / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(self.path / name, target)
+            target = f"{ATTEMPTS}/{number}/{name}"
+            self.make_directories(os.path.dirname(target))
+            os.replace(self.at(name), self.at(target))
 
     def set_aside(self) -> Path:
         """Rename the directory to the first `NAME.old-N` that does not exist, and return that."""
@@ -214,9 +233,11 @@ class Workspace:
         return self.path.rename(aside)
 
     def remove_files(self, names: Sequence[str]) -> None:
-        """Delete files of the run, and the directories that become empty."""
+        """Delete files of the run, and the directories that become empty; none through a link."""
         for name in names:
             path = Path(self.inside(name))
+            if "/" in name and first_link(self.root, os.path.dirname(name)):
+                continue
             path.unlink(missing_ok=True)
             for parent in path.parents:
                 if parent == self.path or any(parent.iterdir()):

@@ -15,6 +15,7 @@ from loguru import logger
 
 from rompy_hydra.errors import ConfigError, EngineUnavailable, LeaseLost, RunError, RunLost
 from rompy_hydra.jsonable import Json
+from rompy_hydra.regular_files import strip_setuid
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome
 from rompy_hydra.run.docker.config import DockerConfig, Volume, parse_size
 from rompy_hydra.run.docker.container import (
@@ -160,6 +161,7 @@ class DockerRunBackend(BaseRunBackend):
             return replace(outcome, seconds=time.monotonic() - begin)
         finally:
             container.release(keep=not self.config.remove_container)
+            _strip_setuid(job.workspace)
 
     def finds_jobs_of_other_hosts(self, workspace: Workspace) -> bool:
         """Whether this engine has the container: the driver may have been in a container beside it."""
@@ -205,6 +207,7 @@ class DockerRunBackend(BaseRunBackend):
             return self._wait(job, container, begin, facts)
         finally:
             container.release(keep=not self.config.remove_container)
+            _strip_setuid(job.workspace)
 
     def clean_up(self, workspace: Workspace) -> None:
         """Stop and remove the containers that a dead driver left; RunLost if the engine does not answer."""
@@ -355,24 +358,45 @@ def _volumes(config: DockerConfig, workspace: Workspace) -> list[Volume]:
     # The run directory has the same path in the container, so that paths in its files are valid.
     volumes = [Volume(workspace.root, workspace.root), *config.mounts]
     mounted = [Path(volume.container) for volume in config.mounts]
-    for target in sorted(_link_targets(workspace.path)):
+    for target in sorted(_link_targets(workspace)):
         if not any(target.is_relative_to(path) for path in mounted):
             volumes.append(Volume(str(target), str(target), read_only=True))
     return [replace(v, host=str(Path(v.host).expanduser().absolute())) for v in volumes]
 
 
-def _link_targets(directory: Path) -> set[Path]:
-    """The existing paths outside of a run directory to which its symbolic links point."""
+def _link_targets(workspace: Workspace) -> set[Path]:
+    """The files outside of a run directory to which its inputs link; other links are not followed."""
+    record = RunRecord.load(workspace)
+    inputs = {fact.path for fact in record.inputs} if record else set()
     targets = set()
-    for folder, folders, names in os.walk(directory):
+    for folder, folders, names in os.walk(workspace.root):
         for link in (os.path.join(folder, name) for name in [*folders, *names]):
-            if os.path.islink(link):
-                target = Path(os.path.normpath(os.path.join(folder, os.readlink(link))))
-                if not target.is_relative_to(directory) and target.exists():
-                    targets.add(target)
-        if Path(folder) == directory and ATTEMPTS in folders:
+            if not os.path.islink(link):
+                continue
+            target = Path(os.path.normpath(os.path.join(folder, os.readlink(link))))
+            if target.is_relative_to(workspace.path):
+                continue
+            if os.path.relpath(link, workspace.root) in inputs and target.is_file():
+                targets.add(target)
+            else:
+                logger.warning(
+                    "{} is a link to {}, which the container does not see: it is none of the run's inputs. "
+                    "List it in model.files, or mount it with run_backend.volumes",
+                    link,
+                    target,
+                )
+        if Path(folder) == workspace.path and ATTEMPTS in folders:
             folders.remove(ATTEMPTS)
     return targets
+
+
+def _strip_setuid(workspace: Workspace) -> None:
+    """Make sure that no program of the container runs here with the rights of its user there."""
+    try:
+        for path in strip_setuid(workspace.root):
+            logger.warning("took the set-user-ID bits from {}, which the container left", path)
+    except OSError as error:
+        logger.warning("cannot look for set-user-ID files in {}: {}", workspace.path, error.strerror)
 
 
 def _user_and_groups(engine: Engine, config: DockerConfig, workspace: Workspace) -> tuple[str, list[str]]:

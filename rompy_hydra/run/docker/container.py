@@ -18,6 +18,7 @@ from loguru import logger
 from rompy_hydra.errors import RunError, RunLost
 from rompy_hydra.process import StopSignal
 from rompy_hydra.process.memory import PeakMemory
+from rompy_hydra.regular_files import read_regular
 from rompy_hydra.run.base import Job, Outcome
 from rompy_hydra.run.docker.config import DockerConfig
 from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text, in_background, pause
@@ -251,7 +252,7 @@ def container_name(workspace: Workspace, run_id: str) -> str:
 def script_hash(workspace: Workspace) -> str:
     """SHA-256 of `run.sh`, which identifies the job of a container; empty if it cannot be read."""
     try:
-        return hashlib.sha256(workspace.script.read_bytes()).hexdigest()
+        return hashlib.sha256(read_regular(workspace.script)).hexdigest()
     except OSError:
         return ""
 

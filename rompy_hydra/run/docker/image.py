@@ -19,6 +19,7 @@ from loguru import logger
 from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.hashing import hash_file
 from rompy_hydra.process import StopSignal
+from rompy_hydra.regular_files import open_regular, read_regular
 from rompy_hydra.run.base import Job
 from rompy_hydra.run.docker.config import DockerConfig, check_image
 from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text, pause
@@ -250,7 +251,10 @@ def _build(engine: Engine, build: Build, log: Path, pull: bool, stop: StopSignal
     # A Dockerfile from outside of the context is added, and the image cannot copy it.
     dockerfile = build.inside or ".rompy_hydra.Dockerfile"
     text = None if build.inside else build.dockerfile.read_text()
-    with tempfile.TemporaryFile() as context, log.open("w", errors="replace") as output:
+    with (
+        tempfile.TemporaryFile() as context,
+        open(open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", errors="replace") as output,
+    ):
         tar(build.context, build.ignored(), (dockerfile, text), context)
 
         def write(event: Mapping[str, Any]) -> None:
@@ -291,7 +295,7 @@ def _build(engine: Engine, build: Build, log: Path, pull: bool, stop: StopSignal
 
 
 def _build_error(build: Build, log: Path, reason: str) -> RunError:
-    text = log.read_text(errors="replace")
+    text = read_regular(log).decode(errors="replace")
     last = "\n".join(f"  {line[:500]}" for line in text.splitlines()[-15:])
     advice = f"Correct {build.dockerfile}, then rerun the command"
     if "no space left on device" in text.lower():
@@ -309,7 +313,13 @@ def _lock(name: str, stop: StopSignal | None) -> Iterator[None]:
     path = Path(tempfile.gettempdir()) / f"rompy_hydra-{os.getuid()}" / f"{name}.lock"
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        lock = path.open("w")
+        facts = path.parent.lstat()
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+            raise RunError(
+                f"{path.parent} is not a directory that only this user can write to, so another user could "
+                "have prepared it. Remove it, or set TMPDIR"
+            )
+        lock = os.fdopen(open_regular(path, os.O_WRONLY | os.O_CREAT), "w")
     except OSError as error:
         raise RunError(
             f"cannot create the lock {path}: {error.strerror}. Fix its permissions, or set TMPDIR"

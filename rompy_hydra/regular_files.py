@@ -1,0 +1,111 @@
+"""Open files that a model may have replaced: only if they are regular, and never through a link.
+
+Whatever has run in a directory can leave a link, a pipe or a device under any name there. A link would
+lead a driver to files that the model itself may not reach, a pipe would make it wait forever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_KINDS: dict[str, Callable[[int], bool]] = {
+    "a symbolic link": stat.S_ISLNK,
+    "a directory": stat.S_ISDIR,
+    "a pipe": stat.S_ISFIFO,
+    "a socket": stat.S_ISSOCK,
+}
+
+
+class NotRegular(OSError):
+    """Something else than a regular file is where one is expected; it was not opened."""
+
+
+def open_regular(path: str | Path, flags: int = os.O_RDONLY, dir_fd: int | None = None) -> int:
+    """A descriptor of a regular file, which is created if `flags` say so. NotRegular if it is none."""
+    with contextlib.suppress(FileNotFoundError):
+        # Before opening it, because opening a device can have effects.
+        _check(path, os.stat(path, dir_fd=dir_fd, follow_symlinks=False))
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666, dir_fd=dir_fd)
+    try:
+        _check(path, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_regular(path: str | Path) -> bytes:
+    """The content of a regular file; OSError as for any file that cannot be read, or NotRegular."""
+    with open(open_regular(path), "rb", buffering=0) as file:
+        return file.readall() or b""
+
+
+def create_new(path: str | Path, dir_fd: int | None = None) -> int:
+    """A descriptor of a new file for writing, in place of whatever has this name."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # which follow no link
+    with contextlib.suppress(FileExistsError):
+        return os.open(path, flags, 0o666, dir_fd=dir_fd)
+    os.unlink(path, dir_fd=dir_fd)
+    return os.open(path, flags, 0o666, dir_fd=dir_fd)
+
+
+def touch_regular(path: str | Path) -> None:
+    """Create an empty file, unless there is one."""
+    os.close(open_regular(path, os.O_WRONLY | os.O_CREAT))
+
+
+def make_directories(root: str, relative: str) -> str:
+    """Create a directory below `root` with its parents, and return its path.
+
+    NotADirectoryError if one of them is a link or a file.
+    """
+    path = root
+    for name in relative.split("/"):
+        path = f"{path}/{name}"
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            facts = os.lstat(path)
+            if not stat.S_ISDIR(facts.st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, f"it is {kind_of(facts)}", path) from None
+    return path
+
+
+def first_link(root: str, relative: str) -> str | None:
+    """The first part of a path below `root` that is a symbolic link; None if none is."""
+    path = root
+    for name in relative.split("/"):
+        path = f"{path}/{name}"
+        if os.path.islink(path):
+            return path
+    return None
+
+
+def strip_setuid(root: str) -> Iterator[str]:
+    """Take the set-user-ID and set-group-ID bits from all files below a directory.
+
+    Yields the path of each file that had one.
+    """
+    for folder, _folders, names, descriptor in os.fwalk(root):
+        for name in names:
+            facts = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if stat.S_ISREG(facts.st_mode) and facts.st_mode & (stat.S_ISUID | stat.S_ISGID):
+                os.chmod(name, stat.S_IMODE(facts.st_mode) & 0o777, dir_fd=descriptor)
+                yield os.path.join(folder, name)
+
+
+def kind_of(facts: os.stat_result) -> str:
+    """What a file is, for messages."""
+    kinds = (name for name, matches in _KINDS.items() if matches(facts.st_mode))
+    return "a regular file" if stat.S_ISREG(facts.st_mode) else next(kinds, "a device")
+
+
+def _check(path: str | Path, facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        reason = f"it is {kind_of(facts)} instead of a file, perhaps left by a model"
+        raise NotRegular(errno.EINVAL, reason, os.fspath(path))
