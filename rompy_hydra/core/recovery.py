@@ -15,6 +15,9 @@ from rompy_hydra.errors import RunLost
 from rompy_hydra.run.base import KILL_GRACE, Handle, Outcome
 from rompy_hydra.workspace import record as rec
 
+# The longest time between two ticks, by which the time of a file is set on Linux.
+_TICK_SECONDS = 0.02
+
 
 def recover(attempt: Attempt) -> None:
     """Bring a run directory that an earlier attempt left to where this attempt begins.
@@ -22,6 +25,8 @@ def recover(attempt: Attempt) -> None:
     A model of that attempt with the same inputs and settings is re-attached; any other is stopped,
     and its files are archived if the model runs again.
     """
+    if not attempt.made:
+        attempt.workspace.remove_partials()
     stages = attempt.record.stages
     unfinished = any(stage.state not in (rec.PENDING, rec.COMPLETED) for stage in stages.values())
     if not attempt.fresh and (unfinished or stages["run"].state == rec.COMPLETED):
@@ -89,4 +94,5 @@ def _seconds_between(started: str | None, end: float | None) -> float | None:
     if started is None or end is None:
         return None
     seconds = end - datetime.fromisoformat(started).timestamp()
-    return seconds if seconds >= 0 else None
+    # The time of a file is that of the system's last tick.
+    return max(seconds, 0.0) if seconds > -_TICK_SECONDS else None

@@ -24,7 +24,7 @@ from rompy_hydra.sweep.label import is_named
 from rompy_hydra.sweep.spool import Spool
 from rompy_hydra.sweep.sweep_file import locked
 from rompy_hydra.workspace import Workspace
-from rompy_hydra.workspace.atomic import stream_atomic
+from rompy_hydra.workspace.atomic import remove_partials, stream_atomic
 from rompy_hydra.workspace.record import PENDING, RunRecord
 
 RESULTS = "results.csv"
@@ -134,6 +134,7 @@ class ResultsTable:
         try:
             # With the lock, the last driver to write has seen the records of all others.
             with locked(self._directory), self._writing:
+                remove_partials(str(self._directory), exclusive=False)
                 self.add_earlier("rows")
                 self._write()
         except OSError as error:

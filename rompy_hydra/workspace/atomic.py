@@ -3,23 +3,62 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from rompy_hydra.process.identity import host, start_time
 from rompy_hydra.regular_files import create_new
 
 # The temporary files of this module, which a killed process leaves.
 _PARTIAL = re.compile(r"\..*[0-9]+-[0-9]+\.part")
+# Those that name their writer's host and process; version 0.1.0 did not name the host.
+_WRITER = re.compile(r"\..*\.([0-9a-f]{8})\.([0-9]+)-[0-9]+\.part")
+# A writer on another host is dead if it has not finished in this time.
+_ABANDONED_SECONDS = 3600.0
 
 
 def is_partial(path: str) -> bool:
     """Whether a file is by its name a temporary one of this module."""
     return path.endswith(".part") and bool(_PARTIAL.fullmatch(path.rsplit("/", 1)[-1]))
+
+
+def partial_name(name: str) -> str:
+    """The name of a temporary file for a file, which no other thread on any host uses."""
+    # The name is cut: with what is added to it, it must not exceed 255 bytes.
+    return f".{name[:50]}.{_host_tag()}.{os.getpid()}-{threading.get_ident()}.part"
+
+
+def remove_partials(directory: str, exclusive: bool) -> None:
+    """Delete the temporary files that dead writers left in a directory.
+
+    `exclusive` says that nobody on another host may write there now; else theirs are kept for an hour.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        for entry in list(os.scandir(directory)):
+            writer = _WRITER.fullmatch(entry.name) if entry.name.endswith(".part") else None
+            if writer is None:
+                continue
+            with contextlib.suppress(OSError):
+                if writer[1] == _host_tag():
+                    is_dead = start_time(int(writer[2])) is None
+                else:
+                    age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                    is_dead = exclusive or age > _ABANDONED_SECONDS
+                if is_dead:
+                    os.unlink(entry.path)
+
+
+@functools.cache
+def _host_tag() -> str:
+    return hashlib.sha256(host().encode()).hexdigest()[:8]
 
 
 def write_atomic(path: str | Path, content: str | bytes, mode: int | None = None) -> None:
@@ -70,8 +109,7 @@ def stream_atomic(path: str | Path, write: Callable[[IO[str]], object]) -> None:
 def _replacing(path: str | Path) -> Iterator[str]:
     """The name of a temporary file that becomes `path`, or is deleted if the block fails."""
     folder, name = os.path.split(path)
-    # The name is cut: with what is added to it, it must not exceed 255 bytes.
-    part = os.path.join(folder, f".{name[:50]}.{os.getpid()}-{threading.get_ident()}.part")
+    part = os.path.join(folder, partial_name(name))
     try:
         yield part
         os.replace(part, path)

@@ -33,6 +33,7 @@ from rompy_hydra.process.identity import host, start_time
 from rompy_hydra.process.tree import RUN_MARK
 from rompy_hydra.regular_files import create_new, read_regular, touch_regular
 from rompy_hydra.workspace import ATTEMPTS, CLAIMS, Workspace
+from rompy_hydra.workspace.atomic import partial_name
 
 # The variable is for tests only: all drivers that share a directory must agree on it.
 STALE_SECONDS = float(os.environ.get("ROMPY_HYDRA_STALE_SECONDS", "300"))
@@ -183,7 +184,8 @@ def claim(workspace: Workspace, number: int, directory: int = 0) -> bool:
             "model. Remove it, or set overwrite=true, which moves the run directory aside"
         ) from error
     # Written under another name and then linked, so that no reader sees half a claim.
-    draft, name = f".{owner.pid}-{threading.get_ident()}.part", f"{number}.json"
+    name = f"{number}.json"
+    draft = partial_name(name)
     try:
         above = os.stat("..", dir_fd=claims)
         if directory not in (0, above.st_ino):
@@ -237,7 +239,7 @@ def release(workspace: Workspace, number: int, unused: bool = False) -> None:
 
 def _age(path: Path) -> float:
     """Seconds since a file was touched, by the clock of its file system instead of this machine's."""
-    probe = path.with_name(f".clock-{os.getpid()}-{threading.get_ident()}.part")
+    probe = path.with_name(partial_name("clock"))
     now = time.time()
     with contextlib.suppress(OSError):
         os.close(create_new(probe))

@@ -15,7 +15,7 @@ from pydantic import AfterValidator
 
 from rompy_hydra.errors import ConfigError, GenerateError
 from rompy_hydra.regular_files import first_link, make_directories, open_regular, read_regular
-from rompy_hydra.workspace.atomic import is_partial, write_atomic, write_new
+from rompy_hydra.workspace.atomic import is_partial, remove_partials, write_atomic, write_new
 from rompy_hydra.workspace.script import EXIT_CODE, SCRIPT, STEP
 
 RECORD = "run.json"  # the run record: what happened, written at every change of state
@@ -225,6 +225,14 @@ class Workspace:
             target = f"{ATTEMPTS}/{number}/{name}"
             self.make_directories(os.path.dirname(target))
             os.replace(self.at(name), self.at(target))
+
+    def remove_partials(self) -> None:
+        """Delete the temporary files of dead writers; only the holder of the lease may call it."""
+        for folder, folders, _ in os.walk(self.root):
+            # Other drivers may try to claim the run at any time.
+            remove_partials(folder, exclusive=folder != self.at(CLAIMS))
+            if folder == self.root and ATTEMPTS in folders:
+                folders.remove(ATTEMPTS)
 
     def set_aside(self) -> Path:
         """Rename the directory to the first `NAME.old-N` that does not exist, and return that."""

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from rompy_hydra.workspace.atomic import partial_name
 from tests.conftest import wait_until
 
 X = "model.parameters.x"
@@ -293,3 +294,15 @@ def test_a_damaged_sweep_file_is_reported_and_left_unchanged(sweeps):
     path.unlink()
     sweeps.sweep(f"{X}=1,2")
     assert len(json.loads(path.read_text())["points"]) == 2
+
+
+def test_temporary_files_that_a_killed_driver_left_in_the_sweep_are_removed(sweeps):
+    sweeps.sweep(f"{X}=0,1")
+    pid = os.fork()
+    if not pid:
+        (sweeps.path / partial_name("results.csv")).touch()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    (left,) = sweeps.path.glob(".results.csv.*.part")
+    sweeps.sweep(f"{X}=0,1")
+    assert not left.exists()
