@@ -26,7 +26,7 @@ class NotRegular(OSError):
 
 
 def open_regular(path: str | Path, flags: int = os.O_RDONLY, dir_fd: int | None = None) -> int:
-    """A descriptor of a regular file, which is created if `flags` say so. NotRegular if it is none."""
+    """A descriptor of a regular file, which is created if `flags` say so. NotRegular otherwise."""
     with contextlib.suppress(FileNotFoundError):
         # Before opening it, because opening a device can have effects.
         _check(path, os.stat(path, dir_fd=dir_fd, follow_symlinks=False))

@@ -148,7 +148,7 @@ class Attempt:
         if lease.is_lost(self.workspace, self.record.claim):
             raise LeaseLost(
                 f"{self.workspace.path} is no longer this driver's: another driver has taken it over, as "
-                f"this one gave no sign of life for {lease.STALE_SECONDS:g} s, or it was replaced. "
+                f"this one sent no heartbeat for {lease.STALE_SECONDS:g} s, or it was replaced. "
                 "Its model was stopped, and nothing more is written"
             )
 

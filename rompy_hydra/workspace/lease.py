@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -179,6 +180,8 @@ def claim(workspace: Workspace, number: int, directory: int = 0) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
+        if not os.path.lexists(folder) or error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
         raise GenerateError(
             f"cannot claim the run: {folder} is not a directory ({error.strerror}), perhaps because of a "
             "model. Remove it, or set overwrite=true, which moves the run directory aside"

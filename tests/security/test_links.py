@@ -16,7 +16,7 @@ SECRET = "hunter2: a line of somebody else's file\n"
 PROGRAM = "import sys\nfrom rompy_hydra.cli import main\nsys.exit(main(sys.argv[1:]))\n"
 MODULES = ("rompy_hydra.cli.run", "rompy_hydra.models.template", "rompy_hydra.postprocess.summary")
 
-# What a model does in its run directory; $V is a directory that is none of its business.
+# What a model does in its run directory; $V is a directory outside of it.
 ATTACKS = {
     "log is a link": 'rm run.log; ln -s "$V/secret" run.log',
     "log is a dangling link": 'rm run.log; ln -s "$V/new" run.log',

@@ -154,7 +154,7 @@ def test_every_missing_or_mistyped_field_is_either_filled_or_reported(workspace)
 
 def test_a_record_that_is_a_directory_is_reported(workspace):
     workspace.record.mkdir()
-    with pytest.raises(DamagedRecord, match="cannot be read: Is a directory"):
+    with pytest.raises(DamagedRecord, match="cannot be read: it is a directory"):
         RunRecord.load(workspace)
 
 

@@ -380,7 +380,7 @@ def _link_targets(workspace: Workspace) -> set[Path]:
                 targets.add(target)
             else:
                 logger.warning(
-                    "{} is a link to {}, which the container does not see: it is none of the run's inputs. "
+                    "{} is a link to {}, which the container does not see: the run has no such input. "
                     "List it in model.files, or mount it with run_backend.volumes",
                     link,
                     target,
