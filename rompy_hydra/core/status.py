@@ -269,7 +269,7 @@ def _conflict(plan: RunPlan, inputs: set[str]) -> str:
     for name in paths:
         link = first_link(workspace.root, os.path.dirname(name) if name in links else name)
         if link:
-            return f"{link} is a symbolic link, and a run writes through none. {_WAY_OUT}"
+            return f"{link} is a symbolic link, and a run writes through none. {WAY_OUT}"
     leftover = workspace.leftover_files()
     if leftover:
         return (
