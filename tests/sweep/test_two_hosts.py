@@ -55,7 +55,7 @@ class Host:
     def models(self):
         """How many models run on this host."""
         init = psutil.Process(_children(self.process.pid)[0])
-        return sum(child.cmdline()[-1:] == ["probe.sh"] for child in init.children(recursive=True))
+        return sum(b"\0probe.sh\0" in _command(child.pid) for child in init.children(recursive=True))
 
     def wait(self):
         """Wait for the driver to end; its exit code."""
