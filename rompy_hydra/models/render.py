@@ -6,21 +6,95 @@ import functools
 import os
 import re
 import stat
+import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jinja2
+import jinja2.nodes
+import jinja2.runtime
 import jinja2.sandbox
+from pydantic import BaseModel
 
 from rompy_hydra.errors import GenerateError, closest
-from rompy_hydra.models.inputs import Input
+from rompy_hydra.jsonable import to_plain
+from rompy_hydra.models.inputs import Input, RunFacts
+from rompy_hydra.time_range import TimeRange
 
 # Directories that tools create anywhere and no model reads.
 _IGNORED = {"__pycache__", ".git", ".hg", ".svn", ".mypy_cache", ".ruff_cache"}
 _IGNORED |= {".pytest_cache", ".ipynb_checkpoints"}
 _UNDEFINED = re.compile(r"'(?P<name>[^']+)' is undefined|has no attribute '(?P<attribute>[^']+)'")
+
+# A template that does more than this has no end, or none that anybody waits for.
+_MOST_ITERATIONS = 10_000_000
+_CALL = 20  # what a call counts as: macros and recursive loops may call themselves
+_MOST_CHARACTERS = 256_000_000
+_MOST_BITS = 100_000
+_MOST_ITEMS = 10_000_000
+# Values that templates get as they are.
+_ATOMS = {str, int, float, bool, type(None), datetime, date, timedelta}
+
+
+@dataclass(frozen=True, slots=True)
+class TemplatePeriod:
+    """`run.period` in a template: times in UTC as `datetime`, lengths as `timedelta`."""
+
+    start: datetime
+    end: datetime
+    duration: timedelta
+    interval: timedelta
+
+    @property
+    def times(self) -> tuple[datetime, ...]:
+        """Output times from `start` in steps of `interval`, including `end` if it falls on a step."""
+        steps = self.duration // self.interval
+        _charge(steps)
+        return tuple(self.start + step * self.interval for step in range(steps + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateRun:
+    """`run` in a template."""
+
+    run_id: str
+    period: TemplatePeriod
+    workspace: str
+
+
+def template_context(context: Mapping[str, object]) -> dict[str, object]:
+    """What templates see of a context: plain data, without the methods of the objects that hold it.
+
+    The sandbox lets a template call any public method that it finds, and a method of pydantic's reads files.
+    """
+    return {name: _plain(value) for name, value in context.items()}
+
+
+def _plain(value: object) -> object:
+    if type(value) in _ATOMS:
+        return value
+    if isinstance(value, Mapping):
+        return {(key if type(key) in _ATOMS else str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, RunFacts):
+        return TemplateRun(value.run_id, _period(value.period), value.workspace)
+    if isinstance(value, TimeRange):
+        return _period(value)
+    if isinstance(value, BaseModel):
+        return {name: _plain(item) for name, item in vars(value).items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    return to_plain(value)
+
+
+def _period(period: TimeRange) -> TemplatePeriod:
+    return TemplatePeriod(period.start, period.end, period.duration, period.interval)
 
 
 def render_directory(directory: Path, context: Mapping[str, object]) -> Iterator[Input]:
@@ -29,6 +103,7 @@ def render_directory(directory: Path, context: Mapping[str, object]) -> Iterator
     A trailing `.j2` is removed from a name. Execute permission is preserved. GenerateError names the file
     and the line that cannot be rendered.
     """
+    context = template_context(context)
     # Paths as strings, for speed: this runs twice for every point of a sweep.
     root = os.path.join(directory, "")
     for path in _walk(root):
@@ -84,6 +159,7 @@ def _render(text: str, path: str, context: Mapping[str, object]) -> str:
     if not any(mark in text for mark in ("{{", "{%", "{#")):
         return text
     template = _compile(text, path)
+    _spent.iterations = 0
     try:
         return template.render(context)
     except Exception as error:
@@ -100,18 +176,100 @@ def _compile(text: str, filename: str) -> jinja2.Template:
         code = environment.compile(text, name=filename, filename=filename)
     except jinja2.TemplateSyntaxError as error:
         raise GenerateError(f"{filename}, line {error.lineno}: {error.message}") from error
+    except (SyntaxError, RecursionError, ValueError, MemoryError) as error:  # of what it is compiled to
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise GenerateError(f"{filename}, line 1: the template cannot be compiled: {reason}") from error
     return jinja2.Template.from_code(environment, code, environment.globals)
+
+
+class _Spent(threading.local):
+    """What the template that this thread renders has used up."""
+
+    iterations = 0
+
+
+_spent = _Spent()
+
+
+def _charge(iterations: int) -> None:
+    _spent.iterations += iterations
+    if _spent.iterations > _MOST_ITERATIONS:
+        raise jinja2.sandbox.SecurityError(
+            f"the template does more than {_MOST_ITERATIONS} iterations; prepare large data in a file of its own"
+        )
+
+
+def _counted(items: Any) -> Any:
+    """What a loop goes over, after its length is charged; a generator as a list."""
+    if not hasattr(items, "__len__"):
+        items = list(items)
+    _charge(len(items))
+    return items
+
+
+def _joined(parts: Iterable[str]) -> str:
+    """The output of a template."""
+    rest, blocks, size = iter(parts), [], 0
+    while found := list(islice(rest, 4096)):
+        blocks.append("".join(found))
+        size += len(blocks[-1])
+        if size > _MOST_CHARACTERS:
+            raise jinja2.sandbox.SecurityError(f"the output exceeds {_MOST_CHARACTERS} characters")
+    return "".join(blocks)
+
+
+class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
+    """Templates may be untrusted: they format values, run no Python code, change nothing, and end."""
+
+    intercepted_binops = frozenset(["*", "**"])
+    concat = staticmethod(_joined)
+
+    def _generate(
+        self,
+        source: jinja2.nodes.Template,
+        name: str | None,
+        filename: str | None,
+        defer_init: bool = False,
+    ) -> str:
+        for loop in source.find_all(jinja2.nodes.For):
+            loop.iter = jinja2.nodes.Filter(loop.iter, "_counted", [], [], None, None, lineno=loop.lineno)
+        return super()._generate(source, name, filename, defer_init)
+
+    def call(
+        __self,  # noqa: N805 - as Jinja names them, because a macro may have an argument `self`
+        __context: jinja2.runtime.Context,
+        __obj: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        loops = isinstance(__obj, jinja2.runtime.LoopContext) and args and isinstance(args[0], Sized)
+        _charge(_CALL + (len(args[0]) if loops else 0))
+        return super().call(__context, __obj, *args, **kwargs)
+
+    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "*":
+            for items, times in ((left, right), (right, left)):
+                if isinstance(items, str | list | tuple) and isinstance(times, int):
+                    if len(items) * times > _MOST_ITEMS:
+                        raise jinja2.sandbox.SecurityError(f"{times} copies of a value are too long")
+        numbers = isinstance(left, int) and isinstance(right, int)
+        if numbers:
+            bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
+            if bits > _MOST_BITS:
+                raise jinja2.sandbox.SecurityError(f"the result of {operator} is too large")
+        return super().call_binop(context, operator, left, right)
 
 
 @functools.cache
 def _environment(newline: Literal["\n", "\r\n"]) -> jinja2.Environment:
-    # Sandboxed, because templates may be untrusted: they format values, and cannot run Python code.
-    return jinja2.sandbox.SandboxedEnvironment(
+    environment = _Environment(
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         newline_sequence=newline,
         autoescape=False,
     )
+    environment.filters["_counted"] = _counted
+    return environment
 
 
 def _line(error: BaseException, path: str) -> int:
