@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from rompy_hydra.jsonable import Json
@@ -22,28 +23,62 @@ _PACKAGES += ["netCDF4", "matplotlib", "anuga", "rompy"]
 _LOCK = threading.Lock()
 
 
+# A repository may come from a stranger, and its settings may name commands. These settings of ours win.
+_GIT = ["git"]
+for _setting in (
+    "core.fsmonitor=false",
+    "core.hooksPath=/dev/null",
+    "core.sshCommand=false",
+    "diff.external=",
+    "protocol.allow=never",  # missing objects are not fetched
+    "safe.bareRepository=explicit",
+):
+    _GIT += ["-c", _setting]
+
+
 def git_facts(directory: Path) -> dict[str, Json]:
     """The commit of the git repository that contains `directory`, and whether its tree is dirty.
 
-    Empty without a repository, a commit or git.
+    Empty without a repository, a commit or git. It runs nothing that the repository names: no hooks, no file
+    system monitor and no filters. A file that only a filter (such as Git LFS) finds unchanged counts as dirty.
     """
+    # Filters have names of their own, and can only be switched off by them.
+    names = _git(directory, [], "config", "--includes", "--name-only", "--null", "--list")
+    if names is None:
+        return {}
+    filters = {name.rpartition(".")[0] for name in names.split("\0") if name.startswith("filter.")}
+    if any("=" in name for name in filters):
+        return {}  # it cannot be given on the command line
+    off = [f"{name}.{key}" for name in sorted(filters) for key in ("clean=", "process=", "required=false")]
+    status = ("status", "--porcelain=v2", "--branch", "--ignore-submodules=dirty")
+    found = _git(directory, off, *status)
+    # Without a commit, it is "(initial)".
+    commit = re.search(r"^# branch\.oid ([0-9a-f]+)$", found or "", re.MULTILINE)
+    if found is None or commit is None:
+        return {}
+    return {
+        "git_commit": commit[1],
+        "git_dirty": any(not line.startswith("#") for line in found.splitlines()),
+    }
+
+
+def _git(directory: Path, settings: Sequence[str], *arguments: str) -> str | None:
+    """The output of git in a directory; None if it fails."""
+    options = [part for setting in settings for part in ("-c", setting)]
+    quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
         result = subprocess.run(
-            ["git", "-C", str(directory), "status", "--porcelain=v2", "--branch"],
+            [*_GIT, *options, "-C", str(directory), *arguments],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
             errors="replace",
             timeout=30,
-            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+            env=os.environ | quiet,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return {}
-    # Without a commit, it is "(initial)".
-    commit = re.search(r"^# branch\.oid ([0-9a-f]+)$", result.stdout, re.MULTILINE)
-    if result.returncode or commit is None:
-        return {}
-    is_dirty = any(not line.startswith("#") for line in result.stdout.splitlines())
-    return {"git_commit": commit[1], "git_dirty": is_dirty}
+        return None
+    return None if result.returncode else result.stdout
 
 
 @functools.cache
