@@ -39,8 +39,8 @@ for _setting in (
 def git_facts(directory: Path) -> dict[str, Json]:
     """The commit of the git repository that contains `directory`, and whether its tree is dirty.
 
-    Empty without a repository, a commit or git. It runs nothing that the repository names: no hooks, no file
-    system monitor and no filters. A file that only a filter (such as Git LFS) finds unchanged counts as dirty.
+    Empty without a repository, a commit or git. It runs nothing that the repository names: no hooks, no
+    file system monitor, no filters. A file that only a filter such as Git LFS finds unchanged is dirty.
     """
     # Filters have names of their own, and can only be switched off by them.
     names = _git(directory, [], "config", "--includes", "--name-only", "--null", "--list")

@@ -19,6 +19,7 @@ import jinja2
 import jinja2.nodes
 import jinja2.runtime
 import jinja2.sandbox
+from jinja2.exceptions import SecurityError
 from pydantic import BaseModel
 
 from rompy_hydra.errors import GenerateError, closest
@@ -70,7 +71,7 @@ class TemplateRun:
 def template_context(context: Mapping[str, object]) -> dict[str, object]:
     """What templates see of a context: plain data, without the methods of the objects that hold it.
 
-    The sandbox lets a template call any public method that it finds, and a method of pydantic's reads files.
+    The sandbox lets a template call any public method that it finds, and pydantic's can read files.
     """
     return {name: _plain(value) for name, value in context.items()}
 
@@ -194,8 +195,8 @@ _spent = _Spent()
 def _charge(iterations: int) -> None:
     _spent.iterations += iterations
     if _spent.iterations > _MOST_ITERATIONS:
-        raise jinja2.sandbox.SecurityError(
-            f"the template does more than {_MOST_ITERATIONS} iterations; prepare large data in a file of its own"
+        raise SecurityError(
+            f"the template does more than {_MOST_ITERATIONS} iterations; prepare large data in a file"
         )
 
 
@@ -214,7 +215,7 @@ def _joined(parts: Iterable[str]) -> str:
         blocks.append("".join(found))
         size += len(blocks[-1])
         if size > _MOST_CHARACTERS:
-            raise jinja2.sandbox.SecurityError(f"the output exceeds {_MOST_CHARACTERS} characters")
+            raise SecurityError(f"the output exceeds {_MOST_CHARACTERS} characters")
     return "".join(blocks)
 
 
@@ -249,14 +250,14 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "*":
             for items, times in ((left, right), (right, left)):
-                if isinstance(items, str | list | tuple) and isinstance(times, int):
-                    if len(items) * times > _MOST_ITEMS:
-                        raise jinja2.sandbox.SecurityError(f"{times} copies of a value are too long")
+                is_copy = isinstance(items, str | list | tuple) and isinstance(times, int)
+                if is_copy and len(items) * times > _MOST_ITEMS:
+                    raise SecurityError(f"{times} copies of a value are too long")
         numbers = isinstance(left, int) and isinstance(right, int)
         if numbers:
             bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
             if bits > _MOST_BITS:
-                raise jinja2.sandbox.SecurityError(f"the result of {operator} is too large")
+                raise SecurityError(f"the result of {operator} is too large")
         return super().call_binop(context, operator, left, right)
 
 

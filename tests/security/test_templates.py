@@ -169,9 +169,10 @@ def test_a_template_that_cannot_be_compiled_is_reported(tmp_path, text):
 
 def test_loops_of_ordinary_templates_work_as_before(tmp_path):
     text = (
-        "{% for t in run.period.times %}{{ loop.index }}/{{ loop.length }}{{ ',' if not loop.last }}{% endfor %} "
-        "{% for k, v in model.wave.items() | sort %}{{ k }}={{ v }} {% else %}none{% endfor %}"
-        "{% for x in model.empty %}{% else %}empty{% endfor %} {{ model.levels | map('string') | join('-') }} "
+        "{% for t in run.period.times %}{{ loop.index }}/{{ loop.length }}{{ ',' if not loop.last }}{% endfor %}"
+        " {% for k, v in model.wave.items() | sort %}{{ k }}={{ v }} {% else %}none{% endfor %}"
+        "{% for x in model.empty %}{% else %}empty{% endfor %}"
+        " {{ model.levels | map('string') | join('-') }} "
         "{% for x in model.levels if x > 1 %}{{ x * 2 ** 2 }};{% endfor %}{{ '=' * 3 }}"
     )
     found = rendered(tmp_path, text, wave={"b": 2, "a": 1}, empty=[], levels=[1, 2, 3])
