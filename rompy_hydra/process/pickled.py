@@ -12,8 +12,10 @@ from pathlib import Path
 
 from rompy_hydra.errors import RompyHydraError
 
-_CHILD = """import sys
-sys.path.append({root!r})
+# The child runs in a directory whose files may be anybody's: nothing is imported from there, even if an
+# empty entry of PYTHONPATH names it. Not `-m`, which looks for modules in that directory first.
+_CHILD = """import os, sys
+sys.path[:] = [path for path in sys.path if path and os.path.abspath(path) != os.getcwd()] + [{root!r}]
 from {module} import {function}
 sys.exit({function}(sys.argv[1]))
 """
@@ -39,13 +41,17 @@ def child_command(
     wanted = {"sys_path", "sys_argv"} | (_MAIN if b"__main__" in data else set())
     known = spawn.get_preparation_data("rompy_hydra")
     preparation = {name: value for name, value in known.items() if name in wanted}
-    root = str(Path(__file__).parents[2])
     with tempfile.TemporaryDirectory(prefix="rompy_hydra-") as folder:
         path = Path(folder) / "call.pickle"
         path.write_bytes(pickle.dumps((preparation, data)))
-        # Not `-m`: that looks for modules in the working directory first.
-        code = _CHILD.format(root=root, module=module, function=function)
-        yield [sys.executable, "-P", "-c", code, str(path)]
+        yield function_command(module, function, str(path))
+
+
+def function_command(module: str, function: str, argument: str) -> list[str]:
+    """The command of a child that calls `module.function(argument)`; the function returns the exit code."""
+    root = str(Path(__file__).parents[2])
+    code = _CHILD.format(root=root, module=module, function=function)
+    return [sys.executable, "-P", "-c", code, argument]
 
 
 def received(path: str) -> object:
