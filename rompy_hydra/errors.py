@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rompy_hydra.redaction import is_hidden
+from rompy_hydra.redaction import hide, is_hidden, redacted
 
 INTERRUPTED_EXIT_CODE = 130
 
@@ -37,9 +37,15 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        shown = self.value is not NO_VALUE and not is_hidden(self.path)
-        value = f" = {shortened(self.value)}" if shown else ""
+        value = f" = {self.shown_value}" if self.shown_value is not None else ""
         return f"{self.path}{value}: {self.reason}" + (f". {self.hint}" if self.hint else "")
+
+    @property
+    def shown_value(self) -> str | None:
+        """The value for a message, without secrets; None if there is none to show."""
+        if self.value is NO_VALUE or is_hidden(self.path):
+            return None
+        return shortened(redacted(self.value, self.path.rpartition(".")[2].partition("[")[0]))
 
 
 NO_VALUE = object()
@@ -47,7 +53,8 @@ NO_VALUE = object()
 
 def shortened(value: object) -> str:
     """A value for a message, truncated if it is long."""
-    text = repr(value)
+    # Before it is cut: half a secret would not be recognised.
+    text = hide(repr(value))
     return text if len(text) <= 120 else text[:117] + "..."
 
 

@@ -45,13 +45,13 @@ def read_regular(path: str | Path) -> bytes:
         return file.readall() or b""
 
 
-def create_new(path: str | Path, dir_fd: int | None = None) -> int:
+def create_new(path: str | Path, dir_fd: int | None = None, mode: int = 0o666) -> int:
     """A descriptor of a new file for writing, in place of whatever has this name."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # which follow no link
     with contextlib.suppress(FileExistsError):
-        return os.open(path, flags, 0o666, dir_fd=dir_fd)
+        return os.open(path, flags, mode, dir_fd=dir_fd)
     os.unlink(path, dir_fd=dir_fd)
-    return os.open(path, flags, 0o666, dir_fd=dir_fd)
+    return os.open(path, flags, mode, dir_fd=dir_fd)
 
 
 def touch_regular(path: str | Path) -> None:

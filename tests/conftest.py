@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from rompy_hydra.process.tree import RUN_MARK
+from rompy_hydra.redaction import forget_secrets
 from tests.drivers import LIMIT, PRELUDE, Driver, ForkServer, is_gone
 
 T = TypeVar("T")
@@ -74,6 +75,13 @@ def living(text: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests() -> Iterator[None]:
+    """What one test calls a secret may be an ordinary text in another."""
+    yield
+    forget_secrets()
 
 
 @pytest.fixture(scope="session")

@@ -7,19 +7,68 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rompy_hydra.jsonable import canonical_json
-from rompy_hydra.redaction import is_secret, may_hide, redacted, redacted_override, without_secrets
+from rompy_hydra.redaction import (
+    hide,
+    is_secret,
+    may_hide,
+    redacted,
+    redacted_override,
+    remember_secrets,
+    without_secrets,
+)
 
 HIDDEN = "<not stored>"
 
 
 @pytest.mark.parametrize(
-    "name", ["PASSWORD", "db_passwd", "API_KEY", "apikey", "GITHUB_TOKEN", "AWS_SECRET", "AUTH"]
+    "name",
+    [
+        "PASSPHRASE",
+        "DB_PASS",
+        "MYSQL_PWD",
+        "KEY",
+        "ssh-key",
+        "session_cookies",
+        "JWT",
+        "DATABASE_URL",
+        "githubToken",
+        "PASSWORD",
+        "db_passwd",
+        "API_KEY",
+        "apikey",
+        "GITHUB_TOKEN",
+        "AWS_SECRET",
+        "AUTH",
+    ],
 )
 def test_names_of_secrets_are_recognised(name):
     assert is_secret(name)
 
 
-@pytest.mark.parametrize("name", ["friction", "OMP_NUM_THREADS", "PATH", "keyword", "wave_height"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "friction",
+        "OMP_NUM_THREADS",
+        "PATH",
+        "keyword",
+        "wave_height",
+        "monkey",
+        "key_parameter",
+        "tokens_per_s",
+        "PWD",
+        "OLDPWD",
+        "low_pass",
+        "compass",
+        "sort_key",
+        "exclude_keys",
+        "author",
+        "max_tokens",
+        "url",
+        "tokenizer",
+        "passes",
+    ],
+)
 def test_other_names_are_not_secrets(name):
     assert not is_secret(name)
 
@@ -97,3 +146,42 @@ def test_values_reported_as_not_secret_are_stored_unchanged(tree):
 @pytest.mark.parametrize("empty", [{"env": {}}, {"env": [], "friction": 0.03}])
 def test_an_empty_environment_hides_nothing(empty):
     assert not may_hide(canonical_json(empty))
+
+
+def test_numbers_and_everything_below_the_key_of_a_secret_are_hidden():
+    config = {
+        "db": {"password": 48151623, "tokens": ["a", {"b": 1}]},
+        "jwt": {"x": [1]},
+        "auth": True,
+        "pwd": None,
+    }
+    assert redacted(config) == {
+        "db": {"password": HIDDEN, "tokens": HIDDEN},
+        "jwt": HIDDEN,
+        "auth": True,
+        "pwd": None,
+    }
+
+
+def test_a_secret_that_was_seen_once_is_hidden_in_every_spelling():
+    remember_secrets({"password": "o'pen \"se$ame"})
+    for text in (
+        "x o'pen \"se$ame y",
+        "a: 'o''pen \"se$ame'",
+        json.dumps("o'pen \"se$ame"),
+        "o%27pen%20%22se%24ame",
+    ):
+        assert HIDDEN in hide(text)
+        assert "pen" not in hide(text).replace("opening", "")
+
+
+def test_an_ordinary_word_under_the_bare_name_key_is_not_hidden_elsewhere():
+    remember_secrets({"key": "friction", "password": "swordfish"})
+    assert hide("friction of swordfish") == f"friction of {HIDDEN}"
+
+
+@pytest.mark.parametrize(
+    "text", ["http://host:80/a@b", "ssh://git@host", "a:b@c", "x://${oc.env:A}:${oc.env:B}@h"]
+)
+def test_addresses_without_a_password_are_unchanged(text):
+    assert hide(text) == text

@@ -23,7 +23,7 @@ from rompy_hydra.jsonable import Json, to_plain
 from rompy_hydra.plugins.answers import as_bool, describe
 from rompy_hydra.plugins.configured import name_of
 from rompy_hydra.plugins.signatures import check_arguments, construct, instantiate, takes
-from rompy_hydra.redaction import is_secret
+from rompy_hydra.redaction import is_secret_variable
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, RunLike
 from rompy_hydra.run.outcome import error_with_log
 from rompy_hydra.workspace import LOG, SCRIPT, Workspace
@@ -138,7 +138,8 @@ class ForeignRunBackend(BaseRunBackend):
             elsewhere = getattr(self._arguments.get("config"), "working_dir", None)
             names = [shlex.quote(workspace.at(name)) if elsewhere else name for name in (SCRIPT, LOG)]
             filled["command"] = _START.format(script=names[0], log=names[1])
-        secrets = {key: value for key, value in getattr(model, "env", {}).items() if is_secret(key)}
+        env = getattr(model, "env", {})
+        secrets = {key: value for key, value in env.items() if is_secret_variable(key, value)}
         if secrets and self._takes("env_vars"):
             filled["env_vars"] = {**secrets, **(self._given("env_vars") or {})}
         config = self._arguments.get("config")

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from rompy_hydra import __version__
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, ConfigError, RompyHydraError, closest
+from rompy_hydra.printable import printable
 
 # Sub-commands, each a module; anything else is a composition, as in any Hydra program.
 COMMANDS = ("check", "new", "plugins")
@@ -60,8 +61,8 @@ def _run(arguments: list[str], is_process: bool) -> int:
         return run(arguments, is_process)
     except RompyHydraError as error:
         if "--debug" in arguments:
-            traceback.print_exc()
-        sys.stderr.write(f"rompy-hydra: {error}\n")
+            sys.stderr.write(printable(traceback.format_exc()))
+        sys.stderr.write(printable(f"rompy-hydra: {error}") + "\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("rompy-hydra: interrupted\n")

@@ -114,6 +114,7 @@ def _of_configuration(arguments: argparse.Namespace, word: str) -> list[str]:
     # Hydra splits the line again at spaces; a value with spaces decides about no completion.
     arguments.overrides = [line for line in in_hydra_grammar(arguments.overrides) if " " not in line]
     with contextlib.closing(Composer(arguments)) as composer:
+        composer.loader.shown_resolved = True
         several = ["--multirun"] if arguments.multirun else []
         line = " ".join([*several, *arguments.overrides, word])
         plugin = DefaultCompletionPlugin(composer.hydra.config_loader)

@@ -74,7 +74,8 @@ class LiveWatcher(PlainWatcher):
         self._running: dict[str, tuple[str, float]] = {}
         self._stopping = False
         self._started = time.monotonic()
-        self._console = Console(file=sys.stdout)
+        # No markup, also in what plugins print meanwhile: names may look like it.
+        self._console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
         self._live = Live(
             console=self._console,
             refresh_per_second=4,
@@ -104,7 +105,7 @@ class LiveWatcher(PlainWatcher):
     def stopping(self) -> None:
         self._stopping = True
         self._live.refresh()  # what is printed goes above the display that was drawn last
-        self._console.print(_STOPPING, highlight=False, markup=False)
+        self._console.print(_STOPPING)
 
     def end(self) -> None:
         self._open.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rompy_hydra.compose.logging_setup import logging_above
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.scope import Watch, ignore
+from rompy_hydra.printable import printable
 from rompy_hydra.workspace import record as rec
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def run_progress(plan: RunPlan) -> Iterator[Watch]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    console = Console(file=sys.stdout)
+    # No markup, also in what plugins print meanwhile: names may look like it.
+    console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
     stage_of = {rec.GENERATING: 0, rec.QUEUED: 1, rec.RUNNING: 1, rec.CHECKING: 1}
     stage_of |= {rec.POSTPROCESSING: 2, rec.COMPLETED: 3}
     bar = BarColumn(20, complete_style="green", finished_style="green")
@@ -71,6 +73,6 @@ def coloured(line: str, state: str) -> Text:
     """A line that begins with a state, in its colour."""
     from rich.text import Text
 
-    text = Text(line)
+    text = Text(printable(line))
     text.stylize(COLOURS.get(state, "default"), 0, len(state))
     return text

@@ -13,6 +13,7 @@ from rompy_hydra.core.attempt import record_of, stage_of
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.status import inspect
 from rompy_hydra.errors import Busy, RompyHydraError
+from rompy_hydra.printable import printable
 from rompy_hydra.workspace.record import COMPLETED, INTERRUPTED, STAGES, RunRecord
 
 _SHOWN_FILES = 6
@@ -27,7 +28,7 @@ def say(lines: list[str]) -> None:
     The reader may close the pipe, and a log's disk may be full: a run continues anyway.
     """
     with contextlib.suppress(OSError):
-        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.write(printable("\n".join(lines)) + "\n")
         sys.stdout.flush()
 
 
@@ -90,7 +91,7 @@ def completed(plan: RunPlan) -> list[str]:
 def failed(plan: RunPlan, error: BaseException, debug: bool = False) -> list[str]:
     """What went wrong, and what to do."""
     if debug:
-        traceback.print_exception(error)
+        sys.stderr.write(printable("".join(traceback.format_exception(error))))
     if isinstance(error, Busy):
         return [f"busy       {plan.spec.run_id}", f"           {error}"]
     # An error that came before an attempt began is not in the record.

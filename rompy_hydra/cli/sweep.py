@@ -14,6 +14,7 @@ from rompy_hydra.compose.composer import Composer
 from rompy_hydra.compose.logging_setup import set_up_logging
 from rompy_hydra.compose.sweeper import SweepOutcome, SweepRequest, multirun
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, SweepInvalid
+from rompy_hydra.printable import printable
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.points import Point
 from rompy_hydra.sweep.preflight import (
@@ -136,7 +137,7 @@ def _report_problems(preflight: Preflight) -> None:
     lines += [f"  {line}" for line in table([[row[n] for n in used] for row in rows])]
     if len(found) > _SHOWN_PROBLEMS:
         lines.append(f"  ... and {len(found) - _SHOWN_PROBLEMS} more")
-    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.write(printable("\n".join(lines)) + "\n")
 
 
 def _not_retried(states: Mapping[str, int]) -> dict[str, int]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Sequence
+import io
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,11 @@ from rompy_hydra.compose.build import Built, build_run
 from rompy_hydra.compose.composer import Composed, Composer, parser
 from rompy_hydra.compose.hydra_errors import readable_errors
 from rompy_hydra.compose.hydra_node import check_hydra_settings
-from rompy_hydra.compose.override_parser import in_hydra_grammar, parse
+from rompy_hydra.compose.override_parser import in_hydra_grammar, parse, remember_overrides
 from rompy_hydra.core.execute import preflight
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
-from rompy_hydra.redaction import redacted, redacted_override
+from rompy_hydra.printable import printable
+from rompy_hydra.redaction import redacted, redacted_overrides
 from rompy_hydra.run.handle import drive
 from rompy_hydra.workspace.workspace import place_problem
 
@@ -29,6 +32,7 @@ from rompy_hydra.workspace.workspace import place_problem
 def opened(arguments: argparse.Namespace) -> contextlib.closing[Composer]:
     """The composer for a command line; its overrides are rewritten to Hydra's grammar."""
     arguments.overrides = in_hydra_grammar(arguments.overrides)
+    remember_overrides(arguments.overrides)
     composer = Composer(arguments)
     arguments.overrides = composer.without_plus(arguments.overrides)
     return contextlib.closing(composer)
@@ -39,12 +43,31 @@ def delegate(composer: Composer, arguments: argparse.Namespace) -> bool:
     flags = (arguments.help, arguments.hydra_help, arguments.shell_completion)
     if not any(flags) and arguments.cfg is None and arguments.info is None:
         return False
+    with _without_secrets(composer, arguments.resolve):
+        _delegate(composer, arguments)
+    return True
+
+
+@contextlib.contextmanager
+def _without_secrets(composer: Composer, resolved: bool) -> Iterator[None]:
+    """A context in which compositions are only shown, and nothing that Hydra prints contains a secret."""
+    composer.loader.shown_resolved = bool(resolved)
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(output):
+            yield
+    finally:
+        composer.loader.shown_resolved = None
+        sys.stdout.write(printable(output.getvalue()))
+
+
+def _delegate(composer: Composer, arguments: argparse.Namespace) -> None:
     hydra, name, overrides = composer.hydra, composer.config_name, arguments.overrides
     if arguments.resolve and arguments.cfg is None and not arguments.help:
         raise ConfigError("--resolve goes with --cfg or --help")
     if arguments.shell_completion:
         hydra.shell_completion(config_name=name, overrides=overrides)
-        return True
+        return
     if arguments.cfg is not None or arguments.info is not None:
         flag = "--cfg" if arguments.cfg is not None else "--info"
         # Hydra would advise --multirun, which may have been given and does not help here.
@@ -68,7 +91,6 @@ def delegate(composer: Composer, arguments: argparse.Namespace) -> bool:
             )
         else:
             hydra.show_info(arguments.info, config_name=name, overrides=overrides)
-    return True
 
 
 def composed_run(composer: Composer, overrides: Sequence[str]) -> Composed | None:
@@ -97,15 +119,20 @@ def composed_run(composer: Composer, overrides: Sequence[str]) -> Composed | Non
 def prepared(composer: Composer, composed: Composed) -> Built:
     """One run, checked and built; nothing on disk is changed."""
     built = build_run(composed, composer.trusted)
+    built = _with_composition(built, composed)
+    _check(built)
+    return built
+
+
+def _with_composition(built: Built, composed: Composed) -> Built:
+    """A run that keeps the composed configuration and the overrides in its directory, without secrets."""
     config: Any = OmegaConf.to_container(composed.without_hydra())
     files = {
         "config.yaml": yaml_text(redacted(config)),
-        "overrides.yaml": yaml_text([redacted_override(line) for line in composed.overrides]),
+        "overrides.yaml": yaml_text(redacted_overrides(composed.overrides)),
     }
     origin = replace(built.plan.origin, composed=files)
-    built = replace(built, plan=replace(built.plan, origin=origin))
-    _check(built)
-    return built
+    return replace(built, plan=replace(built.plan, origin=origin))
 
 
 def _check(built: Built) -> None:
@@ -130,7 +157,8 @@ def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> object:
     OmegaConf.set_struct(config, False)
     config["hydra"] = HydraConfig.instance().cfg.hydra  # type: ignore[union-attr]
     overrides: Any = OmegaConf.to_container(hydra.overrides.task)
-    built = build_run(Composed(config, tuple(overrides)), trusted)
+    composed = Composed(config, tuple(overrides))
+    built = _with_composition(build_run(composed, trusted), composed)
     # Before anything is computed from them.
     built.plan.spec.output_dir = directory.parent
     built.plan.spec.run_id = directory.name
@@ -148,7 +176,7 @@ def stock_point(config: DictConfig, trusted: Sequence[str] = ()) -> object:
     return objective_of(record, objective)
 
 
-class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+class _SlowDumper(yaml.SafeDumper):
     """Quotes strings that OmegaConf, unlike YAML 1.1, reads as numbers, such as '1e5'."""
 
 
@@ -160,6 +188,11 @@ def _represent_str(dumper: Any, text: str) -> Any:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """The same in C; only the other one escapes text that is not valid Unicode."""
+
+
+_SlowDumper.add_representer(str, _represent_str)
 _Dumper.add_representer(str, _represent_str)
 
 
@@ -169,4 +202,8 @@ def yaml_text(value: Any) -> str:
     >>> yaml_text({"b": "1e5", "a": [1.0, None, "on"]})
     "b: '1e5'\\na:\\n- 1.0\\n- null\\n- 'on'\\n"
     """
-    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000))
+    how: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 1000}
+    try:
+        return str(yaml.dump(value, Dumper=_Dumper, **how))
+    except UnicodeError:
+        return str(yaml.dump(value, Dumper=_SlowDumper, **how))

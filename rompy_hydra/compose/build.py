@@ -24,6 +24,7 @@ from rompy_hydra.errors import NO_VALUE, ConfigError, InvalidConfig, Problem, Ro
 from rompy_hydra.model_run import ModelRun
 from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins.signatures import construct
+from rompy_hydra.redaction import holds_secret
 from rompy_hydra.run.base import BaseRunBackend
 
 _HYDRA_ONLY = SPECIAL - {"_target_"}
@@ -148,6 +149,10 @@ class Builder:
             config=model,
             success=success,
         )
+        for key in ("run_id", "output_dir"):
+            if holds_secret(str(config[key])):
+                hint = f"Choose another {key}: it becomes the name of a directory"
+                raise InvalidConfig([Problem(key, NO_VALUE, "contains a secret", hint)])
         if not isinstance(config["overwrite"], bool):
             raise InvalidConfig([Problem("overwrite", config["overwrite"], "must be true or false")])
         if config["log_level"] not in _LOG_LEVELS:
@@ -215,6 +220,11 @@ class Builder:
 
     def _resolve(self, resolve: Callable[[Any, dict[str, Any]], Any], node: Any) -> Any:
         """A plugin of any shape: its class and its settings, some of which may go to its method only."""
+        if isinstance(node, Mapping) and not is_target(node):
+            raise ConfigError(
+                f"the option with the keys {', '.join(map(str, node))} has no _target_: add the class that "
+                "it configures, as in _target_: rompy_hydra.run.LocalRunBackend"
+            )
         if not is_target(node) or _HYDRA_ONLY & node.keys():
             return resolve(self._build(node), {})
         fields = {key: self._build(value) for key, value in node.items() if key != "_target_"}

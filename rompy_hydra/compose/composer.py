@@ -25,17 +25,19 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
 
 from rompy_hydra.compose import stored_config
 from rompy_hydra.compose.allowed_targets import KEY as TARGETS
 from rompy_hydra.compose.allowed_targets import user_prefixes
+from rompy_hydra.compose.checked_loader import CheckedLoader, without_typed_secrets
 from rompy_hydra.compose.config_files import ConfigFiles
 from rompy_hydra.compose.entry_points import extend
 from rompy_hydra.compose.hydra_errors import group_choices, raise_interrupt, readable_errors, reason_of
-from rompy_hydra.compose.hydra_node import check_hydra_node
 from rompy_hydra.compose.override_parser import label_of, parse, path_of
 from rompy_hydra.compose.processor_settings import long_prefix, may_be_long, merge_long_form, shortened
-from rompy_hydra.errors import ConfigError, RompyHydraError
+from rompy_hydra.errors import ConfigError
+from rompy_hydra.redaction import is_secret, remember
 from rompy_hydra.sweep.label import DEFAULT_LABEL, is_processing
 
 # An option of a group, added.
@@ -93,8 +95,10 @@ class Composer:
         path = _search_path(arguments)
         hydra = _CheckedHydra.create_main_hydra2("rompy_hydra", path)
         assert isinstance(hydra, _CheckedHydra)
-        hydra.config_loader.repository = ConfigFiles(path)  # type: ignore[attr-defined]
-        hydra.trusted = self.trusted
+        self.loader = CheckedLoader(path)
+        self.loader.repository = ConfigFiles(path)
+        self.loader.trusted = self.trusted
+        hydra.config_loader = self.loader
         hydra.is_stored = stored_config.is_stored(arguments.config_path)
         self.hydra = hydra
 
@@ -141,7 +145,6 @@ class Composer:
 class _CheckedHydra(Hydra):
     """Hydra, composing only what it may instantiate afterwards."""
 
-    trusted: tuple[str, ...] = ()
     # Whether the main configuration is the one that a run has stored.
     is_stored = False
     # Called once with the configuration of a sweep, before its sweeper is created.
@@ -150,27 +153,25 @@ class _CheckedHydra(Hydra):
     def compose_config(
         self, config_name: str | None, overrides: list[str], *args: Any, **kwargs: Any
     ) -> DictConfig:
+        # `--help` would configure logging, which may create files.
+        kwargs["with_log_configuration"] = False
         if self.is_stored and config_name is not None:
             overrides = [*stored_config.HYDRA_OVERRIDES, *overrides]
         try:
-            try:
-                config = super().compose_config(config_name, overrides, *args, **kwargs)
-            except ConfigCompositionException:
-                shorter = self._short_forms(config_name, overrides)
-                if shorter == overrides:
-                    raise
-                config = super().compose_config(config_name, shorter, *args, **kwargs)
-        except RompyHydraError:
-            raise
-        except (TypeError, ValueError, AssertionError) as error:
-            # How it refuses some overrides, such as null for a group, or a key inside of a list.
-            raise ConfigCompositionException(str(error) or "an override cannot be applied") from error
+            config = super().compose_config(config_name, overrides, *args, **kwargs)
+        except ConfigCompositionException:
+            shorter = self._short_forms(config_name, overrides)
+            if shorter == overrides:
+                raise
+            config = super().compose_config(config_name, shorter, *args, **kwargs)
         merge_long_form(config, {path_of(each) for each in parse(overrides)})
         if self.is_stored:
             stored_config.check_complete(config)
         HydraConfig.instance().set_config(config)  # for interpolations that need it
         OmegaConf.set_readonly(config.hydra, None)
-        check_hydra_node(config, self.trusted)
+        if kwargs.get("run_mode") is RunMode.MULTIRUN and not _is_own(config.hydra.launcher):
+            # Such a launcher would write the configuration of each job with its secrets: the job does it.
+            config.hydra.overrides.hydra.append("hydra.output_subdir=null")
         if kwargs.get("run_mode") is RunMode.MULTIRUN and self.accept is not None:
             # Not kept: a launcher may send this object to other processes.
             accept, self.accept = self.accept, None
@@ -183,6 +184,18 @@ class _CheckedHydra(Hydra):
             return overrides
         prefix = long_prefix(super().compose_config(config_name, group_choices(overrides), RunMode.RUN))
         return [shortened(line, prefix) for line in overrides]
+
+    def get_sanitized_cfg(self, cfg: DictConfig, cfg_type: str) -> DictConfig:
+        shown = super().get_sanitized_cfg(cfg, cfg_type)
+        return without_typed_secrets(shown) if cfg_type == "all" else shown
+
+    @staticmethod
+    def get_sanitized_hydra_cfg(src_cfg: DictConfig) -> DictConfig:
+        return without_typed_secrets(Hydra.get_sanitized_hydra_cfg(src_cfg))
+
+
+def _is_own(plugin: DictConfig) -> bool:
+    return str(plugin.get("_target_")).startswith("hydra_plugins.rompy_hydra.")
 
 
 def _search_path(arguments: argparse.Namespace) -> ConfigSearchPath:
@@ -217,9 +230,18 @@ def parser() -> argparse.ArgumentParser:
 
 @functools.cache
 def register_resolvers() -> None:
+    OmegaConf.register_new_resolver("oc.env", _env, replace=True)
     OmegaConf.register_new_resolver("run_label", _run_label, replace=True)
     OmegaConf.register_new_resolver("point_label", _point_label, replace=True)
     OmegaConf.register_new_resolver("sweep_name", _base_name, replace=True)
+
+
+def _env(key: str, *default: Any) -> Any:
+    """As OmegaConf's own `oc.env`; a value that by its name is a secret is remembered as one."""
+    value = oc.env(key, *default)
+    if is_secret(key):
+        remember(value)
+    return value
 
 
 def _run_label() -> str:

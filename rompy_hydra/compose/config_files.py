@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import yaml
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
@@ -14,6 +16,9 @@ from rompy_hydra.errors import ConfigError
 
 # Groups whose options configure a class: an empty file cannot be one of them.
 _WITH_CLASS = {"model", "period", "run_backend", "pipeline"}
+# More nodes than any configuration has.
+_MOST_NODES = 1_000_000
+_ALIAS = re.compile(r"(?m)(?:^|[\s\[{,])\*[\w-]")
 _LINES = "Write lines such as 'key: value'"
 
 
@@ -21,6 +26,7 @@ class ConfigFiles(ConfigRepository):
     """The configurations on the search path. ConfigError names a file that cannot be one."""
 
     def load_config(self, config_path: str) -> ConfigResult | None:
+        self._check_aliases(config_path)
         try:
             found = super().load_config(config_path)
         except UnicodeDecodeError as error:
@@ -47,7 +53,42 @@ class ConfigFiles(ConfigRepository):
         if len(keys) == 1 and config._get_node(keys[0])._is_none() and ":" not in file.read_text():  # type: ignore[union-attr]
             raise ConfigError(f"{file} is plain text, and a configuration has keys. {_LINES}")
 
+    def _check_aliases(self, config_path: str) -> None:
+        """ConfigError if the aliases of a file stand for more values than fit into memory."""
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        if source is None or source.scheme() != "file":
+            return
+        file = self._file(config_path)
+        text = file.read_text(errors="replace")
+        if "&" in text and _ALIAS.search(text) and _expanded_size(text) > _MOST_NODES:
+            raise ConfigError(f"{file}: its aliases stand for more than {_MOST_NODES} values")
+
     def _file(self, config_path: str) -> Path:
         source = self._find_object_source(config_path, ObjectType.CONFIG)
         name = config_path if config_path.endswith((".yaml", ".yml")) else f"{config_path}.yaml"
         return Path(source.path if source else "", name)
+
+
+def _expanded_size(text: str) -> int:
+    """The number of nodes of a YAML text after its aliases are replaced; 0 if it is not valid YAML."""
+    sizes: dict[str | None, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    total = 0
+    try:
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.AliasEvent):
+                total += sizes.get(event.anchor, 1)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, total))
+                total += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, before = open_nodes.pop()
+                if anchor is not None:
+                    sizes[anchor] = total - before
+            elif isinstance(event, yaml.ScalarEvent):
+                total += 1
+            if total > _MOST_NODES:
+                return total
+    except yaml.YAMLError:
+        return 0  # reported by what loads it
+    return total

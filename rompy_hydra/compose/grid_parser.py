@@ -17,6 +17,7 @@ from loguru import logger
 from rompy_hydra.compose.override_parser import json_value, parse, path_of, text_of
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.jsonable import Json
+from rompy_hydra.redaction import is_secret, remember_secrets
 from rompy_hydra.sweep.cases import read_cases
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.filter import compile_filter
@@ -141,6 +142,8 @@ def _axis(override: Override) -> Axis:
         return Lazy(_length(override, values), make)
     if isinstance(values, ChoiceSweep) and not values.shuffle:
         return Lazy(len(values.list), make)
+    if isinstance(values, RangeSweep) and _length(override, values) > _COUNTED:
+        raise ConfigError(f"{override.input_line}: at most {_COUNTED} values can be shuffled")
     return list(make())  # shuffled only once, or the options of a group
 
 
@@ -150,7 +153,9 @@ def _check_step(override: Override, sweep: RangeSweep) -> None:
     given = re.search(r"range\(([^()]*)\)", line)
     if given is None or "step" in given[1] or given[1].count(",") > 1 or not isinstance(start, int | float):
         return
-    if isinstance(stop, int | float) and (isinstance(start, float) or isinstance(stop, float)):
+    if not isinstance(stop, int | float) or not math.isfinite(stop - start):
+        return  # reported where the values are counted
+    if isinstance(start, float) or isinstance(stop, float):
         count = max(0, math.ceil(stop - start))
         step = float(f"{(stop - start) / 4:.1g}")
         logger.warning(
@@ -170,6 +175,8 @@ def _length(override: Override, sweep: RangeSweep) -> int:
     if not all(number.is_finite() for number in (start, stop, step)):
         raise ConfigError(f"{override.input_line}: a range needs finite numbers")
     about = max(0, math.ceil((stop - start) / step))
+    if about > sys.maxsize:
+        raise ConfigError(f"{override.input_line}: the range has too many values")
     # Hydra adds up the steps, which may make one value more or less.
     return about if about > _COUNTED else sum(1 for _ in numbers)
 
@@ -183,6 +190,8 @@ def _fixed(override: Override) -> Assignment:
 
 def assignment(key: str, value: Json) -> Assignment:
     """An override that sets a key to a value."""
+    if is_secret(key):
+        remember_secrets(value, key)
     return Assignment(key, value, f"{key}={text_of(value)}")
 
 

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml.error import MarkedYAMLError
+from yaml.reader import ReaderError
 
 from rompy_hydra.compose.override_parser import first_line, parse, whole_text
 from rompy_hydra.compose.processor_settings import wrong_form
@@ -39,6 +40,14 @@ def readable_errors(composer: Composing, overrides: Sequence[str]) -> Iterator[N
     except (HydraException, OmegaConfBaseException) as error:
         raise_interrupt(error)
         raise ConfigError(_explain(error, composer, overrides)) from error
+    except RecursionError as error:
+        raise ConfigError("the configuration is nested too deeply") from error
+    except UnicodeError as error:
+        raise ConfigError(f"a text of the configuration is not valid Unicode: {error}") from error
+    except ReaderError as error:
+        raise ConfigError(
+            f"{error.name}: is not valid YAML: {error.reason} (#x{error.character:04x})"
+        ) from error
     except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}: " if mark else ""

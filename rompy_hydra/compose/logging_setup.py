@@ -10,6 +10,8 @@ from typing import Any
 
 from loguru import logger
 
+from rompy_hydra.printable import printable
+
 
 class InterceptHandler(logging.Handler):
     """Passes records of the standard library to loguru, with their level and origin."""
@@ -29,6 +31,7 @@ class _Sink:
         self.display: Callable[[str], None] | None = None
 
     def __call__(self, text: str) -> None:
+        text = printable(text)
         if self.display is not None:
             self.display(text)
         else:
@@ -54,7 +57,8 @@ def logging_above(display: Callable[[str], None]) -> Iterator[None]:
 def set_up_logging(level: str) -> None:
     """Log messages of at least `level` to standard error, each with the name of its run."""
     logger.remove()
-    logger.add(_SINK, level=level, format=_format, colorize=sys.stderr.isatty())
+    # `diagnose` would show the values of variables in a traceback.
+    logger.add(_SINK, level=level, format=_format, diagnose=False)
     logging.basicConfig(handlers=[InterceptHandler()], level=logging.INFO, force=True)
 
 

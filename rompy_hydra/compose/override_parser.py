@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, Sweep
 from hydra.errors import HydraException
 
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.jsonable import Json
+from rompy_hydra.redaction import redacted_override, remember_secrets
 from rompy_hydra.sweep.label import label
 
 _FILTER = re.compile(r"(sweep\.filter=)\s*(?!['\"]|null$)(.+)", re.DOTALL)
@@ -79,12 +81,17 @@ def _parsed(line: str) -> Override:
         found = OverridesParser.create().parse_override(line)
         if not found.key_or_group:
             raise HydraException("there is no key")
-    except HydraException as error:
-        if reason := _mistyped(line):
+    except RecursionError as error:
+        raise ConfigError(f"'{redacted_override(line)[:60]}...' is nested too deeply") from error
+    except (HydraException, ValueError) as error:  # ValueError: a number with thousands of digits
+        if reason := _mistyped(redacted_override(line)):
             raise ConfigError(reason) from error
+        # The parser quotes what it has read.
+        reason = f" ({first_line(error)})" if redacted_override(line) == line else ""
         raise ConfigError(
-            f"'{line}' is not a valid override: write key=value, +key=value to add, ~key to remove; quote "
-            f"values with spaces or commas as in key='\"a, b\"' ({first_line(error)})"
+            f"'{_shortened(redacted_override(line))}' is not a valid override: write key=value, "
+            "+key=value to add, ~key to remove; quote values with spaces or commas as in "
+            f"key='\"a, b\"'{reason}"
         ) from error
     return found
 
@@ -97,6 +104,10 @@ def _mistyped(line: str) -> str:
     if found := re.fullmatch(r"([^=]+)==(.*)", line, re.DOTALL):
         return f"'{line}' has two equals signs. Write {found[1]}={found[2].lstrip('=')}"
     return ""
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= 400 else f"{line[:400]}..."
 
 
 def whole_text(error: BaseException) -> str:
@@ -112,6 +123,18 @@ def whole_text(error: BaseException) -> str:
 
 def first_line(error: BaseException) -> str:
     return whole_text(error).partition("\n")[0]
+
+
+def remember_overrides(overrides: Sequence[str]) -> None:
+    """Notice the secrets in overrides before anything is said about them."""
+    for line in overrides:
+        with contextlib.suppress(ConfigError):  # reported where the overrides are used
+            [found] = parse([line])
+            key, value = found.get_key_element(), found.value()
+            if isinstance(value, ChoiceSweep):
+                value = value.list
+            if not isinstance(value, Sweep):
+                remember_secrets(json_value(value), key)
 
 
 def in_hydra_grammar(overrides: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ from rompy_hydra.errors import ConfigError, InvalidConfig, ModelFailed, SweepInv
 from rompy_hydra.jsonable import Json
 from rompy_hydra.process.cpus import available_cores
 from rompy_hydra.provenance import versions
-from rompy_hydra.redaction import redacted_override
+from rompy_hydra.redaction import may_appear, redacted_overrides
 from rompy_hydra.sweep.config import SweepConfig, SweepPlan
 from rompy_hydra.sweep.engine import Engine, Watcher
 from rompy_hydra.sweep.points import Grid, Naming, Point
@@ -75,6 +75,12 @@ class SweepRequest:
         check_hydra_settings(config, is_sweep=True)
         chosen = config.hydra.sweeper.get("_target_")
         own = f"{_PLUGINS}.RompySweeper"
+        if chosen != own and may_appear():
+            raise ConfigError(
+                f"{chosen} may write the configuration with its secrets to files of its own: leave out "
+                "hydra/sweeper=..., or take the secrets from the environment, as in password: "
+                "${oc.env:DB_PASSWORD}"
+            )
         if not (self.dry_run or config.sweep.get("dry_run") is True):
             return
         config.hydra.callbacks = {}  # validating runs nobody's code
@@ -267,7 +273,7 @@ def drive(
             return outcome
         make_directory(config.path)
         facts: dict[str, Json] = {
-            "overrides": [redacted_override(line) for line in arguments],
+            "overrides": redacted_overrides(arguments),
             "started": now(),
             "points": preflight.size,
             "to_run": preflight.count(RUN, RETRY, AGAIN),

@@ -10,6 +10,7 @@ from rompy_hydra.errors import GenerateError
 from rompy_hydra.hashing import hash_file
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.models.inputs import Input, RunFacts
+from rompy_hydra.redaction import holds_secret
 from rompy_hydra.workspace import METRICS, Workspace
 
 
@@ -28,6 +29,8 @@ def rendered_inputs(model: BaseConfig, run: RunFacts, workspace: Workspace) -> t
             raise GenerateError(f"{error} (a file of the model's template)") from error
         if workspace.is_own(item.path) or item.path.split("/")[0] == METRICS:
             raise GenerateError(f"the input '{item.path}' has the name of a file of the engine; rename it")
+        if holds_secret(item.path):
+            raise GenerateError("the name of an input file contains a secret; rename it (model.template)")
         if item.path in seen:
             raise GenerateError(f"two inputs have the same path '{item.path}'; rename one of them")
         seen.add(item.path)

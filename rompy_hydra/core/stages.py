@@ -15,6 +15,7 @@ from rompy_hydra.jsonable import Json, plain, python_scalar
 from rompy_hydra.models.inputs import Input
 from rompy_hydra.postprocess.base import normalise_answer
 from rompy_hydra.provenance import collect_in_background
+from rompy_hydra.redaction import holds_secret, may_appear
 from rompy_hydra.run.base import Handle, Outcome
 from rompy_hydra.run.handle import Waiting, outcome_of
 from rompy_hydra.run.local import LocalRunBackend
@@ -203,6 +204,8 @@ def _write(workspace: Workspace, item: Input) -> None:
             workspace.make_directories(os.path.dirname(item.path))
         if item.content is not None:
             mode = 0o755 if item.executable else None
+            if may_appear() and holds_secret(item.content.decode(errors="replace")):
+                mode = 0o700 if item.executable else 0o600
             if not write_new(path, item.content, mode):
                 write_atomic(path, item.content, mode)
         else:

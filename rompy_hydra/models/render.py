@@ -64,7 +64,8 @@ class TemplateRun:
     """`run` in a template."""
 
     run_id: str
-    period: TemplatePeriod
+    # None for a model that does not depend on it.
+    period: TemplatePeriod | None
     workspace: str
 
 
@@ -84,7 +85,8 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, RunFacts):
-        return TemplateRun(value.run_id, _period(value.period), value.workspace)
+        period = None if value.period is None else _period(value.period)
+        return TemplateRun(value.run_id, period, value.workspace)
     if isinstance(value, TimeRange):
         return _period(value)
     if isinstance(value, BaseModel):
@@ -110,9 +112,16 @@ def render_directory(directory: Path, context: Mapping[str, object]) -> Iterator
     for path in _walk(root):
         name = _render(path.removeprefix(root), path, context).removesuffix(".j2")
         text, executable = _read(path)
-        content = None if text is None else _render(text, path, context).encode()
+        content = None if text is None else _encoded(_render(text, path, context), path)
         source = Path(path) if text is None else None
         yield Input(name, content, source, executable=executable)
+
+
+def _encoded(text: str, path: str) -> bytes:
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError as error:
+        raise GenerateError(f"{path}: a value in it is not valid Unicode: {error.reason}") from error
 
 
 def _walk(directory: str) -> Iterator[str]:

@@ -65,6 +65,10 @@ class TemplateModel(BaseConfig):
     def _check_not_empty(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("requires the directory of the template files")
+        try:
+            os.fsencode(value)
+        except UnicodeEncodeError:
+            raise ValueError("is not a path: half of a pair of Unicode surrogates") from None
         return value
 
     @property

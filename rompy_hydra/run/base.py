@@ -22,7 +22,7 @@ from rompy_hydra.run.job import Job, RunLike, check_model_run, ignore, nothing
 from rompy_hydra.run.outcome import Ended, Outcome, check_success, error_with_log
 from rompy_hydra.time_range import Seconds
 from rompy_hydra.workspace import Workspace
-from rompy_hydra.workspace.script import Command, Env, script_text
+from rompy_hydra.workspace.script import Command, Env, script_text, secret_commands
 
 __all__ = [
     "BackendConfig",
@@ -260,7 +260,8 @@ class BaseRunBackend(Configured, ABC):
         env = self.environment(model)
         if commands:
             title = f"Runs {model_run.run_id}"
-            workspace.write_script(script_text(commands, env, title=title, working_dir=self.working_dir()))
+            text = script_text(commands, env, title=title, working_dir=self.working_dir())
+            workspace.write_script(text, secret_commands(commands), self.script_mode(env))
         image = getattr(model, "image", None)
         return Job(
             model_run.run_id,
@@ -289,6 +290,10 @@ class BaseRunBackend(Configured, ABC):
     def environment(self, model: object) -> dict[str, str]:
         """The variables of the script: the model's, then the backend's own."""
         return {**getattr(model, "env", {}), **self.config.env_vars}
+
+    def script_mode(self, env: Mapping[str, str]) -> int:
+        """The permissions of `run.sh`: nobody else reads a script with environment variables."""
+        return 0o700 if env else 0o755
 
     def _nothing_to_execute(self) -> str:
         own = "executable" if "executable" in self.config_class.model_fields else "command"

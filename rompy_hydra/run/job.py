@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from rompy_hydra.jsonable import Json
 from rompy_hydra.process import StopSignal
-from rompy_hydra.redaction import is_secret
+from rompy_hydra.redaction import is_secret_variable
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.script import Command
 
@@ -61,4 +61,4 @@ class Job:
     @property
     def secrets(self) -> dict[str, str]:
         """The variables whose values `run.sh` does not contain: they are passed with the process."""
-        return {name: value for name, value in self.env.items() if is_secret(name)}
+        return {name: value for name, value in self.env.items() if is_secret_variable(name, value)}

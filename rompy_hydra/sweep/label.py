@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from rompy_hydra.plugins import registry
-from rompy_hydra.redaction import is_secret, may_be_shown
+from rompy_hydra.redaction import is_secret, may_be_shown, redacted
 from rompy_hydra.run.base import BackendConfig
 
 # The name of a run that nothing distinguishes from the composition as it is.
@@ -38,8 +38,10 @@ def label_pair(key: str, value: object) -> tuple[str, str] | None:
     if not is_named(key):
         return None
     if not may_be_shown(key, value):
-        text = f"~{_hash(str(value))}"
-    elif isinstance(value, bool | dict | list) or value is None:
+        return key.lstrip("+"), f"~{_hash(str(value))}"
+    if isinstance(value, str | dict | list):
+        value = redacted(value, key.rpartition(".")[2])
+    if isinstance(value, bool | dict | list) or value is None:
         text = _safe(json.dumps(value, sort_keys=True, default=str), plain=False)
     else:
         text = _safe(str(value), plain=isinstance(value, int | float))

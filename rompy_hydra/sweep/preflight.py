@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 
 from rompy_hydra.core.execute import preflight as preflight_of
 from rompy_hydra.core.status import BUSY, WAY_OUT, RunStatus
-from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError, shortened
-from rompy_hydra.redaction import is_hidden
+from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem, RompyHydraError
 from rompy_hydra.sweep.config import Retry, SweepPlan
 from rompy_hydra.sweep.label import is_named
 from rompy_hydra.sweep.points import Point
@@ -77,8 +76,8 @@ class Preflight:
                 (problem.path, kind, problem.hint), FoundProblem(label, problem)
             )
             found.count += 1
-            text, hidden = shortened(problem.value), problem.value is NO_VALUE or is_hidden(problem.path)
-            if not hidden and text not in found.values and len(found.values) <= SHOWN_VALUES:
+            text = problem.shown_value
+            if text is not None and text not in found.values and len(found.values) <= SHOWN_VALUES:
                 found.values.append(text)
 
 

@@ -28,6 +28,9 @@ from rompy_hydra.workspace.atomic import remove_partials, stream_atomic
 from rompy_hydra.workspace.record import PENDING, RunRecord
 
 RESULTS = "results.csv"
+# What spreadsheets take for the beginning of a formula, and the numbers that also begin like that.
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-](\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _FIXED = ("state", "attempts", "seconds", "cpu_seconds", "peak_memory_bytes", "exit_code")
 # A column of its own where a run has some.
 _WARNINGS = "warnings"
@@ -154,7 +157,7 @@ class ResultsTable:
             parameters, metrics = sorted(self._parameters), sorted(self._metrics, key=natural_sort_key)
             fixed = (*_FIXED, _WARNINGS) if self._warned else _FIXED
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["label", *parameters, *fixed, *metrics])
+        table.writerow(["label", *map(_cell, [*parameters, *fixed, *metrics])])
         for row in self.rows():
             values = [*map(row.parameters.get, parameters), *(getattr(row, name) for name in fixed)]
             table.writerow([row.label, *map(_cell, [*values, *map(row.metrics.get, metrics)])])
@@ -175,4 +178,6 @@ def natural_sort_key(label: str) -> str:
 def _cell(value: Json) -> str | int | float:
     if isinstance(value, bool | dict | list) or (isinstance(value, float) and not math.isfinite(value)):
         return json.dumps(value)  # as the record has it
+    if isinstance(value, str) and value.startswith(_FORMULAS) and not _NUMBER.fullmatch(value):
+        return f"'{value}"  # spreadsheets show it as a text and do not compute it
     return "" if value is None else value

@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 
 from rompy_hydra.errors import ConfigError, SweepError
 from rompy_hydra.jsonable import Json
-from rompy_hydra.redaction import redacted_override
+from rompy_hydra.redaction import redacted_overrides
 from rompy_hydra.sweep.label import is_processing
 from rompy_hydra.sweep.points import Naming
 from rompy_hydra.sweep.spool import Spool
@@ -88,7 +88,7 @@ def write_sweep_file(
         earlier = cast("list[Json]", head.pop("commands", []))
         head |= {"updated": now(), "commands": [*earlier, dict(command)]}
         for label, overrides in points:
-            put(label, [redacted_override(each) for each in overrides])
+            put(label, redacted_overrides(overrides))
         with _reported(path, "write"):
             stream_atomic(path, lambda file: file.writelines(_text(head, lines.rows())))
 

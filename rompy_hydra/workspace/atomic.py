@@ -64,7 +64,8 @@ def _host_tag() -> str:
 def write_atomic(path: str | Path, content: str | bytes, mode: int | None = None) -> None:
     """Write a file so that readers see either the old or the new content, even after a kill."""
     with _replacing(path) as part:
-        _write(create_new(part), part, content, mode)
+        # From the start: what only the owner may read must not be readable while it is written.
+        _write(create_new(part, mode=0o666 if mode is None else mode), part, content, mode)
 
 
 def write_new(path: str, content: str | bytes, mode: int | None = None) -> bool:
@@ -75,7 +76,7 @@ def write_new(path: str, content: str | bytes, mode: int | None = None) -> bool:
     """
     try:
         # Descriptors take half the time of file objects, and every run writes several files.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
     except FileExistsError:
         return False
     _write(descriptor, path, content, mode)

@@ -14,6 +14,7 @@ from typing import Any, cast
 from rompy_hydra.errors import DamagedRecord
 from rompy_hydra.hashing import hash_file
 from rompy_hydra.jsonable import Json, json_text, read_json
+from rompy_hydra.redaction import hide, may_appear, without_known_secrets
 from rompy_hydra.regular_files import open_regular, read_regular
 from rompy_hydra.workspace import RECORD, Workspace
 from rompy_hydra.workspace.atomic import write_atomic
@@ -37,6 +38,9 @@ STAGES = ("generate", "run", "postprocess")
 # The fields of a record that list files.
 _FILES = ("inputs", "outputs", "products")
 _LINK = "link:"
+# The fields whose texts may come from anywhere: known secrets are not stored in them.
+_TEXTS = ["commands", "run_backend", "config", "overrides", "parameters", "provenance", "metrics", "checks"]
+_TEXTS += ["backend_facts", "error", "attempts"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class FileFact:
             facts = os.stat(path)
             same_time = facts.st_mtime_ns == self.mtime_ns
             return facts.st_size == self.size and (same_time or hash_file(path, facts) == self.sha256)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: no system has a file of such a name
             return False
 
 
@@ -193,6 +197,8 @@ class RunRecord:
         data["stages"] = {name: vars(stage) for name, stage in self.stages.items()}
         for files in _FILES:
             data[files] = [vars(fact) for fact in data[files]]
+        if may_appear():
+            data |= {name: without_known_secrets(data[name]) for name in _TEXTS}
         return json_text(data, indent=indent, strict=True) + "\n"
 
     @property
@@ -250,6 +256,8 @@ def _parse(text: bytes) -> dict[str, Any]:
     for name, kind in _TYPES.items():
         if name in data and not isinstance(data[name], kind):
             raise ValueError(f"{name} is {data[name]!r}")
+    if not isinstance(data.get("error"), dict | None):
+        raise ValueError(f"error is {data['error']!r}")
     data["stages"] = {name: StageRecord(**data["stages"][name]) for name in STAGES}
     for files in _FILES:
         data[files] = [FileFact(**fact) for fact in data[files]]
@@ -285,5 +293,5 @@ def iso_utc(moment: float) -> str:
 
 def error_facts(stage: str, error: BaseException, log: list[str]) -> dict[str, Json]:
     """An error as the record stores it, with the last lines of the log."""
-    message = str(error) or type(error).__name__
-    return {"stage": stage, "type": type(error).__name__, "message": message, "log": list(log)}
+    message = hide(str(error)) or type(error).__name__
+    return {"stage": stage, "type": type(error).__name__, "message": message, "log": list(map(hide, log))}

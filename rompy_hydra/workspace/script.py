@@ -9,9 +9,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from rompy_hydra.redaction import is_secret
+from rompy_hydra.redaction import holds_secret, is_secret_variable
 
 SCRIPT = "run.sh"
+SECRETS = "run.secrets"  # commands with secrets, which only the owner may read
 EXIT_CODE = "exit_code"  # that of `run.sh`; incomplete without its line end
 
 STEP = "run.step"  # the numbers of the commands that were started, from 1; where there are several
@@ -41,7 +42,8 @@ def script_text(
     """A script that needs nothing but a POSIX `/bin/sh`, and can be started by hand from anywhere.
 
     It runs the commands in order and stops at the first that fails. Values of secret variables are
-    not in it: they must be in its environment, and it reports which one is missing.
+    not in it: they must be in its environment, and it reports which one is missing. Commands that
+    contain a secret are in a file of their own, see `secret_commands`.
     """
     lines = [
         "#!/bin/sh",
@@ -65,16 +67,21 @@ def script_text(
         lines += [_open(8, STEP), '_rh_step() { { echo "$1" >&8; } 2>/dev/null; }']
     closed = "8>&- 9>&-" if several else "9>&-"
     for name, value in env.items():
-        if is_secret(name):
+        if is_secret_variable(name, value):
             lines.append(f': "${{{name}?set it before you start this script}}"')
         else:
             lines.append(f"export {name}={shlex.quote(value)}")
+    if any(map(_is_secret_command, commands)):
+        lines.append(f'[ -r ./{SECRETS} ] || {{ echo "{SECRETS} cannot be read" >&2; _rh_end 126; }}')
+        lines.append(f". ./{SECRETS}")
     if working_dir is not None:
         lines += [f"CDPATH= cd -- {shlex.quote(working_dir)}", "[ $? -eq 0 ] || _rh_end 126"]
     for number, command in enumerate(commands, 1):
         if several:
             lines.append(f"_rh_step {number}")
-        if isinstance(command, str):
+        if _is_secret_command(command):
+            lines.append(f"(_rh_command_{number}) {closed}")
+        elif isinstance(command, str):
             # In a subshell, so that its `cd`, `exit` or `set` does not affect the next command.
             lines += ["(", command.strip("\n"), f") {closed}"]
         else:
@@ -90,3 +97,20 @@ def _open(descriptor: int, name: str) -> str:
         f"if {{ true >{name}; }} 2>/dev/null; then exec {descriptor}>{name}; "
         f"else exec {descriptor}>/dev/null; fi"
     )
+
+
+def secret_commands(commands: Sequence[Command]) -> str:
+    """The text of `run.secrets`: the commands that contain a secret, as functions; '' for none."""
+    return "".join(
+        f"_rh_command_{number}() {{\n{_line(command)}\n}}\n"
+        for number, command in enumerate(commands, 1)
+        if _is_secret_command(command)
+    )
+
+
+def _is_secret_command(command: Command) -> bool:
+    return holds_secret(command if isinstance(command, str) else " ".join(command))
+
+
+def _line(command: Command) -> str:
+    return command.strip("\n") if isinstance(command, str) else shlex.join(command)

@@ -16,7 +16,7 @@ from pydantic import AfterValidator
 from rompy_hydra.errors import ConfigError, GenerateError
 from rompy_hydra.regular_files import first_link, make_directories, open_regular, read_regular
 from rompy_hydra.workspace.atomic import is_partial, remove_partials, write_atomic, write_new
-from rompy_hydra.workspace.script import EXIT_CODE, SCRIPT, STEP
+from rompy_hydra.workspace.script import EXIT_CODE, SCRIPT, SECRETS, STEP
 
 RECORD = "run.json"  # the run record: what happened, written at every change of state
 LOG = "run.log"  # the output of the model
@@ -30,7 +30,7 @@ BUILD_LOG = "build.log"  # the output of building a container image
 EVERYTHING = "**/*"
 
 # Files of the engine itself: neither inputs nor outputs of the model.
-_ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, STEP, COMPOSED, ATTEMPTS, CLAIMS, BUILD_LOG}
+_ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, STEP, COMPOSED, ATTEMPTS, CLAIMS, BUILD_LOG, SECRETS}
 
 
 def _check_inside(pattern: str) -> str:
@@ -79,15 +79,20 @@ class Workspace:
     metrics = _path_of(METRICS)
     attempts = _path_of(ATTEMPTS)
 
-    def write_script(self, text: str) -> None:
-        """Write `run.sh`, unless it exists with this text."""
-        if write_new(self.at(SCRIPT), text, mode=0o755):
+    def write_script(self, text: str, secrets: str = "", mode: int = 0o755) -> None:
+        """Write `run.sh`, unless it exists with this text, and beside it the commands with secrets."""
+        if secrets:
+            write_atomic(self.at(SECRETS), secrets, mode=0o600)
+        if write_new(self.at(SCRIPT), text, mode=mode):
             return
+        if not secrets:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.at(SECRETS))
         # If it cannot be read, it is replaced.
         with contextlib.suppress(OSError):
             if read_regular(self.at(SCRIPT)) == text.encode(errors="surrogateescape"):
                 return
-        write_atomic(self.at(SCRIPT), text, mode=0o755)
+        write_atomic(self.at(SCRIPT), text, mode=mode)
 
     def create(self) -> bool:
         """Create the directory; whether this call created it. GenerateError if that fails."""

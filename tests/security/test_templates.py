@@ -169,7 +169,8 @@ def test_a_template_that_cannot_be_compiled_is_reported(tmp_path, text):
 
 def test_loops_of_ordinary_templates_work_as_before(tmp_path):
     text = (
-        "{% for t in run.period.times %}{{ loop.index }}/{{ loop.length }}{{ ',' if not loop.last }}{% endfor %}"
+        "{% for t in run.period.times %}"
+        "{{ loop.index }}/{{ loop.length }}{{ ',' if not loop.last }}{% endfor %}"
         " {% for k, v in model.wave.items() | sort %}{{ k }}={{ v }} {% else %}none{% endfor %}"
         "{% for x in model.empty %}{% else %}empty{% endfor %}"
         " {{ model.levels | map('string') | join('-') }} "

@@ -170,6 +170,10 @@ class DockerRunBackend(BaseRunBackend):
         except engine_errors():
             return False
 
+    def script_mode(self, env: Mapping[str, str]) -> int:
+        # Another user than the owner of the directory must be able to read it.
+        return super().script_mode(env) if self.config.user is None else 0o755
+
     def reattach(self, job: Job, facts: Mapping[str, Json]) -> Outcome | None:
         """The outcome of a container of this same job that a dead driver left; None if there is none.
 
