@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from rompy_hydra import __version__
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, ConfigError, RompyHydraError, closest
-from rompy_hydra.printable import printable
+from rompy_hydra.redaction import printable
 
 # Sub-commands, each a module; anything else is a composition, as in any Hydra program.
 COMMANDS = ("check", "new", "plugins")

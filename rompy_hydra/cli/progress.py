@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rompy_hydra.compose.logging_setup import logging_above
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.scope import Watch, ignore
-from rompy_hydra.printable import printable
+from rompy_hydra.redaction import printable
 from rompy_hydra.workspace import record as rec
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from rompy_hydra.core.attempt import record_of, stage_of
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.status import inspect
 from rompy_hydra.errors import Busy, RompyHydraError
-from rompy_hydra.printable import printable
+from rompy_hydra.redaction import printable
 from rompy_hydra.workspace.record import COMPLETED, INTERRUPTED, STAGES, RunRecord
 
 _SHOWN_FILES = 6

@@ -14,7 +14,7 @@ from rompy_hydra.compose.composer import Composer
 from rompy_hydra.compose.logging_setup import set_up_logging
 from rompy_hydra.compose.sweeper import SweepOutcome, SweepRequest, multirun
 from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, SweepInvalid
-from rompy_hydra.printable import printable
+from rompy_hydra.redaction import printable
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.points import Point
 from rompy_hydra.sweep.preflight import (

@@ -23,8 +23,7 @@ from rompy_hydra.compose.hydra_node import check_hydra_settings
 from rompy_hydra.compose.override_parser import in_hydra_grammar, parse, remember_overrides
 from rompy_hydra.core.execute import preflight
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
-from rompy_hydra.printable import printable
-from rompy_hydra.redaction import redacted, redacted_overrides
+from rompy_hydra.redaction import printable, redacted, redacted_overrides
 from rompy_hydra.run.handle import drive
 from rompy_hydra.workspace.workspace import place_problem
 

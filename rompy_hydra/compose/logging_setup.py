@@ -10,7 +10,7 @@ from typing import Any
 
 from loguru import logger
 
-from rompy_hydra.printable import printable
+from rompy_hydra.redaction import printable
 
 
 class InterceptHandler(logging.Handler):

@@ -16,6 +16,7 @@ from rompy_hydra.core.scope import Watch, ignore
 from rompy_hydra.core.stages import STAGES
 from rompy_hydra.core.status import RunStatus, inspect
 from rompy_hydra.errors import Busy, ConfigError, GenerateError, RompyHydraError
+from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins.requirements import check_packages
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.handle import Waiting, drive
@@ -116,8 +117,10 @@ def preflight(plan: RunPlan) -> RunStatus:
 
     Raises ConfigError or GenerateError.
     """
-    if missing := getattr(plan.model.success, "missing_package", ""):
-        raise ConfigError(missing)
+    checks = plan.model.success
+    # A model of another package may have checks of another type.
+    if isinstance(checks, SuccessChecks) and checks.missing_package:
+        raise ConfigError(checks.missing_package)
     files = {item.path for item in plan.inputs}
     if plan.backend and "run" in plan.stages and plan.model.needs_execution:
         plan.backend.check_in(plan.model, files, plan.workspace.root)

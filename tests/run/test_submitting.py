@@ -166,7 +166,7 @@ def test_a_sweep_holds_5000_submitted_runs_with_fewer_than_ten_threads(tmp_path)
 
 
 class DefectiveBackend(BaseRunBackend):
-    """Submits nothing; its methods return and raise what they are told."""
+    """Submits nothing; its methods return and raise what a test gives them."""
 
     name: ClassVar[str] = "defective"
     config_class = BackendConfig
@@ -190,7 +190,7 @@ class DefectiveBackend(BaseRunBackend):
 
 
 class ReturningBackend(BaseRunBackend):
-    """Executes nothing, and returns what it is told."""
+    """Executes nothing, and returns what a test gives it."""
 
     name: ClassVar[str] = "returning"
     config_class = BackendConfig

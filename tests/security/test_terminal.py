@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from rompy_hydra.printable import printable
+from rompy_hydra.redaction import printable
 from rompy_hydra.sweep.results_table import _cell
 from tests.terminal import Terminal
 

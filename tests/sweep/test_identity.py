@@ -174,8 +174,8 @@ def test_an_empty_name_of_a_directory_is_refused(sweeps, override, name):
     assert list(sweeps.directory.iterdir()) == []
 
 
-@pytest.mark.parametrize("place", ["afile", "afile/deeper"])
+@pytest.mark.parametrize("place", ["occupied", "occupied/deeper"])
 def test_a_check_refuses_an_output_directory_that_cannot_be_created(sweeps, place):
-    (sweeps.directory / "afile").touch()
+    (sweeps.directory / "occupied").touch()
     out = sweeps.run("check", "model=probe", f"output_dir={place}", code=2)
     assert "is not a directory. Choose another place with output_dir=DIR" in out
