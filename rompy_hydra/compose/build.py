@@ -78,7 +78,7 @@ def build_run(composed: Composed, trusted: Sequence[str] = ()) -> Built:
         if not each.is_delete() and not each.is_sweep_override()
     }
     plain = composed.plain()
-    if plain.keys() - READ:
+    if not READ.issuperset(plain):
         typed = [
             (path_of(each), parameters.get(each.get_key_element())) for each in parse(composed.overrides)
         ]

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from rompy_hydra.compose.build import Builder, Built
 from rompy_hydra.compose.composer import Composer
-from rompy_hydra.compose.processor_settings import shortened_values
+from rompy_hydra.compose.processor_settings import may_be_long, shortened_values
 from rompy_hydra.compose.shared_composition import Refusal, SharedComposition
 from rompy_hydra.compose.unread_keys import READ, references_in, unread
 from rompy_hydra.core.plan import Origin
@@ -53,7 +53,7 @@ class PointComposer:
     def compose(self, point: Point) -> object:
         """A point's configuration, for `build`; ConfigError says what is wrong with its overrides."""
         number, shared, plain, changed, alike = self._plain(point)
-        if plain.keys() - READ:
+        if not READ.issuperset(plain):
             _check_keys(point, shared, plain)
         if number is None or plain.keys() != shared.plain.keys():
             number, nodes = None, plain
@@ -79,7 +79,8 @@ class PointComposer:
         key = tuple(a.text for a, is_first in zip(point.assignments, first, strict=True) if is_first)
         values = [a for a, is_first in zip(point.assignments, first, strict=True) if not is_first]
         shared = self._composition(key)
-        values = shortened_values(values, shared.long_prefix)
+        if shared.long_prefix and _sets_processor(kinds):
+            values = shortened_values(values, shared.long_prefix)
         number = self._base_of.get(key)
         given = {"run_id": point.label, "output_dir": self._directory}
         plain = shared.replaced(values)
@@ -142,6 +143,12 @@ class PointComposer:
         if isinstance(shared, ConfigError):
             raise shared.with_traceback(None)
         return shared
+
+
+@functools.lru_cache
+def _sets_processor(kinds: tuple[tuple[str, bool, bool], ...]) -> bool:
+    """Whether one of these keys may be a setting of a postprocessor."""
+    return may_be_long([key for key, _, _ in kinds])
 
 
 def _check_keys(point: Point, shared: SharedComposition, plain: Mapping[str, Any]) -> None:

@@ -45,8 +45,6 @@ def shortened(text: str, prefix: str) -> str:
 
 def shortened_values(values: list[Assignment], prefix: str) -> list[Assignment]:
     """The values of a point with their keys in the short form."""
-    if not prefix or not any(each.key.startswith(prefix) for each in values):
-        return values
     return [
         replace(each, key=shortened(each.key, prefix), text=shortened(each.text, prefix)) for each in values
     ]
