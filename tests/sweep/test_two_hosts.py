@@ -53,7 +53,7 @@ class Host:
         return next(pid for pid in _children(init) if b"rompy_hydra" in _command(pid))
 
     def models(self):
-        """How many models run on this host."""
+        """How many models run on this host; more for a moment while one starts a program."""
         init = psutil.Process(_children(self.process.pid)[0])
         return sum(b"\0probe.sh\0" in _command(child.pid) for child in init.children(recursive=True))
 
@@ -143,11 +143,11 @@ def test_a_driver_that_was_stopped_and_taken_over_stops_its_model_and_writes_not
     first.send(signal.SIGSTOP)
     second = start_host(f"{X}=0,1", "hydra.launcher.workers=2")
     wait_until(lambda: len(sweeps.started()) == 4)
-    assert first.models() == 2
+    wait_until(lambda: first.models() == 2)
     first.send(signal.SIGCONT)
     # All models are held, so none ends by itself; the first driver then waits for the second one.
     wait_until(lambda: first.models() == 0)
-    assert second.models() == 2
+    wait_until(lambda: second.models() == 2)
     old = {path: sweeps.snapshot(path) for path in sweeps.path.glob("*.old-1")}
     assert len(old) == 2
     for path in old:
