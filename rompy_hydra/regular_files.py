@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 _KINDS: dict[str, Callable[[int], bool]] = {
     "a symbolic link": stat.S_ISLNK,
@@ -43,6 +44,24 @@ def read_regular(path: str | Path) -> bytes:
     """The content of a regular file; OSError as for any file that cannot be read, or NotRegular."""
     with open(open_regular(path), "rb", buffering=0) as file:
         return file.readall() or b""
+
+
+def path_inside(root: str, name: str) -> str:
+    """The path of a regular file below `root`, which links inside of it may lead to; OSError otherwise."""
+    path = os.path.realpath(f"{root}/{name}")
+    if not path.startswith(f"{os.path.realpath(root)}/"):
+        raise OSError(errno.ELOOP, "is a link out of the run directory, which is not followed", name)
+    _check(path, os.lstat(path))
+    return path
+
+
+def open_inside(root: str, name: str) -> IO[bytes]:
+    """Open a file of `path_inside` for reading."""
+    # Nothing leads out of the directory on the way to an entry of it, which saves resolving its path.
+    if "/" not in name:
+        with contextlib.suppress(NotRegular):
+            return os.fdopen(open_regular(f"{root}/{name}"), "rb")
+    return os.fdopen(open_regular(path_inside(root, name)), "rb")
 
 
 def create_new(path: str | Path, dir_fd: int | None = None, mode: int = 0o666) -> int:

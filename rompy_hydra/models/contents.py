@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from rompy_hydra.errors import PostprocessError, closest
 from rompy_hydra.models.plausibility import Count, LastTime, Mask, OfFiles, OfVariable
 from rompy_hydra.reading.tables import column_of, number_of, open_table
+from rompy_hydra.regular_files import open_inside, path_inside
 from rompy_hydra.time_range import parse_time
 from rompy_hydra.workspace import Workspace
-from rompy_hydra.workspace.regular import open_regular, regular_path
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -140,7 +140,7 @@ def _explained(name: str) -> Iterator[None]:
 def _datasets(workspace: Workspace, name: str) -> Iterator[Mapping[str, xr.Dataset]]:
     from rompy_hydra.reading.netcdf import open_groups
 
-    with open_groups(Path(regular_path(workspace, name))) as groups:
+    with open_groups(Path(path_inside(workspace.root, name))) as groups:
         yield groups
 
 
@@ -264,7 +264,7 @@ def _table(
     workspace: Workspace, name: str, check: OfFiles
 ) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
     with io.TextIOWrapper(
-        open_regular(workspace, name), encoding="utf-8-sig", errors="replace", newline=""
+        open_inside(workspace.root, name), encoding="utf-8-sig", errors="replace", newline=""
     ) as file:
         yield open_table(file, is_table(name) and not check.widths, check.widths)
 

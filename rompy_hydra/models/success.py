@@ -30,9 +30,9 @@ from rompy_hydra.models.plausibility import (
     wrong_values,
 )
 from rompy_hydra.reading.tables import number_of
+from rompy_hydra.regular_files import open_inside
 from rompy_hydra.time_range import TimeRange
 from rompy_hydra.workspace import LOG, Glob, Workspace
-from rompy_hydra.workspace.regular import open_regular
 from rompy_hydra.workspace.script import Command
 
 # The checks of version 0.1.0, which are part of the identity of its runs even if they are empty.
@@ -383,6 +383,6 @@ def log_lines(workspace: Workspace, glob: str) -> Iterator[str]:
     for name, _size in find(workspace, glob):
         if os.path.isdir(workspace.at(name)):
             continue
-        with io.TextIOWrapper(open_regular(workspace, name), encoding="utf-8", errors="replace") as log:
+        with io.TextIOWrapper(open_inside(workspace.root, name), encoding="utf-8", errors="replace") as log:
             while line := log.readline(65536):  # the log may be a single endless line
                 yield line

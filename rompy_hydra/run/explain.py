@@ -7,8 +7,8 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 
+from rompy_hydra.regular_files import open_inside
 from rompy_hydra.workspace import LOG, Workspace
-from rompy_hydra.workspace.regular import open_regular
 
 # A file system with less space than this, in bytes, is called full: a model's last write did not fit.
 _FULL = 65536
@@ -37,7 +37,7 @@ def disk_is_full(workspace: Workspace) -> bool:
 def disk_was_full(workspace: Workspace) -> bool:
     """Whether the end of a run's log says so: a model may have deleted what it wrote."""
     try:
-        with open_regular(workspace, LOG) as log:
+        with open_inside(workspace.root, LOG) as log:
             log.seek(max(0, os.fstat(log.fileno()).st_size - 65536))
             return bool(_NO_SPACE.search(log.read()))
     except OSError:
@@ -82,7 +82,7 @@ def lines_like_errors(workspace: Workspace, shown: int) -> list[str]:
 def _ends(workspace: Workspace, name: str) -> Iterator[str]:
     """The lines at both ends of a regular file, cut to 500 characters that a terminal can show."""
     try:
-        with open_regular(workspace, name) as file:
+        with open_inside(workspace.root, name) as file:
             size = os.fstat(file.fileno()).st_size
             text = file.read(_PART)
             if size > _PART:

@@ -11,10 +11,10 @@ from typing import Protocol
 from rompy_hydra.errors import ModelFailed, RompyHydraError
 from rompy_hydra.jsonable import Json
 from rompy_hydra.process import signal_name
+from rompy_hydra.regular_files import open_inside
 from rompy_hydra.run.explain import disk_is_full, disk_was_full, lines_like_errors, quoted_files
 from rompy_hydra.time_range import TimeRange
 from rompy_hydra.workspace import EXIT_CODE, STEP, Workspace
-from rompy_hydra.workspace.regular import open_regular
 from rompy_hydra.workspace.script import Command
 
 # What the shell returns if a program cannot be started.
@@ -130,7 +130,7 @@ def started_command(workspace: Workspace, commands: Sequence[Command]) -> str | 
     if len(commands) < 2:
         return None
     try:
-        with open_regular(workspace, STEP) as file:
+        with open_inside(workspace.root, STEP) as file:
             number = int(file.read(65536).split()[-1])
         command = commands[number - 1] if number >= 1 else ""
     except (OSError, ValueError, IndexError):
