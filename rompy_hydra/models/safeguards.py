@@ -30,7 +30,7 @@ def safeguard(
     allow: Collection[Never] = (),
     exit_code: int = 0,
 ) -> Iterator[Check]:
-    """The checks of what is never right, except for what is allowed; each with how to allow it.
+    """What is never right and found nevertheless, as failed checks; each with how to allow it.
 
     `outputs` are the files that the model wrote; None if they are elsewhere. After a failure, only
     the files are searched that explain it.
@@ -43,11 +43,12 @@ def safeguard(
         "no_output": lambda: _no_output(workspace, outputs, commands),
     }
     for kind, search in searches.items():
-        if kind not in allow and (exit_code == 0 or kind == "error_files"):
-            wrong = search()
+        searched = kind not in allow and (exit_code == 0 or kind == "error_files")
+        # Only what is wrong: a record without declared checks stays short.
+        if searched and (wrong := search()):
             hint = f" (if that is right: model.success.allow=[{kind}])"
             target = ERROR_FILES if kind == "error_files" else ""
-            yield Check(kind, target, not wrong, wrong + hint if wrong else "none")
+            yield Check(kind, target, False, wrong + hint)
 
 
 def _error_file(outputs: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -54,7 +54,7 @@ class Check:
 
     def facts(self) -> dict[str, Json]:
         """The check as it is stored in the run record."""
-        facts = asdict(self)
+        facts: dict[str, Json] = dict(vars(self))
         if not self.warning:
             del facts["warning"]
         return facts
@@ -203,6 +203,10 @@ class SuccessChecks(BaseModel):
             yield Check("must_be_empty", glob, not filled, message)
 
     def _check_log(self, workspace: Workspace) -> Iterator[Check]:
+        if not (self.log_must_contain or self.log_must_not_contain or self.warnings or self.log_value):
+            for log in self.logs:
+                yield from _check_one_log(workspace, log, ())
+            return
         own = LogPatterns(
             file=self.log_file,
             must_contain=self.log_must_contain,
