@@ -60,6 +60,8 @@ def _error_line(workspace: Workspace, outputs: Sequence[str]) -> str:
     logs = [n for n in outputs if any(fnmatchcase(n.rpartition("/")[2], pattern) for pattern in _LOGS)]
     for name in (LOG, *logs):
         try:
+            if not os.lstat(workspace.at(name)).st_size:
+                continue  # as of most models that are run by the thousand
             for line in log_lines(workspace, name):
                 if _ERROR_LINE.search(line):
                     return f"{name} contains: {line.strip()[:500]}"
