@@ -30,7 +30,7 @@ from rompy_hydra.workspace.record import PENDING, RunRecord
 RESULTS = "results.csv"
 # What spreadsheets take for the beginning of a formula, and the numbers that also begin like that.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-_NUMBER = re.compile(r"[+-](\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|Infinity)")
 _FIXED = ("state", "attempts", "seconds", "cpu_seconds", "peak_memory_bytes", "exit_code")
 # A column of its own where a run has some.
 _WARNINGS = "warnings"

@@ -260,8 +260,15 @@ def _parse(text: bytes) -> dict[str, Any]:
         raise ValueError(f"error is {data['error']!r}")
     data["stages"] = {name: StageRecord(**data["stages"][name]) for name in STAGES}
     for files in _FILES:
-        data[files] = [FileFact(**fact) for fact in data[files]]
+        data[files] = [_parse_fact(fact) for fact in data[files]]
     return data
+
+
+def _parse_fact(fact: dict[str, Any]) -> FileFact:
+    found = FileFact(**fact)
+    if not (isinstance(found.path, str) and isinstance(found.sha256, str)):
+        raise ValueError(f"a file is {fact!r}")
+    return found
 
 
 def _write_in_place(path: Path, text: str) -> bool:

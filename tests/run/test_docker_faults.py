@@ -92,7 +92,7 @@ def test_a_script_that_continues_after_its_program_ran_out_of_memory_has_failed(
 
 
 def test_a_run_can_be_retried_with_a_higher_limit(in_container: Any) -> None:
-    run = in_container("python3 -c 'data = bytearray(100_000_000)'", image=PYTHON)
+    run = in_container("python3 -c 'print(len(bytearray(100_000_000)))'", image=PYTHON)
     assert run.model_run.run(DockerConfig(memory="32m")) is False
     assert run.model_run.run(DockerConfig(memory="256m")) is True
 
