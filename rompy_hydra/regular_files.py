@@ -28,9 +28,12 @@ class NotRegular(OSError):
 
 def open_regular(path: str | Path, flags: int = os.O_RDONLY, dir_fd: int | None = None) -> int:
     """A descriptor of a regular file, which is created if `flags` say so. NotRegular otherwise."""
-    with contextlib.suppress(FileNotFoundError):
+    try:
         # Before opening it, because opening a device can have effects.
         _check(path, os.stat(path, dir_fd=dir_fd, follow_symlinks=False))
+    except FileNotFoundError:
+        if not flags & os.O_CREAT:
+            raise
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666, dir_fd=dir_fd)
     try:
         _check(path, os.fstat(descriptor))
@@ -42,8 +45,14 @@ def open_regular(path: str | Path, flags: int = os.O_RDONLY, dir_fd: int | None 
 
 def read_regular(path: str | Path) -> bytes:
     """The content of a regular file; OSError as for any file that cannot be read, or NotRegular."""
-    with open(open_regular(path), "rb", buffering=0) as file:
-        return file.readall() or b""
+    descriptor = open_regular(path)
+    try:
+        blocks = []
+        while block := os.read(descriptor, 1 << 16):
+            blocks.append(block)
+        return b"".join(blocks)
+    finally:
+        os.close(descriptor)
 
 
 def path_inside(root: str, name: str) -> str:

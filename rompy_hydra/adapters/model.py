@@ -88,7 +88,7 @@ class ForeignModel(BaseConfig):
         found = {"_target_": target_of(type(config)), **plain(cast("Mapping[str, Json]", data))}
         own = getattr(config, "success", None) or _NO_CHECKS
         if isinstance(self.success, SuccessChecks) and self.success != own:  # with those of the run
-            found["success"] = self.success.plain_data()
+            found["success"] = self.success.plain_data
         return found
 
     def render_into(self, run: RunFacts) -> None:

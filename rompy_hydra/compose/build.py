@@ -181,12 +181,22 @@ class Builder:
         if make is not None:
             part = make(node)
         elif is_flat:
-            fields = {name: value for name, value in node.items() if name != "_target_"}
-            part = construct(load_target(node["_target_"], self._allowed), fields)
+            part = self._construct(key, node)
         else:
             part = self._build(node)
         if key not in self.changed:
             self.cache[key] = part
+        return part
+
+    def _construct(self, key: str, node: Mapping[str, Any]) -> Any:
+        """A part without nested targets; it shares the checks of the first one where they are the same."""
+        fields = {name: value for name, value in node.items() if name != "_target_"}
+        first, checks = self.cache.get((key, "checks"), (None, None))
+        if first is not None and first is fields.get("success"):
+            fields["success"] = checks
+        part = construct(load_target(node["_target_"], self._allowed), fields)
+        if first is None and isinstance(found := getattr(part, "success", None), SuccessChecks):
+            self.cache[key, "checks"] = node.get("success"), found
         return part
 
     def _check(self, key: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -280,8 +280,11 @@ def drive(
             "workers": workers if runs else None,
             "packages": dict(versions()),
         }
-        overrides = ((point.label, point.overrides) for point in spool.points())
-        write_sweep_file(config.path, config.name, facts, overrides, grid.naming)
+
+        def points_and_overrides() -> Iterator[tuple[str, list[str]]]:
+            return ((point.label, point.overrides) for point in spool.points())
+
+        write_sweep_file(config.path, config.name, facts, points_and_overrides, grid.naming)
         if not runs:
             return outcome
         table.add_earlier()

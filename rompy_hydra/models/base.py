@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, field_va
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.jsonable import Json, json_text, plain
 from rompy_hydra.models.inputs import Input, RunFacts
-from rompy_hydra.models.success import SuccessChecks, without_undeclared
+from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins.requirements import Requiring
 from rompy_hydra.workspace import Glob
 from rompy_hydra.workspace.script import Env
@@ -125,7 +125,11 @@ class BaseConfig(Requiring, BaseModel):
 
     def plain_data(self) -> dict[str, Json]:
         """The configuration as plain data, with its class as `_target_`."""
-        fields = self.model_dump(mode="json")
+        # Many runs share their success checks.
+        shared = isinstance(self.success, SuccessChecks)
+        fields = self.model_dump(mode="json", exclude={"success"} if shared else None)
+        if shared:
+            fields["success"] = self.success.plain_data
         text = json_text(fields)
         # JSON has no NaN and no infinities; finding none of these words is certain.
         if "NaN" in text or "Infinity" in text:
@@ -133,9 +137,6 @@ class BaseConfig(Requiring, BaseModel):
         for name in self.added:
             if fields[name] == type(self).model_fields[name].default:
                 del fields[name]
-        success = fields.get("success")
-        if isinstance(success, dict):
-            fields["success"] = without_undeclared(success)
         return {"_target_": target_of(type(self)), **fields}
 
 

@@ -125,7 +125,10 @@ def _encoded(text: str, path: str) -> bytes:
 
 
 def _walk(directory: str) -> Iterator[str]:
-    def fail(error: OSError) -> None:
+    try:
+        with os.scandir(directory) as entries:
+            kinds = sorted((entry.name, entry.is_dir()) for entry in entries)
+    except OSError as error:
         problem = f"cannot read the template directory {error.filename}: {error.strerror}"
         if os.path.isfile(directory.rstrip("/")):
             problem = (
@@ -135,13 +138,11 @@ def _walk(directory: str) -> Iterator[str]:
         elif isinstance(error, FileNotFoundError | NotADirectoryError):
             problem = f"the template directory {directory.rstrip('/')} does not exist (model.template)"
         raise GenerateError(problem) from error
-
-    for folder, folders, names in os.walk(directory, onerror=fail, followlinks=True):
-        yield from (os.path.join(folder, name) for name in sorted(names))
-        folders[:] = sorted(set(folders) - _IGNORED)
-        for path in (os.path.join(folder, name) for name in folders):
-            if os.path.islink(path) and Path(folder).resolve().is_relative_to(os.path.realpath(path)):
-                raise GenerateError(f"{path} is a link to a directory that contains it; remove the link")
+    yield from (directory + name for name, is_folder in kinds if not is_folder)
+    for path in (directory + name for name, is_folder in kinds if is_folder and name not in _IGNORED):
+        if os.path.islink(path) and Path(directory).resolve().is_relative_to(os.path.realpath(path)):
+            raise GenerateError(f"{path} is a link to a directory that contains it; remove the link")
+        yield from _walk(f"{path}/")
 
 
 def _read(path: str) -> tuple[str | None, bool]:

@@ -8,7 +8,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -93,9 +93,11 @@ class SuccessChecks(BaseModel):
     # What is not a failure, although no check is declared.
     allow: tuple[Never, ...] = ()
 
+    @functools.cached_property
     def plain_data(self) -> dict[str, Json]:
-        """The checks as plain data, as they distinguish a run."""
-        return without_undeclared(self.model_dump(mode="json"))
+        """The checks as plain data, as they distinguish a run; a run of an earlier version is the same."""
+        fields = self.model_dump(mode="json")
+        return {name: value for name, value in fields.items() if name in _FIRST_CHECKS or value}
 
     @property
     def declares_checks(self) -> bool:
@@ -273,11 +275,6 @@ class SuccessChecks(BaseModel):
             except Unreadable as error:
                 wrong = str(error)
             yield _of_output("count", check, wrong)
-
-
-def without_undeclared(fields: Mapping[str, Json]) -> dict[str, Json]:
-    """Success checks as plain data, in which a run of an earlier version, that has fewer, is the same."""
-    return {name: value for name, value in fields.items() if name in _FIRST_CHECKS or value}
 
 
 _NOTHING_SAID = SuccessChecks.model_construct()

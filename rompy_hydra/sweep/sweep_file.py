@@ -58,48 +58,89 @@ def write_sweep_file(
     directory: Path,
     name: str,
     command: Mapping[str, Json],
-    points: Iterable[tuple[str, list[str]]],
+    points: Callable[[], Iterable[tuple[str, list[str]]]],
     naming: Naming | None = None,
 ) -> None:
     """Add a command and its points (labels and overrides) to `sweep.json`; earlier ones stay.
+
+    `points` yields them, each label once.
 
     `naming` is how the labels were made. A new file records it, and it never changes. SweepError if the
     file has another one by now, or is damaged.
     """
     path = directory / SWEEP
-    with locked(directory), contextlib.closing(Spool()) as lines:
-        numbers = count()
 
-        def put(label: str, overrides: Json) -> None:
-            # A point that the file already has keeps its place, and gets the new overrides.
-            line = f"{json.dumps(label)}: {json.dumps(overrides)}"
-            lines.put_row(label, f"{next(numbers):012}", line.encode())
-
-        head = _load(path, put)
-        if head is None:
-            head = {"schema_version": SCHEMA_VERSION, "name": name, "created": now()}
+    def head(earlier: dict[str, Json] | None) -> dict[str, Json]:
+        if earlier is None:
+            earlier = {"schema_version": SCHEMA_VERSION, "name": name, "created": now()}
             if naming is not None:
-                head["constants"] = dict(naming.constants)
-        elif naming is not None and _naming(head) != naming:
+                earlier["constants"] = dict(naming.constants)
+        elif naming is not None and _naming(earlier) != naming:
             raise SweepError(
                 f"another command has created {path} meanwhile, with other constants. Rerun the command: "
                 "it then names its runs as that sweep does"
             )
-        earlier = cast("list[Json]", head.pop("commands", []))
-        head |= {"updated": now(), "commands": [*earlier, dict(command)]}
-        for label, overrides in points:
-            put(label, redacted_overrides(overrides))
-        with _reported(path, "write"):
-            stream_atomic(path, lambda file: file.writelines(_text(head, lines.rows())))
+        commands = cast("list[Json]", earlier.pop("commands", []))
+        return earlier | {"updated": now(), "commands": [*commands, dict(command)]}
+
+    def new() -> Iterator[tuple[str, str]]:
+        return ((label, _line(label, redacted_overrides(overrides))) for label, overrides in points())
+
+    with locked(directory):
+        earlier = _load(path)
+        lines = (line for _, line in new())
+        with _reported(path, "write"), contextlib.suppress(_OtherPoints):
+            _replace(path, head(earlier), lines if earlier is None else _as_before(path, lines))
+            return
+        with contextlib.closing(Spool()) as merged:
+            numbers = count()
+
+            def put(label: str, line: str) -> None:
+                # A point that the file already has keeps its place, and gets the new overrides.
+                merged.put_row(label, f"{next(numbers):012}", line.encode())
+
+            earlier = _load(path, lambda label, overrides: put(label, _line(label, overrides)))
+            for label, line in new():
+                put(label, line)
+            with _reported(path, "write"):
+                _replace(path, head(earlier), (line.decode() for line in merged.rows()))
 
 
-def _text(head: Mapping[str, Json], lines: Iterable[bytes]) -> Iterator[str]:
-    yield "{\n"
-    yield from (f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items())
-    yield _BEFORE
-    for number, line in enumerate(lines):
-        yield (",\n  " if number else "  ") + line.decode()
-    yield f"\n{_AFTER}"
+def _line(label: str, overrides: Json) -> str:
+    return f"{json.dumps(label)}: {json.dumps(overrides)}"
+
+
+def _replace(path: Path, head: Mapping[str, Json], lines: Iterable[str]) -> None:
+    def text() -> Iterator[str]:
+        yield "{\n"
+        yield from (f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items())
+        yield _BEFORE
+        for number, line in enumerate(lines):
+            yield (",\n  " if number else "  ") + line
+        yield f"\n{_AFTER}"
+
+    stream_atomic(path, lambda file: file.writelines(text()))
+
+
+class _OtherPoints(Exception):
+    """A file does not have the same points as a command."""
+
+
+def _as_before(path: Path, lines: Iterable[str]) -> Iterator[str]:
+    """The lines, if the file has the same ones in this order, as for a repeated command; else _OtherPoints.
+
+    Comparing them is several times faster than merging.
+    """
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for before in file:
+            if before == _BEFORE:
+                break
+        for line in lines:
+            if file.readline().strip().removesuffix(",") != line:
+                raise _OtherPoints
+            yield line
+        if file.read(len(_AFTER) + 1) != _AFTER:
+            raise _OtherPoints
 
 
 def _load(path: Path, put: Callable[[str, Json], None] | None = None) -> dict[str, Json] | None:

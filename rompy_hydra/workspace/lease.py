@@ -99,13 +99,17 @@ def lives_here(owner: Owner) -> bool:
 
 def latest(workspace: Workspace) -> int:
     """The number of the newest claim; 0 if there is none."""
-    numbers = [0]
+    number = 0
     for folder, suffix in _PLACES:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            names = map(os.path.splitext, os.listdir(workspace.at(folder)))
-            # A longer number is that of no claim.
-            numbers += [int(s) for s, end in names if end == suffix and s.isdecimal() and len(s) < 19]
-    return max(numbers)
+        try:
+            names = os.listdir(workspace.at(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for name in names:
+            stem = name.removesuffix(suffix) if name.endswith(suffix) else ""
+            if stem.isdecimal() and len(stem) < 19:  # a longer number is that of no claim
+                number = max(number, int(stem))
+    return number
 
 
 def owner_of(workspace: Workspace, number: int) -> Owner | None:

@@ -17,8 +17,8 @@ PROBE = Naming({"model": "probe"})
 @pytest.fixture
 def write(tmp_path):
     def write(*labels, **options):
-        points = ((label, [f"model.{label}"]) for label in labels)
-        write_sweep_file(tmp_path, "probe", {"points": len(labels)}, points, **options)
+        points = [(label, [f"model.{label}"]) for label in labels]
+        write_sweep_file(tmp_path, "probe", {"points": len(labels)}, lambda: points, **options)
         return json.loads((tmp_path / "sweep.json").read_bytes())
 
     return write
@@ -36,7 +36,7 @@ def test_a_later_command_adds_its_points_and_keeps_the_order(write, tmp_path):
 
 def test_a_repeated_point_gets_its_new_overrides(write, tmp_path):
     write("x=1", "x=2")
-    write_sweep_file(tmp_path, "probe", {}, [("x=1", ["site=far", "x=1"])])
+    write_sweep_file(tmp_path, "probe", {}, lambda: [("x=1", ["site=far", "x=1"])])
     found = json.loads((tmp_path / "sweep.json").read_bytes())
     assert list(found["points"].items()) == [("x=1", ["site=far", "x=1"]), ("x=2", ["model.x=2"])]
 
@@ -136,7 +136,7 @@ def test_two_first_commands_with_equal_constants_share_a_sweep(write):
 
 def test_memory_does_not_grow_with_the_points(tmp_path):
     def points(first):
-        return ((f"x={x}", [f"model.parameters.x={x}"]) for x in range(first, first + 10_000))
+        return lambda: ((f"x={x}", [f"model.parameters.x={x}"]) for x in range(first, first + 10_000))
 
     tracemalloc.start()
     for first in (0, 5000):
