@@ -16,7 +16,7 @@ from rompy_hydra.core.execute import steps
 from rompy_hydra.core.pipeline import BasePipeline
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.scope import Watch, ignore
-from rompy_hydra.errors import GenerateError
+from rompy_hydra.errors import ConfigError, GenerateError
 from rompy_hydra.model_run import ModelRun, own_run
 from rompy_hydra.postprocess.base import Results, merge_results
 from rompy_hydra.process import StopSignal
@@ -65,20 +65,21 @@ class LocalPipelineBackend(BasePipeline):
         process_kwargs: Mapping[str, object] | None = None,
         cleanup_on_failure: bool | None = None,
         validate_stages: bool | None = None,
-        **unused: object,
+        backend_config: object = None,
     ) -> Results:
         """Carry out the pipeline; see `BasePipeline.execute` for the result.
 
         `run_backend` and `processor` are names with their `run_kwargs` and `process_kwargs`, or
-        objects that hold their settings; `processor` may be a list.
+        objects that hold their settings; `processor` may be a list. `backend_config` is the
+        configuration object of a run backend, which takes the place of its name.
         """
         check_model_run(model_run)
         overwrite = bool(getattr(model_run, "delete_existing", False))
         run = own_run(model_run)
         _check_choice("run_backend", run_backend)
         _check_choice("processor", processor)
-        if unused:
-            logger.warning("the local pipeline does not use {}", ", ".join(sorted(unused)))
+        if backend_config is not None:
+            _check_alone(run_backend, run_kwargs)
         settings = {"cleanup_on_failure": cleanup_on_failure, "validate_stages": validate_stages}
         pipeline = self.model_copy(update={k: v for k, v in settings.items() if v is not None})
         results: Results = {
@@ -91,7 +92,11 @@ class LocalPipelineBackend(BasePipeline):
         stage = "run"
         # The one broad `except`: by then the record has the failure, and the dict reports it.
         try:
-            backend = resolve_backend(run_backend, run_kwargs or {})
+            if backend_config is None:
+                backend = resolve_backend(run_backend, run_kwargs or {})
+            else:
+                backend = resolve_backend(backend_config, {})
+                results |= {"run_backend": backend.plugin_name, "backend": backend.plugin_name}
             stage = "postprocess"
             processors = resolve_processors(processor, process_kwargs or {})
             stage = "generate"
@@ -141,6 +146,17 @@ class LocalPipelineBackend(BasePipeline):
 def _check_choice(name: str, value: object) -> None:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise ValueError(f"{name} must be a non-empty string")
+
+
+def _check_alone(run_backend: object, run_kwargs: Mapping[str, object] | None) -> None:
+    """ConfigError if a run backend is chosen besides a `backend_config`: one of them would be ignored."""
+    if run_backend != "local":
+        raise ConfigError("give either run_backend or backend_config, not both: each chooses a run backend")
+    if run_kwargs:
+        raise ConfigError(
+            f"run_kwargs ({', '.join(run_kwargs)}) go with the name of a run backend: put them into "
+            "backend_config"
+        )
 
 
 def _progress(run: ModelRun, record: RunRecord | None) -> Results:

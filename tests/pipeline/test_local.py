@@ -4,12 +4,14 @@ import pytest
 
 from rompy_hydra import (
     BaseConfig,
+    DockerConfig,
     LocalConfig,
     LocalPipelineBackend,
     ModelRun,
     NoopPostprocessor,
     SuccessChecks,
 )
+from rompy_hydra.errors import ConfigError
 from rompy_hydra.workspace.record import RunRecord
 
 
@@ -140,8 +142,39 @@ def test_an_invalid_model_run_raises_value_error():
         LocalPipelineBackend().execute(object())
 
 
-def test_unknown_arguments_are_ignored_as_in_the_reference(model):
-    assert model().pipeline(no_such_argument=1)["success"] is True
+def test_an_unknown_argument_is_refused_with_the_closest_name_before_anything_is_written(model):
+    run = model()
+    with pytest.raises(ConfigError, match=r"does not take 'backend_cfg'\. Did you mean 'backend_config'"):
+        run.pipeline(backend_cfg=LocalConfig())
+    assert not run.workspace.path.exists()
+
+
+def test_the_backend_config_of_a_pipeline_is_used(model):
+    run = model()
+    results = run.pipeline("local", backend_config=LocalConfig(command="echo mine > out.nc"))
+    assert results["success"] is True
+    assert (run.workspace.path / "out.nc").read_text() == "mine\n"
+    assert (results["run_backend"], results["backend"]) == ("local", "local")
+
+
+def test_a_pipeline_with_the_configuration_of_a_container_never_runs_on_this_machine(model, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "bogus")  # no engine, whatever this machine has
+    run = model()
+    results = run.pipeline("local", backend_config=DockerConfig(image="model:1.0"))
+    assert (results["success"], results["stage"], results["backend"]) == (False, "run", "docker")
+    assert "DOCKER_HOST=bogus" in results["error"]
+    assert not (run.workspace.path / "out.nc").exists()
+
+
+def test_two_run_backends_for_one_pipeline_are_refused(model):
+    run = model()
+    with pytest.raises(ConfigError, match="either run_backend or backend_config, not both"):
+        run.pipeline(run_backend="docker", backend_config=LocalConfig())
+    with pytest.raises(
+        ConfigError, match=r"run_kwargs \(timeout\) go with .* put them into backend_config"
+    ):
+        run.pipeline(backend_config=LocalConfig(), run_kwargs={"timeout": 5})
+    assert not run.workspace.path.exists()
 
 
 def test_settings_are_passed_to_the_backend_and_the_postprocessor(model, tmp_path):
