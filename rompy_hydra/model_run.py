@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from loguru import logger
+from pydantic import field_validator
 
-from rompy_hydra.adapters.model import resolve_model
+from rompy_hydra.adapters.model import resolve_model, typed_config
 from rompy_hydra.adapters.pipeline import resolve_pipeline
 from rompy_hydra.adapters.resolve import resolve_backend, resolve_processors
 from rompy_hydra.adapters.rompy import run_fields
@@ -35,6 +36,11 @@ class ModelRun(RunSpec):
     >>> run.workspace.path.name
     'shoal'
     """
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _typed(cls, value: object) -> object:
+        return typed_config(value)
 
     def generate(self) -> str:
         """Make the workspace: input files and `run.sh`. Returns its path.

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from rompy_hydra import BaseConfig, LocalConfig, ModelRun, NoopPostprocessor, TemplateModel, TimeRange
 from rompy_hydra.errors import ConfigError, GenerateError, PluginError, RompyHydraError
+from rompy_hydra.models import Beach
 from rompy_hydra.workspace.record import RunRecord
 
 
@@ -49,6 +50,30 @@ def test_a_run_id_that_leaves_the_output_directory_is_rejected(run_id):
 def test_an_unknown_field_is_rejected():
     with pytest.raises(ValidationError, match="outputdir"):
         ModelRun(outputdir="x")
+
+
+def test_plain_data_become_the_model_configuration_that_their_model_type_names(tmp_path):
+    run = ModelRun(output_dir=tmp_path, config={"model_type": "beach", "friction": 0.03})
+    assert run.config == Beach(friction=0.03)
+    run.generate()
+    assert (run.workspace.path / "parameters.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "beech"}, "there is no model configuration 'beech'. Did you mean 'beach'"),
+        ({"model_type": "beach", "fricton": 1}, r"fricton: no such setting\. Did you mean 'friction'"),
+        ({"friction": 0.03}, r"have no model_type, the name of a model configuration\. Choices: .*beach"),
+        ({"model_type": 3}, "have no model_type"),
+        ("beach", "'beach' is not a model configuration"),
+        ([], r"\[\] is not a model configuration"),
+        (None, "None is not a model configuration"),
+    ],
+)
+def test_data_that_describe_no_model_are_refused(config, message):
+    with pytest.raises(ValidationError, match=message):
+        ModelRun(config=config)
 
 
 def test_an_empty_configuration_generates_a_directory_but_cannot_run(tmp_path):

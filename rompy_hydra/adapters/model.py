@@ -6,6 +6,7 @@ directory.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import os
@@ -16,16 +17,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 
 from loguru import logger
 from pydantic import BaseModel, PrivateAttr
 
-from rompy_hydra.errors import ConfigError, GenerateError, RompyHydraError
+from rompy_hydra.errors import ConfigError, GenerateError, PluginError, RompyHydraError, shortened
 from rompy_hydra.jsonable import Json, plain, to_plain
 from rompy_hydra.models.base import BaseConfig, target_of
 from rompy_hydra.models.inputs import RunFacts
 from rompy_hydra.models.success import SuccessChecks
+from rompy_hydra.plugins import registry
+from rompy_hydra.plugins.signatures import construct
 from rompy_hydra.process.pickled import child_command, received
 from rompy_hydra.process.tree import RUN_MARK
 from rompy_hydra.time_range import TimeRange
@@ -49,6 +52,47 @@ def resolve_model(config: object, success: SuccessChecks | None = None) -> BaseC
             "combined with these; set them in model.success"
         )
     return model.model_copy(update={"success": model.success.plus(success)})
+
+
+def typed_config(config: object) -> object:
+    """The model configuration that plain data with `model_type` describe; anything else as it is.
+
+    `model_type` is the name of an installed model configuration, or the one that its class declares,
+    as in rompy. ConfigError if the data describe none, UnknownPlugin for an unknown one.
+    """
+    if isinstance(config, str | bytes | list | int | float | None):
+        raise ConfigError(
+            f"{shortened(config)} is not a model configuration: give an object, or data with model_type"
+        )
+    if not isinstance(config, Mapping):
+        return config
+    kind = config.get("model_type")
+    if not isinstance(kind, str):
+        choices = ", ".join(sorted(registry.names("config")))
+        raise ConfigError(
+            f"the data have no model_type, the name of a model configuration. Choices: {choices}"
+        )
+    found = _class_of(kind)
+    keeps = kind in _declared_types(found)
+    return construct(found, {k: v for k, v in config.items() if keeps or k != "model_type"})
+
+
+def _class_of(model_type: str) -> object:
+    if not registry.candidates("config", model_type):
+        for name in registry.names("config"):
+            with contextlib.suppress(PluginError):  # a broken one, which nobody asked for
+                found = registry.find("config", name).load()
+                if model_type in _declared_types(found):
+                    return found
+    return registry.find("config", model_type).load()
+
+
+def _declared_types(found: object) -> tuple[object, ...]:
+    """What a class accepts as its `model_type`: the members of a Literal."""
+    if not (isinstance(found, type) and issubclass(found, BaseModel)):
+        return ()
+    field = found.model_fields.get("model_type")
+    return get_args(field.annotation) if field else ()
 
 
 class ForeignModel(BaseConfig):

@@ -45,6 +45,25 @@ def test_swan_inputs_are_identical_to_those_generated_by_rompy(kind, tmp_path):
     assert [fact.path for fact in RunRecord.load(run.workspace).inputs] == ["INPUT"]
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("swan", SwanConfig),
+        ("SWAN", SwanConfig),
+        ("swanconfig", SwanConfigComponents),
+        ("swan_components", SwanConfigComponents),
+    ],
+)
+def test_plain_data_become_the_configuration_that_rompy_makes_of_them(name, kind, tmp_path):
+    with warnings.catch_warnings(action="ignore"):  # one of them is deprecated
+        run = ModelRun(
+            run_id="swan", output_dir=tmp_path, period=PERIOD, config={"model_type": name, **SWAN}
+        )
+        assert run.config == kind(**SWAN | ({} if name == "swan_components" else {"model_type": name}))
+    run.generate()
+    assert "FRICTION MADSEN kn=0.05" in (run.workspace.path / "INPUT").read_text()
+
+
 def test_the_base_configuration_of_rompy_generates_its_files_from_the_run(tmp_path):
     run = ModelRun(run_id="base", output_dir=tmp_path, period=PERIOD, config=BaseConfig())
     run.generate()
