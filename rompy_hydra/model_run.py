@@ -106,7 +106,9 @@ class ModelRun(RunSpec):
 
     def pipeline(self, pipeline_backend: object = "local", **settings: object) -> Results:
         """Generate, run and postprocess with a pipeline backend; its results as a dict."""
-        return resolve_pipeline(pipeline_backend, settings).execute(self)
+        pipeline = resolve_pipeline(pipeline_backend, settings)
+        model = resolve_model(self.config, self.success)
+        return pipeline.call(RunPlan(self, model, pipeline.stages_of(), pipeline_key=pipeline.result_key))
 
     def perform(self, plan: RunPlan, carry_out: Callable[..., Waiting[T]]) -> T:
         """Carry out stages of this run; what `generate`, `run`, `postprocess` and pipelines use.

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from loguru import logger
 from pydantic import BaseModel
 
 from rompy_hydra.adapters.resolve import load_by_name, resolve_backend, resolve_processors
 from rompy_hydra.adapters.rompy import as_rompy
-from rompy_hydra.core.pipeline import BasePipeline
+from rompy_hydra.core.pipeline import BasePipeline, failed_since
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.spec import RunSpec
 from rompy_hydra.errors import ConfigError, DamagedRecord, PluginError
+from rompy_hydra.jsonable import Json, to_plain
 from rompy_hydra.plugins.answers import as_bool, as_results, describe
 from rompy_hydra.plugins.configured import name_of
 from rompy_hydra.plugins.signatures import CHOICES, check_arguments, instantiate, takes, takes_anything
 from rompy_hydra.postprocess.base import Results
-from rompy_hydra.workspace.record import COMPLETED, RunRecord
+from rompy_hydra.run.local import LocalRunBackend
+from rompy_hydra.workspace.record import RunRecord
 
 
 def resolve_pipeline(pipeline: object, settings: Mapping[str, object]) -> BasePipeline:
@@ -37,7 +40,10 @@ def resolve_pipeline(pipeline: object, settings: Mapping[str, object]) -> BasePi
     if not callable(getattr(instance, "execute", None)):
         raise PluginError(f"{instance!r} is not a pipeline backend: it has no execute()")
     chosen = name_of("pipeline", type(instance), name)
-    return ForeignPipeline(instance=instance, arguments=arguments, chosen_name=chosen)
+    stored = {key: value for key, value in settings.items() if key not in CHOICES}
+    return ForeignPipeline(
+        instance=instance, arguments=arguments, stored=to_plain(stored), chosen_name=chosen
+    )
 
 
 class ForeignPipeline(BasePipeline):
@@ -47,6 +53,7 @@ class ForeignPipeline(BasePipeline):
 
     instance: Any
     arguments: dict[str, Any]
+    stored: dict[str, Any]
     chosen_name: str
 
     @property
@@ -57,14 +64,27 @@ class ForeignPipeline(BasePipeline):
         stages = getattr(self.instance, "stages", None)
         return tuple(stages) if stages else super().stages_of()
 
+    @property
+    def plugin_settings(self) -> Mapping[str, Json]:
+        return self.stored
+
+    @property
+    def result_key(self) -> str:
+        own = self.instance
+        return own.result_key if isinstance(own, BasePipeline) else super().result_key
+
+    def check(self, plan: RunPlan) -> None:
+        for name in super().choices(plan).keys() & {"run_backend", "processor"} - self.choices(plan).keys():
+            if asked := _asked_for(name, plan):
+                raise ConfigError(
+                    f"the pipeline {self.chosen_name} chooses its own {name}: leave out {asked}"
+                )
+
     def choices(self, plan: RunPlan) -> dict[str, object]:
         """As far as `execute` takes them."""
         execute, chosen = self.instance.execute, super().choices(plan)
         if takes_anything(execute) or _is_like_rompys(execute):
             return chosen
-        left_out = [name for name in ("run_backend", "processor") if not takes(execute, name)]
-        if left_out:
-            logger.warning("the pipeline {} chooses its own {}", self.chosen_name, " and ".join(left_out))
         return {name: value for name, value in chosen.items() if takes(execute, name)}
 
     def execute(self, model_run: RunSpec, **settings: object) -> Results:
@@ -73,10 +93,11 @@ class ForeignPipeline(BasePipeline):
         execute = self.instance.execute
         if _is_like_rompys(execute):
             arguments = _with_rompy_configs(arguments)
-        returned = execute(model_run, **check_arguments(execute, arguments))
-        return self._checked(returned, model_run)
+        given = check_arguments(execute, arguments)
+        before = _updated(model_run)
+        return self._checked(execute(model_run, **given), model_run, before)
 
-    def _checked(self, returned: object, run: RunSpec) -> Results:
+    def _checked(self, returned: object, run: RunSpec, before: str) -> Results:
         results = as_results(returned)
         if "success" not in results:
             raise PluginError(
@@ -85,7 +106,7 @@ class ForeignPipeline(BasePipeline):
                 "'stages_completed'"
             )
         results = {"run_id": run.run_id, "stages_completed": [], **results}
-        stage, doubt = _doubt(results, run) if results["success"] else (None, None)
+        stage, doubt = _doubt(results, run, before) if results["success"] else (None, None)
         if doubt:
             message = f"the pipeline {self.chosen_name} reported success, but {doubt}"
             return {**results, "success": False, "stage": stage, "message": message, "error": message}
@@ -96,8 +117,16 @@ class ForeignPipeline(BasePipeline):
         return {"stage": "pipeline", "message": message, "error": message, **results}
 
 
-def _doubt(results: Results, run: RunSpec) -> tuple[str | None, str | None]:
-    """The stage in which a reported success is contradicted, and by what."""
+def _updated(run: RunSpec) -> str:
+    """When the record of a run was written; '' if there is none, or a damaged one."""
+    with contextlib.suppress(DamagedRecord):
+        if record := RunRecord.load(run.workspace):
+            return record.updated
+    return ""
+
+
+def _doubt(results: Results, run: RunSpec, before: str) -> tuple[str | None, str | None]:
+    """The stage in which a success that was reported since `before` is contradicted, and by what."""
     processed = results.get("postprocess_results")
     if isinstance(processed, Mapping) and as_bool(processed.get("success")) is False:
         return "postprocess", f"its postprocessor failed: {processed.get('message', '')}"
@@ -105,10 +134,23 @@ def _doubt(results: Results, run: RunSpec) -> tuple[str | None, str | None]:
         record = RunRecord.load(run.workspace)
     except DamagedRecord as error:
         return "pipeline", str(error)
-    if record is not None and record.ended and record.state != COMPLETED:
+    if record is not None and failed_since(record, before):
         error_facts = record.error or {}
         return str(error_facts.get("stage")), f"the run {record.state}: {error_facts.get('message', '')}"
     return None, None
+
+
+def _asked_for(name: str, plan: RunPlan) -> str:
+    """The override that chooses a run backend or postprocessors; '' if nobody asked for these."""
+    if name == "processor" and not plan.processors:
+        return ""
+    for override in plan.origin.overrides:
+        if re.split(r"[.@=]", override.lstrip("+~"), maxsplit=1)[0] == name:
+            return override
+    backend = plan.backend
+    if name != "run_backend" or backend is None or backend.result_hash == LocalRunBackend().result_hash:
+        return ""
+    return f"run_backend={backend.plugin_name}"  # as an experiment chooses it
 
 
 def _is_like_rompys(execute: object) -> bool:

@@ -169,7 +169,9 @@ class Builder:
             processors=processors,
             origin=origin,
             overwrite=config["overwrite"],
+            pipeline_key=pipeline.result_key,
         )
+        pipeline.check(plan)
         return Built(plan, pipeline, config)
 
     def _part(self, key: str, make: Callable[[Any], Any] | None = None) -> Any:

@@ -97,6 +97,7 @@ class Attempt:
         record.attempts.append(record.archive())
         record.attempt += 1
         record.outputs, record.products, record.checks = [], [], []
+        record.pipeline = {}
         record.metrics, record.exit_code, record.resources = {}, None, {}
         record.messages = []
         record.backend_facts = {}
@@ -115,9 +116,8 @@ class Attempt:
         except (GeneratorExit, LeaseLost):
             raise  # whoever drives this run has let go of it; its job may still run
         except BaseException as error:
-            if stage == "run":
+            if stage == "run" and self.plan.backend is not None:
                 # Also if an interrupt came between the start of a model and the wait for it.
-                assert self.plan.backend is not None
                 process.end_tree(None, self.workspace.root, grace=self.plan.backend.kill_grace)
             failure = _in_plain_words(stage, error)
             self._fail(stage, failure, self._seconds(stage, begin))

@@ -44,14 +44,10 @@ def steps(
     plan: RunPlan, *, stop: StopSignal | None = None, watch: Watch = ignore, seen: Snapshot | None = None
 ) -> Waiting[RunRecord]:
     """`execute` as a generator, which yields the handle of each submitted job that it waits for."""
-    with _os_errors(plan):
-        status = inspect(plan)
-        if seen is not None and seen.is_outdated(status.seen):
-            raise _busy(status)
+    with os_errors(plan):
+        status = opened(plan, seen)
         if status.record is not None and status.up_to_date:
             return status.record
-        if status.must_replace:
-            status = set_aside(status)
         with acquire(status) as status, logger.contextualize(run_id=plan.spec.run_id):
             if status.record is not None and not status.stale:
                 return status.record
@@ -62,6 +58,14 @@ def steps(
                 with attempt.recording(stage), scope.executing(plan.workspace):
                     yield from STAGES[stage](attempt) or ()
             return attempt.finish()
+
+
+def opened(plan: RunPlan, seen: Snapshot | None = None) -> RunStatus:
+    """The status of a run, after what must not stay in its directory was moved aside; Busy as `execute`."""
+    status = inspect(plan)
+    if seen is not None and seen.is_outdated(status.seen):
+        raise _busy(status)
+    return set_aside(status) if status.must_replace else status
 
 
 @contextlib.contextmanager
@@ -100,7 +104,8 @@ def set_aside(status: RunStatus) -> RunStatus:
 
 
 @contextlib.contextmanager
-def _os_errors(plan: RunPlan) -> Iterator[None]:
+def os_errors(plan: RunPlan) -> Iterator[None]:
+    """Errors of the operating system about the directory of a run as errors of this package."""
     try:
         yield
     except RompyHydraError:
@@ -124,7 +129,7 @@ def preflight(plan: RunPlan) -> RunStatus:
     files = {item.path for item in plan.inputs}
     if plan.backend and "run" in plan.stages and plan.model.needs_execution:
         plan.backend.check_in(plan.model, files, plan.workspace.root)
-    with _os_errors(plan):
+    with os_errors(plan):
         status = inspect(plan)
     if "postprocess" in status.stale or ("postprocess" in plan.stages and plan.overwrite):
         for processor in plan.processors:

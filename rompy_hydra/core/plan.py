@@ -49,6 +49,8 @@ class RunPlan:
     rerun: bool = False
     # The run backend is not part of the identity: each call of the Python API may choose another one.
     any_backend: bool = False
+    # Identifies the pipeline plugin and its settings; '' for pipelines of which no result depends.
+    pipeline_key: str = ""
     # The period in the record of a run whose model does not depend on it: version 0.1.0 made it part of
     # every identity.
     recorded_period: Json = None

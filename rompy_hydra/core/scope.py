@@ -38,15 +38,7 @@ class Scope:
             return plan
         # The key of postprocessing depends on the backend that made the outputs.
         alone = plan.stages == ("postprocess",) and plan.backend is None
-        extended = replace(
-            plan,
-            backend=whole.backend if alone else plan.backend,
-            origin=whole.origin,
-            overwrite=whole.overwrite,
-        )
-        # What was there before is moved aside once, and not what this very plan has made.
-        self.plan = replace(whole, overwrite=False)
-        return extended
+        return replace(plan, backend=whole.backend if alone else plan.backend, origin=whole.origin)
 
 
 _scope: ContextVar[Scope | None] = ContextVar("rompy_hydra_scope", default=None)

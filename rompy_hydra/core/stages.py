@@ -83,13 +83,7 @@ def run(attempt: Attempt) -> Waiting[None]:
         attempt.begin("run", rec.RUNNING)
         attempt.stale["run"] = "the model needs no execution"
     attempt.enter("run", rec.CHECKING)
-    names = list(workspace.names())
-    if not names and not workspace.exists():
-        raise ModelFailed(f"the model removed its own run directory {workspace.path}")
-    known = {fact.path for fact in record.inputs} | set(record.found)
-    wanted = workspace.meant_by(plan.model.outputs)
-    written = [name for name in names if name not in known]
-    record.outputs = [file_fact(workspace, name) for name in written if wanted(name)]
+    written = _record_outputs(attempt)
     backend = plan.backend
     ended = Ended(
         backend.commands(plan.model) if backend else (), plan.spec.period, _written(attempt, written)
@@ -97,6 +91,37 @@ def run(attempt: Attempt) -> Waiting[None]:
     record.checks = list(check_success(plan.model, workspace, outcome, ended))
     for message in record.warnings:
         logger.warning("{}", message)
+
+
+def _record_outputs(attempt: Attempt) -> list[str]:
+    """Record the outputs in the run directory; all files that the model wrote there."""
+    plan, record, workspace = attempt.plan, attempt.record, attempt.workspace
+    names = list(workspace.names())
+    if not names and not workspace.exists():
+        raise ModelFailed(f"the model removed its own run directory {workspace.path}")
+    known = {fact.path for fact in record.inputs} | set(record.found)
+    wanted = workspace.meant_by(plan.model.outputs)
+    written = [name for name in names if name not in known]
+    record.outputs = [file_fact(workspace, name) for name in written if wanted(name)]
+    return written
+
+
+def take_over(attempt: Attempt, stage: str) -> None:
+    """Record a stage that a pipeline did by itself, with the files that it left in the run directory.
+
+    ModelFailed if a success check that the model declares does not hold there. What is never right is
+    not searched for: the outputs may be elsewhere.
+    """
+    plan, record, workspace = attempt.plan, attempt.record, attempt.workspace
+    attempt.begin(stage, rec.RUNNING, save=False)
+    if stage == "run":
+        _record_outputs(attempt)
+        if getattr(plan.model.success, "declares_checks", False) and plan.model.needs_execution:
+            ended = Ended((), plan.spec.period)
+            record.checks = list(check_success(plan.model, workspace, Outcome(0, None), ended))
+    elif stage == "postprocess":
+        known = {fact.path for fact in (*record.inputs, *record.outputs)}.union(record.found)
+        record.products = [file_fact(workspace, name) for name in workspace.names() if name not in known]
 
 
 def _written(attempt: Attempt, names: list[str]) -> list[str] | None:

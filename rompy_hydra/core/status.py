@@ -16,6 +16,7 @@ from rompy_hydra import process
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.errors import ConfigError, DamagedRecord, PluginError, RunLost
 from rompy_hydra.hashing import hash_file
+from rompy_hydra.jsonable import Json
 from rompy_hydra.plugins import registry
 from rompy_hydra.regular_files import first_link
 from rompy_hydra.run.base import BaseRunBackend
@@ -141,6 +142,8 @@ def _stale_stages(plan: RunPlan, record: RunRecord | None) -> dict[str, str]:
             stale[stage] = "not done yet"
         elif old.state != rec.COMPLETED:
             stale[stage] = f"was {old.state} before"
+        elif stage in stages_of_pipeline(record) and record.pipeline.get("key") != plan.pipeline_key:
+            stale[stage] = "the pipeline that did it, or its settings, changed"
         elif plan.rerun and stage != "generate":
             stale[stage] = "asked for"
         elif old.key is None:
@@ -154,6 +157,12 @@ def _stale_stages(plan: RunPlan, record: RunRecord | None) -> dict[str, str]:
             if damaged:
                 stale[stage] = f"{damaged} is missing or was changed"
     return stale
+
+
+def stages_of_pipeline(record: RunRecord) -> list[Json]:
+    """The stages that a pipeline plugin did by itself."""
+    stages = record.pipeline.get("stages")
+    return stages if isinstance(stages, list) else []
 
 
 _CHANGES = {

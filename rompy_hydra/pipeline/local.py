@@ -56,6 +56,10 @@ class LocalPipelineBackend(BasePipeline):
             )
         return value
 
+    @property
+    def result_key(self) -> str:
+        return ""  # it does no stage by itself
+
     def execute(  # type: ignore[override]
         self,
         model_run: ModelRun,

@@ -40,7 +40,7 @@ _FILES = ("inputs", "outputs", "products")
 _LINK = "link:"
 # The fields whose texts may come from anywhere: known secrets are not stored in them.
 _TEXTS = ["commands", "run_backend", "config", "overrides", "parameters", "provenance", "metrics", "checks"]
-_TEXTS += ["backend_facts", "error", "attempts"]
+_TEXTS += ["backend_facts", "error", "attempts", "pipeline"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,8 @@ class RunRecord:
     exit_code: int | None = None
     commands: list[Json] = field(default_factory=list)
     run_backend: dict[str, Json] = field(default_factory=dict)
+    # The pipeline plugin that did some `stages` by itself, with its settings and what it returned.
+    pipeline: dict[str, Json] = field(default_factory=dict)
     config: dict[str, Json] = field(default_factory=dict)
     config_hash: str = ""
     identity: dict[str, str] = field(default_factory=dict)

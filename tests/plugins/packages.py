@@ -147,6 +147,67 @@ BROKEN = Package(
 )
 
 
+# A pipeline that runs models elsewhere, in the shape of the reference.
+CLOUD = Package(
+    "cloud-pipeline",
+    {
+        "cloud_pipeline.py": TRACE
+        + """
+from pathlib import Path
+
+
+class CloudPipelineBackend:
+    def execute(self, model_run, **kwargs):
+        with open("calls", "a") as calls:
+            calls.write(model_run.run_id + " ")
+        results = {"success": False, "run_id": model_run.run_id, "stages_completed": []}
+        try:
+            model_run.generate()
+            results["stages_completed"].append("generate")
+            job_id = self._submit_cloud_job(model_run, **kwargs)
+            results["job_id"] = job_id
+            results["stages_completed"].append("submit")
+            self._download_results(model_run, job_id)
+            results["stages_completed"].append("execute")
+            if job_id == "job-vague":
+                return "done"
+            results["outputs"] = ["drip.csv"]
+            results["stages_completed"].append("postprocess")
+            results["success"] = True
+            return results
+        except Exception as e:
+            results["error"] = str(e)
+            return results
+
+    def _submit_cloud_job(self, model_run, region="north", **kwargs):
+        if region == "nowhere" and not Path("opened").exists():
+            raise ValueError("no such region")
+        if region == "odd" and model_run.config.drops % 2 == 0:
+            raise ValueError("only odd numbers")
+        if region == "interrupted":
+            raise KeyboardInterrupt
+        return f"job-{region}"
+
+    def _download_results(self, model_run, job_id):
+        if job_id != "job-forgetful":
+            workspace = Path(model_run.output_dir) / model_run.run_id
+            (workspace / "drip.csv").write_text(job_id)
+
+
+class Raising:
+    def execute(self, model_run):
+        raise RuntimeError("the cloud is closed")
+"""
+    },
+    {
+        "rompy.pipeline": {
+            "cloud": "cloud_pipeline:CloudPipelineBackend",
+            "raising": "cloud_pipeline:Raising",
+        }
+    },
+)
+
+
 def _twin(number: int) -> Package:
     source = f"""
 class Twin:
@@ -176,4 +237,4 @@ class Backend:
     {"rompy.run": {"local": "thief:Backend"}, "rompy_hydra.postprocess": {"noop": "thief:Backend"}},
 )
 
-ALL = (GOOD, SLOW, BROKEN, *TWINS, THIEF)
+ALL = (GOOD, CLOUD, SLOW, BROKEN, *TWINS, THIEF)

@@ -103,7 +103,7 @@ def test_plugins_can_be_swept_and_rerunning_the_sweep_skips_completed_runs(progr
 
 
 def test_a_pipeline_plugin_executes_a_composed_run_and_its_record_has_the_configuration(program):
-    arguments = ["pipeline=stepwise", "run_backend=with_settings", "run_backend.nodes=4", "processor=noop"]
+    arguments = ["pipeline=stepwise", "run_backend=with_settings", "run_backend.nodes=4", "processor=none"]
     answer = program(*arguments, "model=drip", "run_id=steps")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     run = program.cwd / "runs" / "steps"
