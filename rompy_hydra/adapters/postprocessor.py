@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from rompy_hydra.errors import PluginError
 from rompy_hydra.jsonable import Json, plain, to_plain
-from rompy_hydra.plugins.configured import name_of
+from rompy_hydra.plugins.configured import name_of, registered_name
 from rompy_hydra.plugins.signatures import check_arguments, construct, instantiate
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs
 
@@ -55,6 +55,7 @@ def bind_postprocessor(processor: Any, settings: Mapping[str, object], name: str
     if hasattr(processor, "get_postprocessor_class"):
         fields = processor.model_dump() if isinstance(processor, BaseModel) else vars(processor)
         arguments = {**{k: v for k, v in fields.items() if k not in _NOT_SETTINGS}, **arguments}
+        name = name or registered_name("postprocess", type(processor))
         processor = processor.get_postprocessor_class()
     stored = to_plain(arguments)
     assert isinstance(stored, dict)

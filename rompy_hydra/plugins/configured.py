@@ -64,6 +64,12 @@ class Configured:
 
 def name_of(category: str, cls: type, given: str = "") -> str:
     """The name of a plugin's class: that of its entry point, else `given`, else the class's own."""
+    own = getattr(cls, "name", None)
+    return registered_name(category, cls) or given or (own if isinstance(own, str) else cls.__name__)
+
+
+def registered_name(category: str, cls: type) -> str:
+    """The name of the entry point of a class, with the distribution where the name is ambiguous; or ''."""
     path = f"{cls.__module__}.{cls.__qualname__}"
     for name, found in registry.plugins(category).items():
         for plugin in found:
@@ -72,5 +78,4 @@ def name_of(category: str, cls: type, given: str = "") -> str:
             if plugin.target == path or getattr(sys.modules.get(home), attribute, None) is cls:
                 is_enough = plugin is found[0] and not registry.rivals(found)
                 return name if is_enough else plugin.qualified
-    own = getattr(cls, "name", None)
-    return given or (own if isinstance(own, str) else cls.__name__)
+    return ""

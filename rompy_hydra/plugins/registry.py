@@ -24,6 +24,8 @@ WHAT = {
     "config": "model configuration",
 }
 _OWN = "rompy-hydra"
+# Where rompy 0.6 finds the configurations of postprocessors, each of which names its postprocessor.
+_CONFIGURATIONS = "rompy.postprocess.config"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Plugin:
 
     @property
     def category(self) -> str:
-        return self.group.rpartition(".")[2]
+        return "postprocess" if self.group == _CONFIGURATIONS else self.group.rpartition(".")[2]
 
     @property
     def own(self) -> bool:
@@ -113,6 +115,9 @@ def plugins(category: str) -> dict[str, list[Plugin]]:
     """All plugins of a category by name; the first of each list wins."""
     own = f"rompy_hydra.{category}"
     both = _groups().get(own, []) + _groups().get(f"rompy.{category}", [])
+    if category == "postprocess":
+        known = {(plugin.key, plugin.name) for plugin in both}
+        both += [p for p in _groups().get(_CONFIGURATIONS, []) if (p.key, p.name) not in known]
     found: dict[str, list[Plugin]] = {}
     for plugin in sorted(both, key=lambda p: (not p.own, p.group != own, p.key)):
         found.setdefault(plugin.name, []).append(plugin)
@@ -175,7 +180,7 @@ def find_by_target(target: str) -> Plugin | None:
 def registered_targets() -> frozenset[str]:
     """The dotted paths of all registered plugins, which a configuration may name as `_target_`."""
     # The last ones are rompy's configuration objects for postprocessors.
-    return frozenset(plugin.target for plugin in [*_all(), *_groups().get("rompy.postprocess.config", [])])
+    return frozenset(plugin.target for plugin in [*_all(), *_groups().get(_CONFIGURATIONS, [])])
 
 
 def configuration_trees() -> list[Plugin]:

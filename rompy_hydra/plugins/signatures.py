@@ -50,11 +50,16 @@ def _settings_model(found: Any, category: str | None) -> type[BaseModel] | None:
     for named in (getattr(found, "config_class", None), found):
         if isinstance(named, type) and issubclass(named, BaseModel):
             return named
-    config = config_type(found, category)
-    if config is not None:
-        return config if issubclass(config, BaseModel) else _build_model(config, None, GIVEN)
+    config, method = config_type(found, category), method_of(found, category)
     given = GIVEN | CHOICES if category == "pipeline" else GIVEN
-    return _build_model(found, method_of(found, category), given)
+    if config is None:
+        return _build_model(found, method, given)
+    model = config if issubclass(config, BaseModel) else _build_model(config, None, GIVEN)
+    if not method_settings(method).keys() - given or "config" in method_settings(method):
+        return model
+    # A plugin that can do without a configuration is not made to have one.
+    is_optional = named_parameters(found)["config"].default is not inspect.Parameter.empty
+    return _build_model(found, method, given, None if is_optional else model)
 
 
 def check_settings(model: type[BaseModel] | None, settings: Mapping[str, object]) -> dict[str, object]:
@@ -171,13 +176,20 @@ def _evaluate(annotation: Any, function: Any) -> Any:
         return UNKNOWN
 
 
-def _build_model(found: Any, method: Any, given: Set[str]) -> type[BaseModel] | None:
-    """A pydantic model of the fields of a dataclass, and of the parameters of `found` and its method."""
+def _build_model(
+    found: Any, method: Any, given: Set[str], config: type[BaseModel] | None = None
+) -> type[BaseModel] | None:
+    """A pydantic model of the fields of a dataclass, and of the parameters of `found` and its method.
+
+    The fields of `config` come first, if it is given.
+    """
     own: dict[str, Any] = {}
     if dataclasses.is_dataclass(found):
         own = {each.name: each.default_factory for each in dataclasses.fields(found)}
     parameters = method_settings(method) | named_parameters(found)
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = (
+        {n: (f.annotation, f) for n, f in config.model_fields.items()} if config else {}
+    )
     for name in dict.fromkeys([*own, *parameters]):
         each = parameters.get(name)
         is_reserved = name in given or name.startswith("_") or name == "model_config"
@@ -187,7 +199,7 @@ def _build_model(found: Any, method: Any, given: Set[str]) -> type[BaseModel] | 
         if own.get(name, dataclasses.MISSING) is not dataclasses.MISSING:
             default = Field(default_factory=own[name])
         fields[name] = (_type_to_check(each.annotation, default), default)
-    anything = takes_anything(found) or takes_anything(method) or "config" in parameters
+    anything = takes_anything(found) or takes_anything(method) or ("config" in parameters and not config)
     extra = ConfigDict(
         extra="allow" if anything else "forbid", arbitrary_types_allowed=True, protected_namespaces=()
     )
@@ -239,6 +251,8 @@ def instantiate(
         return construct(found, settings), {}
     method = method_of(found, category)
     own, others = named_parameters(found), method_settings(method)
+    if "config" in own and (others.keys() - GIVEN or takes_anything(method)) and "config" not in others:
+        return _instantiate_beside_config(found, settings, category)
     if "config" in own or "config" in others:
         kind = config_type(found, category) or OpenSettings
         if not issubclass(kind, BaseModel | OpenSettings):
@@ -256,6 +270,39 @@ def instantiate(
         wanted[to_method] |= settings.keys() - own.keys() - others.keys()
     given = [{key: settings[key] for key in settings if key in names} for names in wanted]
     return construct(found, given[0]), given[1]
+
+
+def _instantiate_beside_config(
+    found: Any, settings: Mapping[str, object], category: str | None
+) -> tuple[Any, dict[str, object]]:
+    """A plugin with a `config` in its constructor, whose method has settings of its own.
+
+    An optional `config` is made of settings that the method does not name, and only if all that it
+    requires are given; otherwise they go to the method, as rompy calls it.
+    """
+    method, kind = method_of(found, category), config_type(found, category)
+    own, others = named_parameters(found), method_settings(method)
+    settings = check_settings(settings_model(found, category), settings)
+    unnamed = settings.keys() - own.keys() - others.keys()
+    model = settings_model(kind)
+    if model is not None:
+        fields, needed = set(names_of(model)), {key_of(model, n) for n in _required(model)}
+    else:  # nobody knows its fields
+        fields, needed = (set() if takes_anything(method) else unnamed), set()
+    is_required = own["config"].default is inspect.Parameter.empty
+    given = {key: value for key, value in settings.items() if key in own}
+    if is_required or (unnamed & fields and needed <= settings.keys()):
+        config = {key: value for key, value in settings.items() if key in fields}
+        given["config"] = construct(kind or OpenSettings, config)
+        unnamed -= fields
+    if unnamed and not takes_anything(method):
+        hint = closest(min(unnamed), {*own, *others, *fields} - GIVEN)
+        raise ConfigError(f"{found.__qualname__}: {min(unnamed)}: no such setting. {hint}")
+    return construct(found, given), {k: v for k, v in settings.items() if k in others or k in unnamed}
+
+
+def _required(model: type[BaseModel]) -> list[str]:
+    return [name for name, info in model.model_fields.items() if info.is_required()]
 
 
 def takes(method: object, name: str) -> bool:

@@ -208,6 +208,36 @@ class Raising:
 )
 
 
+# Only the configuration of its postprocessor is registered, as rompy 0.6 reads it.
+TRANSFER = Package(
+    "transfer-plugin",
+    {
+        "transfer_plugin.py": TRACE
+        + """
+from pydantic import BaseModel, ConfigDict
+
+
+class Transfer:
+    def process(self, model_run, destination, keep=True):
+        return {"success": True, "message": f"to {destination}, keep {keep}", "metrics": {"files": 1}}
+
+
+class TransferConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: str = "ww3_transfer"
+    timeout: int = 3600
+    destination: str
+    keep: bool = True
+
+    def get_postprocessor_class(self):
+        return Transfer
+"""
+    },
+    {"rompy.postprocess.config": {"ww3_transfer": "transfer_plugin:TransferConfig"}},
+)
+
+
 def _twin(number: int) -> Package:
     source = f"""
 class Twin:
@@ -237,4 +267,4 @@ class Backend:
     {"rompy.run": {"local": "thief:Backend"}, "rompy_hydra.postprocess": {"noop": "thief:Backend"}},
 )
 
-ALL = (GOOD, CLOUD, SLOW, BROKEN, *TWINS, THIEF)
+ALL = (GOOD, CLOUD, TRANSFER, SLOW, BROKEN, *TWINS, THIEF)

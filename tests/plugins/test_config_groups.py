@@ -90,6 +90,23 @@ def test_a_missing_directory_of_configurations_is_reported_as_broken(tmp_path):
     assert "broken: the directory there_is.no_such_tree does not exist" in plugins.stdout
 
 
+def test_a_postprocessor_that_only_registers_its_configuration_is_an_option(program):
+    given, missing, wrong, listed = program.run_all(
+        ["processor=ww3_transfer", "processor.destination=/archive", "model=drip", "run_id=moved"],
+        ["processor=ww3_transfer", "model=drip"],
+        ["processor=ww3_transfer", "+processor.destinaton=/archive", "model=drip"],
+        ["plugins", "processor"],
+    )
+    assert given.returncode == 0, given.stdout + given.stderr
+    record = json.loads((program.cwd / "runs/moved/run.json").read_text())
+    assert record["config"]["processor"][0]["name"] == "ww3_transfer"
+    assert record["config"]["processor"][0]["destination"] == "/archive"
+    assert record["messages"] == [{"processor": "ww3_transfer", "message": "to /archive, keep True"}]
+    assert "processor.destination: is required" in missing.stderr
+    assert "processor.destinaton = '/archive': no such key. Did you mean 'destination'?" in wrong.stderr
+    assert "ww3_transfer" in listed.stdout
+
+
 def test_plugins_can_be_swept_and_rerunning_the_sweep_skips_completed_runs(program):
     sweep = ["-m", "run_backend=local,with_settings,with_config", "model=drip", "processor=noop"]
     answer = program(*sweep)

@@ -507,6 +507,90 @@ def test_settings_of_a_pipeline_are_passed_to_its_constructor_and_to_execute(run
     assert run.pipeline(Careful, attempts=3, label="y")["got"] == (3, "y")
 
 
+# A configuration in the constructor, and settings of the method
+
+
+class Mesh(BaseModel):
+    token: str
+    url: str = "https://mesh"
+    dataset_name: str | None = None
+
+
+class Upload:
+    """As a postprocessor of rompy that uploads: rompy constructs it without a configuration."""
+
+    def __init__(self, config: dict[str, Any] | Mesh | None = None):
+        self.config = config
+
+    def process(self, model_run, dataset_name: str | None = None, tags: list[str] | None = None, **kwargs):
+        found = {"config": self.config, "dataset_name": dataset_name, "tags": tags, "more": kwargs}
+        return {"success": True, "message": "uploaded", "found": found}
+
+
+class Untyped:
+    def __init__(self, config=None):
+        assert config is None
+
+    def process(self, model_run, token=None, **kwargs):
+        return {"success": True, "message": "", "found": {"token": token, "more": kwargs}}
+
+
+UPLOADS = [
+    (Upload, {"dataset_name": "waves"}, {"dataset_name": "waves"}),
+    (Upload, {"tags": ["a"], "region": "x"}, {"tags": ["a"], "more": {"region": "x"}}),
+    # Without the required `token`, these are no configuration, and go where rompy passes them.
+    (Upload, {"url": "https://b", "tags": []}, {"tags": [], "more": {"url": "https://b"}}),
+    (
+        Upload,
+        {"token": "t", "dataset_name": "waves", "region": "x"},
+        {"config": Mesh(token="t", dataset_name="waves"), "dataset_name": "waves", "more": {"region": "x"}},
+    ),
+    (Untyped, {"token": "t", "dataset_name": "waves"}, {"token": "t", "more": {"dataset_name": "waves"}}),
+]
+
+
+@pytest.mark.parametrize(("uploader", "settings", "expected"), UPLOADS)
+def test_each_setting_reaches_the_configuration_or_the_method_that_has_it(
+    uploader, settings, expected, run
+):
+    found = run.postprocess(uploader, **settings)["found"]
+    nothing = {"config": None, "dataset_name": None, "tags": None, "more": {}}
+    assert found == {key: value for key, value in (nothing | expected).items() if key in found}
+
+
+def test_a_pipeline_with_an_optional_configuration_gets_the_settings_of_its_method(run):
+    class Prax:
+        def __init__(self, config: Optional[Mesh] = None):  # noqa: UP045
+            self.config = config
+
+        def execute(self, model_run, pipeline_name: str, wait: bool = False, **kwargs):
+            return {"success": True, "found": [self.config, pipeline_name, wait]}
+
+    assert run.pipeline(Prax, pipeline_name="swan", wait="yes")["found"] == [None, "swan", True]
+    found = run.pipeline(Prax, pipeline_name="swan", token="t")["found"]
+    assert found == [Mesh(token="t"), "swan", False]
+    assert keys(Prax, "pipeline") == {"pipeline_name": "???", "wait": False}
+    with pytest.raises(ConfigError, match="pipeline_name: Field required"):
+        run.pipeline(Prax)
+
+
+def test_settings_beside_a_required_configuration_are_checked_and_not_lost(run):
+    class Strict:
+        def __init__(self, config: Queue):
+            self.config = config
+
+        def run(self, model_run, nodes: int = 1):
+            assert (self.config.name, nodes) == ("long", 4)
+            return start(model_run)
+
+    assert run.run(Strict, name="long", nodes="4") is True, why(run)
+    assert keys(Strict, "run") == {"name": "short", "command": None, "env_vars": {}, "nodes": 1}
+    with pytest.raises(ConfigError, match=r"nods: no such setting\. Did you mean 'nodes'"):
+        run.run(Strict, nods=4)
+    with pytest.raises(ConfigError, match="nodes: Input should be a valid integer"):
+        run.run(Strict, nodes="many")
+
+
 # Settings that are known before a plugin is constructed
 
 
