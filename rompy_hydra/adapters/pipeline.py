@@ -38,7 +38,7 @@ def resolve_pipeline(pipeline: object, settings: Mapping[str, object]) -> BasePi
     if isinstance(instance, BasePipeline) and not arguments:
         return instance
     if not callable(getattr(instance, "execute", None)):
-        raise PluginError(f"{instance!r} is not a pipeline backend: it has no execute()")
+        raise PluginError(f"{describe(instance)} is not a pipeline backend: it has no execute()")
     chosen = name_of("pipeline", type(instance), name)
     stored = {key: value for key, value in settings.items() if key not in CHOICES}
     return ForeignPipeline(

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from rompy_hydra.errors import PluginError
 from rompy_hydra.jsonable import Json, plain, to_plain
+from rompy_hydra.plugins.answers import describe
 from rompy_hydra.plugins.configured import name_of, registered_name
 from rompy_hydra.plugins.signatures import check_arguments, construct, instantiate
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs
@@ -66,7 +67,7 @@ def bind_postprocessor(processor: Any, settings: Mapping[str, object], name: str
         stored = plain(instance.plugin_settings) | stored
     process = getattr(instance, "process", None)
     if not callable(process):
-        raise PluginError(f"{instance!r} is not a postprocessor: it has no process()")
+        raise PluginError(f"{describe(instance)} is not a postprocessor: it has no process()")
     return ForeignPostprocessor(
         instance=instance,
         arguments=check_arguments(process, arguments),

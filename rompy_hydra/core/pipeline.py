@@ -41,7 +41,7 @@ class BasePipeline(Configured, BaseModel, ABC):
     """
 
     # The validator is built on first use: most programs use few classes of this kind.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     category: ClassVar[str] = "pipeline"
 

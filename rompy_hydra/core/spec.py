@@ -43,7 +43,7 @@ class RunSpec(BaseModel):
     `ModelRun` adds the methods that work on it.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
 
     run_id: Annotated[str, AfterValidator(check_run_id)] = "run_id"
     period: TimeRange = Field(default_factory=_default_period)

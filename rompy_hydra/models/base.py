@@ -63,7 +63,7 @@ class BaseConfig(Requiring, BaseModel):
     """
 
     # Building validators on first use saves time: most programs use few model configurations.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     # The name of this kind of model in logs and records.
     kind: ClassVar[str] = "base"

@@ -90,19 +90,19 @@ class LocalPipelineBackend(BasePipeline):
             "success": False,
             "run_id": run.run_id,
             "stages_completed": [],
-            "run_backend": run_backend,
-            "processor": processor,
+            "run_backend": _name(run_backend),
+            "processor": _name(processor),
         }
         stage = "run"
         # The one broad `except`: by then the record has the failure, and the dict reports it.
         try:
-            if backend_config is None:
-                backend = resolve_backend(run_backend, run_kwargs or {})
-            else:
-                backend = resolve_backend(backend_config, {})
-                results |= {"run_backend": backend.plugin_name, "backend": backend.plugin_name}
+            if backend_config is not None:
+                run_backend, results["backend"] = backend_config, _name(backend_config)
+            backend = resolve_backend(run_backend, run_kwargs or {})
+            results |= {key: backend.plugin_name for key in ("run_backend", "backend") if key in results}
             stage = "postprocess"
             processors = resolve_processors(processor, process_kwargs or {})
+            results["processor"] = ",".join(each.plugin_name for each in processors)
             stage = "generate"
             plan = RunPlan(
                 run,
@@ -145,6 +145,11 @@ class LocalPipelineBackend(BasePipeline):
                 _clean_up(plan, record_of(error))
             raise
         return record
+
+
+def _name(choice: object) -> str:
+    """A name for the choice of a plugin that may be none: of an object, its class and not its content."""
+    return choice if isinstance(choice, str) else type(choice).__name__
 
 
 def _check_choice(name: str, value: object) -> None:

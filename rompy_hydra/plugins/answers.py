@@ -8,7 +8,9 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
+from rompy_hydra.errors import shortened
 from rompy_hydra.jsonable import python_scalar
+from rompy_hydra.redaction import redacted
 
 
 def as_bool(value: object) -> bool | None:
@@ -18,11 +20,11 @@ def as_bool(value: object) -> bool | None:
 
 
 def describe(value: object) -> str:
-    """What was returned, for a message."""
+    """A value that somebody gave or returned, for a message without secrets."""
     if inspect.iscoroutine(value):
         value.close()  # nothing will ever await it
         return "a coroutine (its method is async, but nothing awaits it)"
-    return "nothing (None)" if value is None else f"{value!r:.200}"
+    return "nothing (None)" if value is None else shortened(redacted(value))
 
 
 def as_results(returned: object) -> dict[str, object]:

@@ -36,7 +36,7 @@ class BasePostprocessor(Configured, Requiring, BaseModel, ABC):
     """
 
     # Building validators on first use saves time: most programs use few postprocessors.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     # Whether it takes no longer than recording its start, and is cheap to repeat.
     instant: ClassVar[bool] = False

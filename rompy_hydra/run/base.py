@@ -48,7 +48,7 @@ class BackendConfig(BaseModel):
     """Fields that every run backend has. Plain data: validation never looks at this machine."""
 
     # The validator is built on first use: most programs use few classes of this kind.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     # Fields that do not change the result, such as a time limit.
     transient: ClassVar[frozenset[str]] = frozenset({"timeout"})

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from loguru import logger
+
+from rompy_hydra import BaseConfig, LocalConfig, ModelRun
+from rompy_hydra.errors import PluginError
 
 NAMES = ["DB_PASSWORD", "PASSPHRASE", "DB_PASS", "MYSQL_PWD", "KEY", "API_KEY", "SECRET_KEY", "COOKIE"]
 NAMES += ["SESSION_COOKIES", "JWT", "DATABASE_URL", "REDIS_URI", "SENTRY_DSN", "GITHUB_TOKEN", "AUTH"]
@@ -510,3 +514,34 @@ def test_no_secret_is_left_in_a_file_a_name_or_on_the_terminal(name, tmp_path):
         (where, key) for where, text in texts.items() for key, value in way.secrets.items() if value in text
     }
     assert not leaks, f"{sorted(leaks)}\n{shown}"
+
+
+SECRET = "Zq-opensesame-9"
+WRONG_OBJECTS = {
+    "run backend": lambda run: run.run({"env_vars": {"API_TOKEN": SECRET}}),
+    "run backend's value": lambda run: run.run(LocalConfig(env_vars={"API_TOKEN": [SECRET]})),
+    "postprocessor": lambda run: run.postprocess({"token": SECRET}),
+    "pipeline": lambda run: run.pipeline({"token": SECRET}),
+    "backend in a pipeline": lambda run: run.pipeline(backend_config={"env_vars": {"API_TOKEN": SECRET}}),
+    "postprocessor in a pipeline": lambda run: run.pipeline(processor=[{"password": SECRET}]),
+    "model": lambda run: ModelRun(config={"env": {"API_TOKEN": SECRET}}),
+    "model's value": lambda run: ModelRun(config={"model_type": "beach", "env": {"API_TOKEN": [SECRET]}}),
+    "model object": lambda run: BaseConfig(env={"API_TOKEN": [SECRET]}),
+    "setting of a run": lambda run: ModelRun(env={"API_TOKEN": SECRET}),
+    "answer of a backend": lambda run: run.run(type("B", (), {"run": lambda *_, **__: {"token": SECRET}})),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_OBJECTS)
+def test_an_error_of_the_python_api_shows_no_secret_of_the_wrong_object(what, tmp_path, capfd):
+    logger.remove()
+    logger.add(sys.stderr)
+    run = ModelRun(run_id="guarded", output_dir=tmp_path, config=BaseConfig(commands="true"))
+    try:
+        shown = str(WRONG_OBJECTS[what](run))
+    except (ValueError, PluginError) as error:
+        shown = str(error)
+    record = run.workspace.record
+    shown += "".join(capfd.readouterr()) + (record.read_text() if record.exists() else "")
+    assert SECRET not in shown
+    assert shown
