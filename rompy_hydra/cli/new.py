@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.metadata
 import importlib.util
 import keyword
 import os
@@ -88,6 +90,12 @@ def _check_name(name: str, package: str, kind: Kind) -> None:
     spec = importlib.util.find_spec(package)
     if package in sys.stdlib_module_names or (spec is not None and spec.origin is not None):
         raise ConfigError(f"the Python module '{package}' already exists; choose another name")
+    # Also where it is not installed: the two could never be installed together.
+    if name == "rompy":
+        raise ConfigError(f"'{name}' is the name of another distribution; choose another name")
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        installed = importlib.metadata.distribution(name)
+        raise ConfigError(f"the distribution {installed.name} is installed; choose another name")
 
 
 def _write_package(files: Mapping[str, bytes], directory: Path) -> None:

@@ -17,7 +17,8 @@ FILES = {
     "experiment/no_slash.yaml": f"{GLOBAL}defaults: [{{override model: beach}}]\n",
     "experiment/no_override.yaml": f"{GLOBAL}defaults: [{{model: beach}}]\n",
     "experiment/slash_only.yaml": f"{GLOBAL}defaults: [{{/model: beach}}]\n",
-    "experiment/top_level.yaml": f"{GLOBAL}friction: 0.3\n",
+    "experiment/top_level.yaml": f"{GLOBAL}friction: 0.3\noutputdir: elsewhere\n",
+    "main_file.yaml": "defaults: [config, _self_]\noverwrit: true\n",
     "experiment/misspelt.yaml": f"{GLOBAL}modle: {{friction: 0.3}}\n",
     "experiment/vars.yaml": GLOBAL + "vars: {rough: 0.3, other: 1}\nmodel: {friction: '${vars.rough}'}\n",
     "experiment/alias.yaml": GLOBAL + "rough: 0.3\nmodel: {friction: '${rough}'}\n",
@@ -86,6 +87,18 @@ MISTAKES = {
     "misspelt node of a file": (
         ["experiment=misspelt"],
         "modle: no part of the program reads this key. Did you mean model?",
+    ),
+    "misspelt directory in a file": (
+        ["experiment=top_level"],
+        "outputdir = 'elsewhere': no part of the program reads this key. Did you mean output_dir?",
+    ),
+    "misspelt setting in a main file": (
+        ["--config-name", "main_file"],
+        "overwrit = True: no part of the program reads this key. Did you mean overwrite?",
+    ),
+    "misspelt setting in the main file of a sweep": (
+        ["--config-name", "main_file", "-m", "model.wave_height=1,2"],
+        "Did you mean overwrite?",
     ),
     "swept added key": (
         ["-m", "+friction=0.02,0.03"],

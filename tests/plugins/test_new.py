@@ -90,6 +90,9 @@ INVALID_NAMES = {
     "pydantic": "the Python module 'pydantic' already exists",
     "rompy-hydra": "the Python module 'rompy_hydra' already exists",
     "beach": "the model configuration 'beach' of rompy-hydra already exists",
+    "rompy": "'rompy' is the name of another distribution",
+    "pyyaml": "the distribution PyYAML is installed; choose another name",
+    "pytest-xdist": "the distribution pytest-xdist is installed; choose another name",
 }
 
 
