@@ -89,6 +89,10 @@ class UnknownPlugin(PluginError, ValueError, LookupError):
     """No installed plugin has this name; the message suggests the closest one."""
 
 
+class NotAPlugin(PluginError, TypeError):
+    """An object is given as a plugin, but lacks the method of its kind."""
+
+
 class GenerateError(RompyHydraError):
     """The inputs of a run could not be generated."""
 

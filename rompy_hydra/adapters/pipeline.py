@@ -14,7 +14,7 @@ from rompy_hydra.adapters.rompy import as_rompy
 from rompy_hydra.core.pipeline import BasePipeline, failed_since
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.spec import RunSpec
-from rompy_hydra.errors import ConfigError, DamagedRecord, PluginError
+from rompy_hydra.errors import ConfigError, DamagedRecord, NotAPlugin, PluginError
 from rompy_hydra.jsonable import Json, to_plain
 from rompy_hydra.plugins.answers import as_bool, as_results, describe
 from rompy_hydra.plugins.configured import name_of
@@ -38,7 +38,7 @@ def resolve_pipeline(pipeline: object, settings: Mapping[str, object]) -> BasePi
     if isinstance(instance, BasePipeline) and not arguments:
         return instance
     if not callable(getattr(instance, "execute", None)):
-        raise PluginError(f"{describe(instance)} is not a pipeline backend: it has no execute()")
+        raise NotAPlugin(f"{describe(instance)} is not a pipeline backend: it has no execute()")
     chosen = name_of("pipeline", type(instance), name)
     stored = {key: value for key, value in settings.items() if key not in CHOICES}
     return ForeignPipeline(

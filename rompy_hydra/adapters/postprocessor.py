@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from rompy_hydra.errors import PluginError
+from rompy_hydra.errors import NotAPlugin
 from rompy_hydra.jsonable import Json, plain, to_plain
 from rompy_hydra.plugins.answers import describe
 from rompy_hydra.plugins.configured import name_of, registered_name
@@ -56,7 +56,7 @@ def bind_postprocessor(processor: Any, settings: Mapping[str, object], name: str
     if hasattr(processor, "get_postprocessor_class"):
         fields = processor.model_dump() if isinstance(processor, BaseModel) else vars(processor)
         arguments = {**{k: v for k, v in fields.items() if k not in _NOT_SETTINGS}, **arguments}
-        name = name or registered_name("postprocess", type(processor))
+        name = name or registered_name("postprocess", type(processor)) or str(fields.get("type", ""))
         processor = processor.get_postprocessor_class()
     stored = to_plain(arguments)
     assert isinstance(stored, dict)
@@ -67,7 +67,7 @@ def bind_postprocessor(processor: Any, settings: Mapping[str, object], name: str
         stored = plain(instance.plugin_settings) | stored
     process = getattr(instance, "process", None)
     if not callable(process):
-        raise PluginError(f"{describe(instance)} is not a postprocessor: it has no process()")
+        raise NotAPlugin(f"{describe(instance)} is not a postprocessor: it has no process()")
     return ForeignPostprocessor(
         instance=instance,
         arguments=check_arguments(process, arguments),
