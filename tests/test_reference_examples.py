@@ -414,6 +414,29 @@ def test_the_local_pipeline_accepts_custom_plugins(with_mypackage):
     assert "the run backend custom reported a failure" in told["bad"]["error"]
 
 
+def test_the_local_pipeline_passes_on_the_settings_of_the_container(with_mypackage):
+    told = with_mypackage("""
+        import os
+        os.environ["DOCKER_HOST"] = "bogus"  # no engine, whatever this machine has
+        results = model().pipeline(
+            pipeline_backend="local",
+            run_backend="docker",
+            processor="analysis",
+            run_kwargs={"image": "rompy/model:latest", "cpu": 4},
+            process_kwargs={"create_plots": True},
+            cleanup_on_failure=True,
+        )
+        wrong = model("wrong").pipeline(run_backend="docker", run_kwargs={"image": "x", "cpus": 4})
+        tell(results=results, wrong=wrong, left=Path("output/wrong").exists())
+    """)
+    results, wrong = told["results"], told["wrong"]
+    assert (results["success"], results["stage"], results["run_backend"]) == (False, "run", "docker")
+    assert results["processor"] == "analysis"
+    assert "nothing to execute" in results["error"] or "DOCKER_HOST=bogus" in results["error"]
+    assert (wrong["stage"], told["left"]) == ("run", False)
+    assert "cpus" in wrong["error"]
+
+
 def test_a_custom_pipeline_is_found_by_name(with_mypackage):
     told = with_mypackage("""
         tell(
