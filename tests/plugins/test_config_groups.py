@@ -94,7 +94,7 @@ def test_a_postprocessor_that_only_registers_its_configuration_is_an_option(prog
     given, missing, wrong, listed = program.run_all(
         ["processor=ww3_transfer", "processor.destination=/archive", "model=drip", "run_id=moved"],
         ["processor=ww3_transfer", "model=drip"],
-        ["processor=ww3_transfer", "+processor.destinaton=/archive", "model=drip"],
+        ["processor=ww3_transfer", "+processor.keeep=true", "model=drip"],
         ["plugins", "processor"],
     )
     assert given.returncode == 0, given.stdout + given.stderr
@@ -103,7 +103,7 @@ def test_a_postprocessor_that_only_registers_its_configuration_is_an_option(prog
     assert record["config"]["processor"][0]["destination"] == "/archive"
     assert record["messages"] == [{"processor": "ww3_transfer", "message": "to /archive, keep True"}]
     assert "processor.destination: is required" in missing.stderr
-    assert "processor.destinaton = '/archive': no such key. Did you mean 'destination'?" in wrong.stderr
+    assert "processor.keeep = True: no such key. Did you mean 'keep'?" in wrong.stderr
     assert "ww3_transfer" in listed.stdout
 
 

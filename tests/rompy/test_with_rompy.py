@@ -16,7 +16,9 @@ from tests.rompy.environment import Unreachable, python_with_rompy
 
 ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).with_name("inside")
-CHECKS = sorted(path.name for path in INSIDE.glob("check_*.py"))
+# These start many programs; all others share one process, as importing rompy takes seconds.
+ALONE = ["check_models.py", "check_beside.py"]
+TOGETHER = sorted({path.name for path in INSIDE.glob("check_*.py")}.difference(ALONE))
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +41,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.rompy
-@pytest.mark.parametrize("checks", CHECKS)
-def test_checks_pass_alongside_rompy(checks: str, python: Path, site: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("checks", [*([name] for name in ALONE), TOGETHER], ids=[*ALONE, "the others"])
+def test_checks_pass_alongside_rompy(checks: list[str], python: Path, site: Path, tmp_path: Path) -> None:
     # Keep the compiled modules: rompy and its dependencies take 10 s to compile in each process.
     left_out = ("PYTEST", "ROMPY_", "PYTHONDONTWRITEBYTECODE")
     variables = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     options = ["-c", str(INSIDE / "pytest.ini"), f"--basetemp={tmp_path / 'runs'}"]
+    paths = [str(INSIDE / name) for name in checks]
     answer = subprocess.run(
-        [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(INSIDE / checks)],
+        [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *paths],
         cwd=tmp_path,
         env={**variables, "PYTHONPATH": f"{site}:{ROOT}"},
         capture_output=True,
