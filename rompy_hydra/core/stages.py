@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from rompy_hydra.run.base import Handle, Outcome
 from rompy_hydra.run.handle import Waiting, outcome_of
 from rompy_hydra.run.local import LocalRunBackend
 from rompy_hydra.run.outcome import Ended, check_success
-from rompy_hydra.workspace import METRICS, Workspace
+from rompy_hydra.workspace import METRICS, SCRIPT, Workspace
 from rompy_hydra.workspace import record as rec
 from rompy_hydra.workspace.atomic import copy_atomic, link_atomic, write_atomic, write_new
 from rompy_hydra.workspace.record import file_fact
@@ -220,4 +221,8 @@ def _write(workspace: Workspace, item: Input) -> None:
 
 def _stamps(workspace: Workspace) -> dict[str, tuple[int, int, int]]:
     """What distinguishes a file that was written from one that was there before."""
-    return {name: (s.st_ino, s.st_mtime_ns, s.st_size) for name, s in workspace.files()}
+    files = dict(workspace.files())
+    # The model may have a `run.sh` of its own; the engine's is not written yet.
+    with contextlib.suppress(FileNotFoundError):
+        files[SCRIPT] = os.lstat(workspace.at(SCRIPT))
+    return {name: (s.st_ino, s.st_mtime_ns, s.st_size) for name, s in files.items()}

@@ -20,7 +20,7 @@ from rompy_hydra.run.handle import timed_out
 from rompy_hydra.run.outcome import error_with_log
 from rompy_hydra.run.programs import Places, program_problem
 from rompy_hydra.time_range import Seconds
-from rompy_hydra.workspace import LOG, SCRIPT, Workspace
+from rompy_hydra.workspace import LOG, Workspace
 
 
 class LocalConfig(BackendConfig):
@@ -68,7 +68,7 @@ class LocalRunBackend(BaseRunBackend):
         self.check(model, files)
         path = self.environment(model).get("PATH", search_path())
         work = self.working_dir()
-        places = Places(files, path, work or directory)
+        places = Places(files, path, work or directory, not getattr(model, "renders_itself", False))
         for command in self.commands(model):
             if problem := program_problem(command, places):
                 raise ConfigError(problem)
@@ -77,7 +77,7 @@ class LocalRunBackend(BaseRunBackend):
 
     def execute(self, job: Job) -> Outcome:
         # Secrets are not in the script: they come with the process.
-        return self._run(job, ["/bin/sh", job.workspace.at(SCRIPT)], job.secrets)
+        return self._run(job, ["/bin/sh", str(job.workspace.script)], job.secrets)
 
     def finds_jobs_of_other_hosts(self, workspace: Workspace) -> bool:
         return False
