@@ -69,6 +69,10 @@ class ForeignRunBackend(BaseRunBackend):
     def transient(self) -> frozenset[str]:
         return frozenset()
 
+    @property
+    def has_command(self) -> bool:
+        return self._takes("command") and bool(self._given("command"))
+
     def check(self, model: object, files: set[str]) -> None:
         """ConfigError if it would execute nothing, and report success."""
         runs_itself = callable(getattr(model, "run", None))

@@ -68,7 +68,7 @@ def run(attempt: Attempt) -> Waiting[None]:
     """Start the model, or take a re-attached one; wait for it to end, and check what it left."""
     plan, record, workspace = attempt.plan, attempt.record, attempt.workspace
     outcome = Outcome(0, 0.0)
-    if plan.model.needs_execution:
+    if plan.executes:
         outcome = yield from _executed(attempt)
         attempt.check_lease()
         record.exit_code = outcome.exit_code
@@ -93,7 +93,10 @@ def run(attempt: Attempt) -> Waiting[None]:
     record.outputs = [file_fact(workspace, name) for name in written if wanted(name)]
     backend = plan.backend
     ended = Ended(
-        backend.commands(plan.model) if backend else (), plan.spec.period, _written(attempt, written)
+        backend.commands(plan.model) if backend else (),
+        plan.spec.period,
+        _written(attempt, written),
+        executed=plan.executes,
     )
     record.checks = list(check_success(plan.model, workspace, outcome, ended))
     for message in record.warnings:

@@ -129,7 +129,7 @@ def may_reattach(record: RunRecord, plan: RunPlan, stale: Mapping[str, str]) -> 
 
 
 def _check_commands(plan: RunPlan) -> None:
-    """ConfigError if a command starts the very script that is written to run it."""
+    """ConfigError if a command starts the script that is written to run it."""
     backend, model = plan.backend, plan.model
     # A model that writes its inputs by itself may write a `run.sh` of its own.
     if backend is None or model.renders_itself or backend.working_dir() is not None:

@@ -209,13 +209,14 @@ class BaseRunBackend(Configured, ABC):
                 workspace_dir = str(_generated(model_run) or "")
             workspace = Workspace(workspace_dir or Path(model_run.output_dir) / model_run.run_id)
             outcome = Outcome(0, 0.0)
-            if getattr(model, "needs_execution", True):
+            executed = getattr(model, "needs_execution", True) or self.has_command
+            if executed:
                 job = self.job(model_run, model, workspace)
                 workspace.forget_exit_code()
                 started = self.start(job)
                 outcome = started if isinstance(started, Outcome) else drive(outcome_of(started))
             period, more = getattr(model_run, "period", None), getattr(model_run, "success", None)
-            ended = Ended(self.commands(model), period, success=_both(model, more))
+            ended = Ended(self.commands(model), period, success=_both(model, more), executed=executed)
             check_success(model, workspace, outcome, ended)
         except ModelTimedOut:
             raise
@@ -282,6 +283,11 @@ class BaseRunBackend(Configured, ABC):
         if command is not None:
             return (command,)
         return tuple(getattr(model, "commands", ()))
+
+    @property
+    def has_command(self) -> bool:
+        """Whether it has a command of its own, which is run even for a model that needs no execution."""
+        return bool(self.commands(None))
 
     def working_dir(self) -> str | None:
         """The directory in which the commands run, as `run.sh` says it; None is the workspace."""
