@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from loguru import logger
 
-from rompy_hydra.core.attempt import Attempt
+from rompy_hydra.core.attempt import Attempt, Stamp, stamp_of
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed, PostprocessError
 from rompy_hydra.hashing import remember_hashes
 from rompy_hydra.jsonable import Json, plain, python_scalar
@@ -87,6 +87,9 @@ def run(attempt: Attempt) -> Waiting[None]:
     names = list(workspace.names())
     if not names and not workspace.exists():
         raise ModelFailed(f"the model removed its own run directory {workspace.path}")
+    for name, stamp in attempt.added.items():
+        if name in names and stamp_of(os.lstat(workspace.at(name))) != stamp:
+            record.found.remove(name)  # an earlier output of the model, such as one of a start by hand
     known = {fact.path for fact in record.inputs} | set(record.found)
     wanted = workspace.meant_by(plan.model.outputs)
     written = [name for name in names if name not in known]
@@ -222,10 +225,9 @@ def _write(workspace: Workspace, item: Input) -> None:
         ) from error
 
 
-def _stamps(workspace: Workspace) -> dict[str, tuple[int, int, int]]:
-    """What distinguishes a file that was written from one that was there before."""
+def _stamps(workspace: Workspace) -> dict[str, Stamp]:
     files = dict(workspace.files())
     # The model may have a `run.sh` of its own; the engine's is not written yet.
     with contextlib.suppress(FileNotFoundError):
         files[SCRIPT] = os.lstat(workspace.at(SCRIPT))
-    return {name: (s.st_ino, s.st_mtime_ns, s.st_size) for name, s in files.items()}
+    return {name: stamp_of(facts) for name, facts in files.items()}
