@@ -136,7 +136,11 @@ class Runtime:
 
 def _render(config: Any, run: RunFacts) -> None:
     directory = Path(run.workspace)
-    runtime = Runtime(run.run_id, _period_for(config, run.period), directory.parent, config, directory)
+    # Without a directory of its name, the run is in the output directory itself.
+    subdir = directory.name == run.run_id
+    output_dir = directory.parent if subdir else directory
+    period = _period_for(config, run.period)
+    runtime = Runtime(run.run_id, period, output_dir, config, directory, run_id_subdir=subdir)
     try:
         context = {"runtime": _context_of(runtime)}
         context["config"] = config(runtime) if callable(config) else config

@@ -73,7 +73,6 @@ class LocalPipelineBackend(BasePipeline):
         objects that hold their settings; `processor` may be a list.
         """
         check_model_run(model_run)
-        overwrite = bool(getattr(model_run, "delete_existing", False))
         run = own_run(model_run)
         _check_choice("run_backend", run_backend)
         _check_choice("processor", processor)
@@ -101,7 +100,6 @@ class LocalPipelineBackend(BasePipeline):
                 pipeline.stages,
                 backend=backend,
                 processors=processors,
-                overwrite=overwrite,
             )
             record = run.perform(plan, pipeline.steps)
         except Exception as error:  # noqa: BLE001

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from rompy_hydra.jsonable import Json, plain
 from rompy_hydra.plugins.answers import as_results, describe
 from rompy_hydra.plugins.configured import Configured
 from rompy_hydra.plugins.requirements import Requiring
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace import Workspace, directory_of
 
 Results = dict[str, object]
 
@@ -76,7 +75,7 @@ def outputs_of(model_run: HasOutputs) -> Workspace:
         raise ValueError("model_run cannot be None")
     if not hasattr(model_run, "run_id"):
         raise ValueError("model_run must have a run_id attribute")
-    return Workspace(os.path.join(model_run.output_dir, model_run.run_id))
+    return Workspace(directory_of(model_run))
 
 
 def normalise_answer(name: str, results: object) -> Results:

@@ -21,7 +21,7 @@ from rompy_hydra.run.handle import Handle, Update, drive, outcome_of
 from rompy_hydra.run.job import Job, RunLike, check_model_run, ignore, nothing
 from rompy_hydra.run.outcome import Ended, Outcome, check_success, error_with_log
 from rompy_hydra.time_range import Seconds
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace import Workspace, directory_of
 from rompy_hydra.workspace.script import Command, Env, script_text, secret_commands
 
 __all__ = [
@@ -207,7 +207,7 @@ class BaseRunBackend(Configured, ABC):
         try:
             if workspace_dir is None:
                 workspace_dir = str(_generated(model_run) or "")
-            workspace = Workspace(workspace_dir or Path(model_run.output_dir) / model_run.run_id)
+            workspace = Workspace(workspace_dir or directory_of(model_run))
             outcome = Outcome(0, 0.0)
             executed = getattr(model, "needs_execution", True) or self.has_command
             if executed:

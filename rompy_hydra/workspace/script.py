@@ -24,6 +24,7 @@ Command = str | list[str]
 _BY_HAND = f". Start it again by hand: sh {SCRIPT}"
 # The directory whose script has started the process that asks.
 _STARTED = "ROMPY_HYDRA_SCRIPT_IN"
+_STARTS_ITSELF = f"{SCRIPT} starts itself: give the model's own program as the command"
 
 
 def check_env_names(env: Mapping[str, str]) -> Mapping[str, str]:
@@ -56,10 +57,7 @@ def script_text(
         f"# {' '.join(title.split())}{_BY_HAND}",
         'case $0 in */*) CDPATH= cd -- "${0%/*}" || exit 126 ;; esac',
         # A command may start the script of another run, but not this one: that would never end.
-        f'if [ "${{{_STARTED}-}}" = "$PWD" ]; then',
-        f"""  echo "{SCRIPT} starts itself: give the model's own program as the command" >&2""",
-        "  exit 2",
-        "fi",
+        f'[ "${{{_STARTED}-}}" != "$PWD" ] || {{ echo "{_STARTS_ITSELF}" >&2; exit 2; }}',
         f'export {_STARTED}="$PWD"',
         # Names that a user's commands and variables are unlikely to have.
         "_rh_end() {",

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import AfterValidator
 
@@ -56,6 +56,13 @@ def _check_inside(pattern: str) -> str:
 Glob = Annotated[str, AfterValidator(_check_inside)]
 
 
+class Placed(Protocol):
+    """What says where a run is; rompy's `ModelRun` has it as well."""
+
+    run_id: str
+    output_dir: Path
+
+
 def _path_of(name: str) -> functools.cached_property[Path]:
     return functools.cached_property(lambda workspace: Path(workspace.root, name))
 
@@ -68,6 +75,13 @@ def place_problem(directory: Path) -> str:
     if not os.access(nearest, os.W_OK | os.X_OK):
         return f"{nearest} is not writable. Fix its permissions, or choose another place"
     return ""
+
+
+def directory_of(model_run: Placed) -> str:
+    """The directory of a run; that of one of rompy's may be its output directory itself."""
+    if getattr(model_run, "run_id_subdir", True):
+        return os.path.join(model_run.output_dir, model_run.run_id)
+    return os.fspath(model_run.output_dir)
 
 
 class Workspace:
