@@ -146,13 +146,24 @@ def _render(config: Any, run: RunFacts) -> None:
         context["config"] = config(runtime) if callable(config) else config
         if callable(getattr(config, "render", None)):
             config.render(context, runtime.output_dir)
-    except (RompyHydraError, OSError):
+    except RompyHydraError:
         raise
     except Exception as error:
+        what = f"{type(config).__name__} could not write its inputs:"
+        if isinstance(error, FileNotFoundError) and not _is_inside(error.filename, directory):
+            hint = "Correct the path in the model's settings"
+            raise GenerateError(f"{what} {error.filename or error} does not exist. {hint}") from error
+        if isinstance(error, OSError):
+            raise
         raise GenerateError(
-            f"{type(config).__name__} could not write its inputs: {type(error).__name__}: {error}. Check "
-            "the model's settings; --debug shows where it happened"
+            f"{what} {type(error).__name__}: {error}. Check the model's settings; --debug shows where it "
+            "happened"
         ) from error
+
+
+def _is_inside(path: object, directory: Path) -> bool:
+    """Whether a path is in a directory; not if it is unknown."""
+    return isinstance(path, str | os.PathLike) and Path(path).absolute().is_relative_to(directory)
 
 
 def _context_of(runtime: Runtime) -> dict[str, Any]:
@@ -171,7 +182,8 @@ def _period_for(config: object, period: TimeRange | None) -> Any:
     if period is None or not any(base.__module__.split(".")[0] == "rompy" for base in type(config).__mro__):
         return period
     theirs = importlib.import_module("rompy.core.time").TimeRange
-    return theirs(start=period.start, end=period.end, interval=period.interval)
+    fields = {"start": period.start, "end": period.end, "interval": period.interval}
+    return theirs(**fields, include_end=period.include_end)
 
 
 def _render_in_child(config: object, run: RunFacts) -> None:

@@ -45,8 +45,7 @@ def run_fields(model_run: RunLike) -> dict[str, object]:
     given: dict[str, object] = {"delete_existing": bool(getattr(model_run, "delete_existing", False))}
     period: object = getattr(model_run, "period", None)
     if period is not None:
-        parts = {name: getattr(period, name, None) for name in ("start", "end", "interval")}
-        given["period"] = TimeRange.model_validate({k: v for k, v in parts.items() if v is not None})
+        given["period"] = TimeRange.model_validate(period)
     return {"run_id": directory.name, "output_dir": directory.parent, "config": model_run.config, **given}
 
 

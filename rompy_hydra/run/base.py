@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rompy_hydra.errors import ConfigError, ModelTimedOut, RompyHydraError, RunError
 from rompy_hydra.jsonable import Json, plain
+from rompy_hydra.path_text import PathText
 from rompy_hydra.plugins.configured import Configured
 from rompy_hydra.process import StopSignal
 from rompy_hydra.redaction import without_secrets
@@ -57,7 +58,7 @@ class BackendConfig(BaseModel):
 
     timeout: Seconds | None = Field(default=None, gt=0, allow_inf_nan=False)
     env_vars: Env = {}
-    working_dir: str | None = None
+    working_dir: PathText | None = None
 
     # Where the backend is: `module:class`. Imported when it is needed, so the two need no circular import.
     backend: ClassVar[str] = ""

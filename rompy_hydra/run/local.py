@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from rompy_hydra import process
 from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.jsonable import Json
+from rompy_hydra.path_text import PathText
 from rompy_hydra.plugins.requirements import Requiring, check_packages
 from rompy_hydra.regular_files import NotRegular
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, RunLike
@@ -35,7 +36,7 @@ class LocalConfig(BackendConfig):
     transient: ClassVar[frozenset[str]] = frozenset({"timeout", "stream_output", "kill_grace"})
     unnamed: ClassVar[frozenset[str]] = transient
 
-    command: str | None = None
+    command: PathText | None = None
     stream_output: bool = False
     kill_grace: Seconds = Field(default=5.0, ge=0, le=3600)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from rompy_hydra.path_text import PathText
 from rompy_hydra.redaction import holds_secret, is_secret_variable
 
 SCRIPT = "run.sh"
@@ -39,7 +40,7 @@ def check_env_names(env: Mapping[str, str]) -> Mapping[str, str]:
 
 # Values may be numbers: OMP_NUM_THREADS: 4
 Env = Annotated[
-    dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]], AfterValidator(check_env_names)
+    dict[str, Annotated[PathText, Field(coerce_numbers_to_str=True)]], AfterValidator(check_env_names)
 ]
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Protocol
 from pydantic import AfterValidator
 
 from rompy_hydra.errors import ConfigError, GenerateError
+from rompy_hydra.path_text import PathText
 from rompy_hydra.regular_files import first_link, make_directories, open_regular, read_regular
 from rompy_hydra.workspace.atomic import is_partial, remove_partials, write_atomic, write_new
 from rompy_hydra.workspace.script import BESIDE_THEIRS, EXIT_CODE, SCRIPT, SECRETS, STEP, is_engine_script
@@ -53,7 +54,7 @@ def _check_inside(pattern: str) -> str:
 
 
 # A path or glob inside the run directory, as configurations give them.
-Glob = Annotated[str, AfterValidator(_check_inside)]
+Glob = Annotated[PathText, AfterValidator(_check_inside)]
 
 
 class Placed(Protocol):
