@@ -20,7 +20,13 @@ from rompy_hydra.core.attempt import record_of
 from rompy_hydra.core.execute import steps
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.spec import RunSpec
-from rompy_hydra.errors import ConfigError, ModelTimedOut, PostprocessError, RompyHydraError
+from rompy_hydra.errors import (
+    ConfigError,
+    ModelRaised,
+    ModelTimedOut,
+    PostprocessError,
+    RompyHydraError,
+)
 from rompy_hydra.postprocess.base import BasePostprocessor, Results, merge_results, normalise_answer
 from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.run.handle import Waiting, drive
@@ -39,7 +45,7 @@ class ModelRun(RunSpec):
     'shoal'
     """
 
-    # Whether the present call was told to overwrite, and whether an earlier one has done so.
+    # Whether the present call may overwrite, and whether an earlier one has done so.
     _overwriting: bool = PrivateAttr(default=False)
     _overwrote: bool = PrivateAttr(default=False)
 
@@ -47,12 +53,18 @@ class ModelRun(RunSpec):
         """Make the workspace: input files and `run.sh`. Returns its path.
 
         `overwrite` moves an earlier run in the directory aside. Raises GenerateError if a file cannot be
-        made, ConfigError if the directory holds another run.
+        made, ConfigError if the directory holds another run. What a model configuration of another
+        package raises comes as it is, as in rompy, with a GenerateError as its cause.
         """
         # A plugin may call this while a stage of this run calls the plugin.
         if not scope.is_executing(self.workspace):
-            with self._told_to(overwrite):
-                self.perform(self._plan("generate"), steps)
+            try:
+                with self._overwriting_if(overwrite):
+                    self.perform(self._plan("generate"), steps)
+            except ModelRaised as error:
+                raised, error.__cause__ = error.__cause__, None
+                assert raised is not None
+                raise raised from error
         return self.workspace.root
 
     def run(
@@ -77,7 +89,7 @@ class ModelRun(RunSpec):
             # In a workspace that somebody else made; its facts are theirs, so nothing is recorded.
             return resolved.run(self, None, Path(workspace_dir))
         try:
-            with self._told_to(overwrite):
+            with self._overwriting_if(overwrite):
                 self.perform(self._plan("generate", "run", backend=resolved), steps)
         except ModelTimedOut as error:
             logger.error("{}", error)
@@ -121,7 +133,7 @@ class ModelRun(RunSpec):
         `overwrite` moves an earlier run in the directory aside.
         """
         pipeline = resolve_pipeline(pipeline_backend, settings)
-        with self._told_to(overwrite):
+        with self._overwriting_if(overwrite):
             return pipeline.execute(self)
 
     def perform(self, plan: RunPlan, carry_out: Callable[..., Waiting[T]]) -> T:
@@ -151,7 +163,7 @@ class ModelRun(RunSpec):
         return self._overwriting or ((self.overwrite or self.delete_existing) and not self._overwrote)
 
     @contextlib.contextmanager
-    def _told_to(self, overwrite: object) -> Iterator[None]:
+    def _overwriting_if(self, overwrite: object) -> Iterator[None]:
         if not isinstance(overwrite, bool):
             raise ConfigError(f"overwrite must be True or False, not {overwrite!r}")
         before, self._overwriting = self._overwriting, overwrite or self._overwriting

@@ -43,12 +43,12 @@ VERBS = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_each_verb_moves_another_run_aside_if_it_is_told_to(model, earlier, verb):
+def test_each_verb_moves_another_run_aside_if_asked_to(model, earlier, verb):
     run = model()
     assert VERBS[verb](run, overwrite=True)
     assert (earlier.with_name("shoal.old-1") / "out.txt").read_text() == "0.9\n"
     assert RunRecord.load(run.workspace).config["model"]["friction"] == 0.02
-    # Once: the next call goes on with what this one made.
+    # Once: the next call uses what this one made.
     assert VERBS[verb](run)
     assert not earlier.with_name("shoal.old-2").exists()
     assert VERBS[verb](run, overwrite=True)
@@ -73,7 +73,7 @@ def test_postprocessing_never_moves_the_outputs_aside(model, earlier):
     assert [path.name for path in earlier.parent.iterdir()] == ["shoal"]
 
 
-def test_without_it_another_run_is_refused_with_the_way_out(model, earlier):
+def test_without_it_another_run_is_refused_with_what_to_do(model, earlier):
     for verb in ("generate", "run"):
         with pytest.raises(ConfigError, match=r"holds another configuration \(.*friction.* overwrite=true"):
             VERBS[verb](model())

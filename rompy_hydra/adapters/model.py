@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import importlib
 import os
+import pickle
 import platform
 import subprocess
 import threading
@@ -21,7 +22,7 @@ from typing import Any, ClassVar, cast
 from loguru import logger
 from pydantic import BaseModel, PrivateAttr
 
-from rompy_hydra.errors import ConfigError, GenerateError, RompyHydraError
+from rompy_hydra.errors import ConfigError, GenerateError, ModelRaised, RompyHydraError
 from rompy_hydra.jsonable import Json, plain, to_plain
 from rompy_hydra.models.base import BaseConfig, target_of
 from rompy_hydra.models.inputs import RunFacts
@@ -152,10 +153,10 @@ def _render(config: Any, run: RunFacts) -> None:
         what = f"{type(config).__name__} could not write its inputs:"
         if isinstance(error, FileNotFoundError) and not _is_inside(error.filename, directory):
             hint = "Correct the path in the model's settings"
-            raise GenerateError(f"{what} {error.filename or error} does not exist. {hint}") from error
+            raise ModelRaised(f"{what} {error.filename or error} does not exist. {hint}") from error
         if isinstance(error, OSError):
             raise
-        raise GenerateError(
+        raise ModelRaised(
             f"{what} {type(error).__name__}: {error}. Check the model's settings; --debug shows where it "
             "happened"
         ) from error
@@ -200,9 +201,11 @@ def _render_in_child(config: object, run: RunFacts) -> None:
             errors="replace",
             check=False,
         )
-        error = Path(command[-1]).with_suffix(".error")
-        message = error.read_text() if error.exists() else ""
+        left = Path(command[-1]).with_suffix(".error")
+        message, raised = pickle.loads(left.read_bytes()) if left.exists() else ("", None)
     logger.debug("{}", finished.stdout)
+    if raised is not None:
+        raise ModelRaised(message) from raised
     if finished.returncode:
         last = "\n".join(finished.stdout.splitlines()[-15:])
         raise GenerateError(
@@ -212,10 +215,21 @@ def _render_in_child(config: object, run: RunFacts) -> None:
 
 
 def child(path: str) -> int:
-    """In the child: write the inputs that the file describes; an error message is left beside it."""
+    """In the child: write the inputs that the file describes; an error is left beside it."""
     try:
         _render(*cast("tuple[Any, RunFacts]", received(path)))
     except (RompyHydraError, OSError) as error:
-        Path(path).with_suffix(".error").write_text(str(error))
+        raised = error.__cause__ if isinstance(error, ModelRaised) else None
+        Path(path).with_suffix(".error").write_bytes(_pickled(str(error), raised))
         return 1
     return 0
+
+
+def _pickled(message: str, raised: BaseException | None) -> bytes:
+    """An error for another process: without the exception, if that cannot be read there."""
+    try:
+        data = pickle.dumps((message, raised))
+        pickle.loads(data)
+    except Exception:  # noqa: BLE001 - an exception may do anything when it is copied
+        return pickle.dumps((message, None))
+    return data

@@ -15,7 +15,6 @@ from rompy_hydra.errors import (
     ConfigError,
     ModelFailed,
     ModelTimedOut,
-    PluginError,
     RompyHydraError,
     RunError,
 )
@@ -50,7 +49,7 @@ class ForeignRunBackend(BaseRunBackend):
             self.instance, self._arguments = instantiate(backend, settings, "run")
         self._run = getattr(self.instance, "run", None)
         if not callable(self._run):
-            raise PluginError(f"{self.instance!r} is not a run backend: it has no run()")
+            raise ConfigError(f"{self.instance!r} is not a run backend: it has no run()")
         check_arguments(self._run, self._arguments)  # now, and not when the model is to start
         config = self._arguments.get("config")
         data = to_plain(config if config is not None else dict(settings))

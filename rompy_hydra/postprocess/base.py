@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
@@ -50,16 +50,20 @@ class BasePostprocessor(Configured, Requiring, BaseModel, ABC):
     def process(self, model_run: HasOutputs, **settings: object) -> Results:
         """Process the outputs of `model_run`. Raises ValueError if it is not a model run."""
 
-    def with_settings(self, settings: Mapping[str, object]) -> Self:
-        """This postprocessor with some fields replaced; ConfigError for unknown or invalid settings."""
-        if not settings:
-            return self
+    def check_names(self, settings: Iterable[str]) -> None:
+        """ConfigError if a setting is unknown."""
         unknown = sorted(set(settings) - set(type(self).model_fields))
         if unknown:
             raise ConfigError(
                 f"the {self.name} postprocessor has no setting '{unknown[0]}'. "
                 f"{closest(unknown[0], type(self).model_fields)}"
             )
+
+    def with_settings(self, settings: Mapping[str, object]) -> Self:
+        """This postprocessor with some fields replaced; ConfigError for unknown or invalid settings."""
+        if not settings:
+            return self
+        self.check_names(settings)
         try:
             return type(self).model_validate({**dict(self), **settings})
         except ValidationError as error:
