@@ -11,6 +11,7 @@ from typing import TypeVar
 from loguru import logger
 from pydantic import PrivateAttr
 
+from rompy_hydra import plugin_log
 from rompy_hydra.adapters.model import resolve_model
 from rompy_hydra.adapters.pipeline import resolve_pipeline
 from rompy_hydra.adapters.resolve import resolve_backend, resolve_processors
@@ -146,10 +147,11 @@ class ModelRun(RunSpec):
             plan = replace(plan, overwrite=True)
         outer = scope.current()
         try:
-            if outer is None:
-                found = drive(carry_out(plan))
-            else:
-                found = drive(carry_out(outer.extend(plan), stop=outer.stop, watch=outer.watch))
+            with plugin_log.forwarded():
+                if outer is None:
+                    found = drive(carry_out(plan))
+                else:
+                    found = drive(carry_out(outer.extend(plan), stop=outer.stop, watch=outer.watch))
         except BaseException as error:
             if overwrites and record_of(error) is not None:
                 self._overwriting, self._overwrote = False, True

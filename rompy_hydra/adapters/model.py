@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from loguru import logger
 from pydantic import BaseModel, PrivateAttr
 
 from rompy_hydra.errors import ConfigError, GenerateError, ModelRaised, RompyHydraError
@@ -27,6 +26,7 @@ from rompy_hydra.jsonable import Json, plain, to_plain
 from rompy_hydra.models.base import BaseConfig, target_of
 from rompy_hydra.models.inputs import RunFacts
 from rompy_hydra.models.success import SuccessChecks
+from rompy_hydra.plugin_log import log_messages, print_messages
 from rompy_hydra.process.pickled import child_command, received
 from rompy_hydra.process.tree import RUN_MARK
 from rompy_hydra.time_range import TimeRange
@@ -203,7 +203,7 @@ def _render_in_child(config: object, run: RunFacts) -> None:
         )
         left = Path(command[-1]).with_suffix(".error")
         message, raised = pickle.loads(left.read_bytes()) if left.exists() else ("", None)
-    logger.debug("{}", finished.stdout)
+    log_messages(finished.stdout)
     if raised is not None:
         raise ModelRaised(message) from raised
     if finished.returncode:
@@ -216,6 +216,7 @@ def _render_in_child(config: object, run: RunFacts) -> None:
 
 def child(path: str) -> int:
     """In the child: write the inputs that the file describes; an error is left beside it."""
+    print_messages()
     try:
         _render(*cast("tuple[Any, RunFacts]", received(path)))
     except (RompyHydraError, OSError) as error:
