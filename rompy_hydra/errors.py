@@ -93,6 +93,10 @@ class GenerateError(RompyHydraError):
     """The inputs of a run could not be generated."""
 
 
+class ModelRaised(GenerateError):
+    """A model configuration of another package raised an exception, which is the cause of this one."""
+
+
 class RunError(RompyHydraError):
     """A run could not start, or its driver was lost."""
 

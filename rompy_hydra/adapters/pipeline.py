@@ -35,7 +35,7 @@ def resolve_pipeline(pipeline: object, settings: Mapping[str, object]) -> BasePi
     if isinstance(instance, BasePipeline) and not arguments:
         return instance
     if not callable(getattr(instance, "execute", None)):
-        raise PluginError(f"{instance!r} is not a pipeline backend: it has no execute()")
+        raise ConfigError(f"{instance!r} is not a pipeline backend: it has no execute()")
     chosen = name_of("pipeline", type(instance), name)
     return ForeignPipeline(instance=instance, arguments=arguments, chosen_name=chosen)
 
@@ -60,7 +60,7 @@ class ForeignPipeline(BasePipeline):
     def choices(self, plan: RunPlan) -> dict[str, object]:
         """As far as `execute` takes them."""
         execute, chosen = self.instance.execute, super().choices(plan)
-        if takes_anything(execute) or takes(execute, "backend_config"):
+        if takes_anything(execute) or _is_like_rompys(execute):
             return chosen
         left_out = [name for name in ("run_backend", "processor") if not takes(execute, name)]
         if left_out:
@@ -71,7 +71,7 @@ class ForeignPipeline(BasePipeline):
         """Call it; PluginError if whether it succeeded cannot be determined."""
         arguments = {**self.arguments, **settings}
         execute = self.instance.execute
-        if takes(execute, "backend_config"):
+        if _is_like_rompys(execute):
             arguments = _with_rompy_configs(arguments)
         returned = execute(model_run, **check_arguments(execute, arguments))
         return self._checked(returned, model_run)
@@ -109,6 +109,11 @@ def _doubt(results: Results, run: RunSpec) -> tuple[str | None, str | None]:
         error_facts = record.error or {}
         return str(error_facts.get("stage")), f"the run {record.state}: {error_facts.get('message', '')}"
     return None, None
+
+
+def _is_like_rompys(execute: object) -> bool:
+    """Whether it insists on configuration objects, as rompy 0.6 does; others take names as well."""
+    return takes(execute, "backend_config") and not takes(execute, "run_backend")
 
 
 def _with_rompy_configs(arguments: Mapping[str, object]) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from rompy_hydra.errors import PluginError
+from rompy_hydra.errors import ConfigError
 from rompy_hydra.jsonable import Json, plain, to_plain
 from rompy_hydra.plugins.configured import name_of
 from rompy_hydra.plugins.signatures import check_arguments, construct, instantiate
@@ -65,7 +65,7 @@ def bind_postprocessor(processor: Any, settings: Mapping[str, object], name: str
         stored = plain(instance.plugin_settings) | stored
     process = getattr(instance, "process", None)
     if not callable(process):
-        raise PluginError(f"{instance!r} is not a postprocessor: it has no process()")
+        raise ConfigError(f"{instance!r} is not a postprocessor: it has no process()")
     return ForeignPostprocessor(
         instance=instance,
         arguments=check_arguments(process, arguments),

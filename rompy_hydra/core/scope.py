@@ -42,7 +42,7 @@ class Scope:
             plan,
             backend=whole.backend if alone else plan.backend,
             origin=whole.origin,
-            overwrite=whole.overwrite,
+            overwrite=plan.overwrite or whole.overwrite,
         )
         # What was there before is moved aside once, and not what this very plan has made.
         self.plan = replace(whole, overwrite=False)
