@@ -89,12 +89,16 @@ class UnknownPlugin(PluginError, ValueError, LookupError):
     """No installed plugin has this name; the message suggests the closest one."""
 
 
-class NotAPlugin(PluginError, TypeError):
+class NotAPlugin(ConfigError, PluginError, TypeError):
     """An object is given as a plugin, but lacks the method of its kind."""
 
 
 class GenerateError(RompyHydraError):
     """The inputs of a run could not be generated."""
+
+
+class ModelRaised(GenerateError):
+    """A model configuration of another package raised an exception, which is the cause of this one."""
 
 
 class RunError(RompyHydraError):

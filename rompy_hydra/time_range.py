@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 # `m` and `M` are both minutes, as in rompy's configurations; months have no fixed length.
 _UNIT_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -77,10 +84,19 @@ def parse_time(value: object) -> datetime:
         raise ValueError(f"{time.isoformat()} is outside the years 1 to 9999 in UTC") from None
 
 
+class Range(Protocol):
+    """Two points in time, as in any package's class of periods."""
+
+    start: datetime
+    end: datetime
+
+
 class TimeRange(BaseModel):
     """Start and end of the simulated period (UTC) and the interval between outputs.
 
     Two of `start`, `end` and `duration` determine the third. If all three are given, they must agree.
+    An object of another package with `start`, `end` and `interval`, such as rompy's, is accepted as well.
+    With `include_end`, `date_range` includes `end`, even if it falls between two steps.
 
     >>> TimeRange(start="2024-01-01", duration="6h").end
     datetime.datetime(2024, 1, 1, 6, 0)
@@ -92,10 +108,15 @@ class TimeRange(BaseModel):
     end: datetime
     duration: timedelta
     interval: Annotated[timedelta, BeforeValidator(parse_duration)] = timedelta(hours=1)
+    include_end: bool = True
 
     @model_validator(mode="before")
     @classmethod
     def _derive_third(cls, data: Any) -> Any:
+        if hasattr(data, "start") and hasattr(data, "end") and not isinstance(data, cls):
+            # Not the duration, which rompy keeps beside the two.
+            names = ("start", "end", "interval", "include_end")
+            data = {name: getattr(data, name) for name in names if hasattr(data, name)}
         if not isinstance(data, dict):
             return data
         given = {key: value for key, value in data.items() if value is not None}
@@ -133,6 +154,41 @@ class TimeRange(BaseModel):
         if self.interval <= timedelta(0):
             raise ValueError(f"interval must be positive, not {self.interval}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `include_end` at its default: it is part of the identity of runs."""
+        data: dict[str, Any] = serialize(self)
+        if self.include_end:
+            data.pop("include_end", None)
+        return data
+
+    @property
+    def date_range(self) -> list[datetime]:
+        """The times of `times` before `end`, and `end` if `include_end` is set, as in rompy."""
+        before = [time for time in self.times if time < self.end]
+        return [*before, self.end] if self.include_end else before
+
+    def contains(self, date: datetime | str) -> bool:
+        """Whether a point in time is between `start` and `end`, or one of them."""
+        return self.start <= parse_time(date) <= self.end
+
+    def contains_range(self, date_range: Range) -> bool:
+        """Whether all of another range is in this one."""
+        return self.contains(date_range.start) and self.contains(date_range.end)
+
+    def common_times(self, date_range: Range) -> list[datetime]:
+        """The times of `date_range` that are in another range, too."""
+        start, end = parse_time(date_range.start), parse_time(date_range.end)
+        return [time for time in self.date_range if start <= time <= end]
+
+    def format_duration(self, duration: timedelta) -> str:
+        """A duration in words, to the second; `None` for no time at all, as in rompy."""
+        minutes, seconds = divmod(duration.seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        parts = {"day": duration.days, "hour": hours, "minute": minutes, "second": seconds}
+        words = [f"{number} {unit}{'s' * (number != 1)}" for unit, number in parts.items() if number > 0]
+        return ", ".join(words) or ("0 seconds" if duration else "None")
 
     @property
     def times(self) -> list[datetime]:

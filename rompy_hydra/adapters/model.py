@@ -10,6 +10,7 @@ import contextlib
 import copy
 import importlib
 import os
+import pickle
 import platform
 import subprocess
 import threading
@@ -19,14 +20,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, cast, get_args
 
-from loguru import logger
 from pydantic import BaseModel, PrivateAttr
 
-from rompy_hydra.errors import ConfigError, GenerateError, PluginError, RompyHydraError, shortened
+from rompy_hydra.errors import (
+    ConfigError,
+    GenerateError,
+    ModelRaised,
+    PluginError,
+    RompyHydraError,
+    shortened,
+)
 from rompy_hydra.jsonable import Json, plain, to_plain
 from rompy_hydra.models.base import BaseConfig, target_of
 from rompy_hydra.models.inputs import RunFacts
 from rompy_hydra.models.success import SuccessChecks
+from rompy_hydra.plugin_log import log_messages, print_messages
 from rompy_hydra.plugins import registry
 from rompy_hydra.plugins.signatures import construct
 from rompy_hydra.process.pickled import child_command, received
@@ -180,19 +188,34 @@ class Runtime:
 
 def _render(config: Any, run: RunFacts) -> None:
     directory = Path(run.workspace)
-    runtime = Runtime(run.run_id, _period_for(config, run.period), directory.parent, config, directory)
+    # Without a directory of its name, the run is in the output directory itself.
+    subdir = directory.name == run.run_id
+    output_dir = directory.parent if subdir else directory
+    period = _period_for(config, run.period)
+    runtime = Runtime(run.run_id, period, output_dir, config, directory, run_id_subdir=subdir)
     try:
         context = {"runtime": _context_of(runtime)}
         context["config"] = config(runtime) if callable(config) else config
         if callable(getattr(config, "render", None)):
             config.render(context, runtime.output_dir)
-    except (RompyHydraError, OSError):
+    except RompyHydraError:
         raise
     except Exception as error:
-        raise GenerateError(
-            f"{type(config).__name__} could not write its inputs: {type(error).__name__}: {error}. Check "
-            "the model's settings; --debug shows where it happened"
+        what = f"{type(config).__name__} could not write its inputs:"
+        if isinstance(error, FileNotFoundError) and not _is_inside(error.filename, directory):
+            hint = "Correct the path in the model's settings"
+            raise ModelRaised(f"{what} {error.filename or error} does not exist. {hint}") from error
+        if isinstance(error, OSError):
+            raise
+        raise ModelRaised(
+            f"{what} {type(error).__name__}: {error}. Check the model's settings; --debug shows where it "
+            "happened"
         ) from error
+
+
+def _is_inside(path: object, directory: Path) -> bool:
+    """Whether a path is in a directory; not if it is unknown."""
+    return isinstance(path, str | os.PathLike) and Path(path).absolute().is_relative_to(directory)
 
 
 def _context_of(runtime: Runtime) -> dict[str, Any]:
@@ -211,7 +234,8 @@ def _period_for(config: object, period: TimeRange | None) -> Any:
     if period is None or not any(base.__module__.split(".")[0] == "rompy" for base in type(config).__mro__):
         return period
     theirs = importlib.import_module("rompy.core.time").TimeRange
-    return theirs(start=period.start, end=period.end, interval=period.interval)
+    fields = {"start": period.start, "end": period.end, "interval": period.interval}
+    return theirs(**fields, include_end=period.include_end)
 
 
 def _render_in_child(config: object, run: RunFacts) -> None:
@@ -228,9 +252,11 @@ def _render_in_child(config: object, run: RunFacts) -> None:
             errors="replace",
             check=False,
         )
-        error = Path(command[-1]).with_suffix(".error")
-        message = error.read_text() if error.exists() else ""
-    logger.debug("{}", finished.stdout)
+        left = Path(command[-1]).with_suffix(".error")
+        message, raised = pickle.loads(left.read_bytes()) if left.exists() else ("", None)
+    log_messages(finished.stdout)
+    if raised is not None:
+        raise ModelRaised(message) from raised
     if finished.returncode:
         last = "\n".join(finished.stdout.splitlines()[-15:])
         raise GenerateError(
@@ -240,10 +266,22 @@ def _render_in_child(config: object, run: RunFacts) -> None:
 
 
 def child(path: str) -> int:
-    """In the child: write the inputs that the file describes; an error message is left beside it."""
+    """In the child: write the inputs that the file describes; an error is left beside it."""
+    print_messages()
     try:
         _render(*cast("tuple[Any, RunFacts]", received(path)))
     except (RompyHydraError, OSError) as error:
-        Path(path).with_suffix(".error").write_text(str(error))
+        raised = error.__cause__ if isinstance(error, ModelRaised) else None
+        Path(path).with_suffix(".error").write_bytes(_pickled(str(error), raised))
         return 1
     return 0
+
+
+def _pickled(message: str, raised: BaseException | None) -> bytes:
+    """An error for another process: without the exception, if that cannot be read there."""
+    try:
+        data = pickle.dumps((message, raised))
+        pickle.loads(data)
+    except Exception:  # noqa: BLE001 - an exception may do anything when it is copied
+        return pickle.dumps((message, None))
+    return data

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rompy_hydra.adapters.postprocessor import bind_postprocessor
 from rompy_hydra.adapters.run_backend import ForeignRunBackend
 from rompy_hydra.core import scope
-from rompy_hydra.errors import ConfigError
+from rompy_hydra.errors import ConfigError, shortened
 from rompy_hydra.plugins import registry
 from rompy_hydra.plugins.signatures import construct
 from rompy_hydra.postprocess.base import BasePostprocessor
@@ -20,6 +20,7 @@ WRAPPED = "rompy_hydra_wrapped"
 def resolve_backend(backend: object, settings: Mapping[str, object]) -> BaseRunBackend:
     """A run backend from its name or class with settings, its configuration object, or itself."""
     backend = getattr(backend, WRAPPED, backend)
+    check_choice("backend", backend)
     current = scope.current()
     composed = current.plan.backend if current else None
     if composed and backend == composed.plugin_name and _same(settings, composed.plugin_settings):
@@ -45,7 +46,9 @@ def resolve_processors(chosen: object, settings: Mapping[str, object]) -> tuple[
     same = bool(composed) and chosen == ",".join(p.plugin_name for p in composed)
     if same and (len(composed) > 1 or _same(settings, composed[0].plugin_settings)):
         return composed
-    several = chosen if isinstance(chosen, list | tuple) else [chosen]
+    several = chosen if isinstance(chosen, list | tuple) and chosen else [chosen]
+    for each in several:
+        check_choice("processor", each)
     return tuple(resolve_processor(each, settings) for each in several)
 
 
@@ -58,12 +61,21 @@ def resolve_processor(processor: object, settings: Mapping[str, object]) -> Base
     return bind_postprocessor(processor, settings, name)
 
 
+def check_choice(argument: str, value: object) -> None:
+    """ConfigError, which is a ValueError as in rompy, for something that chooses no plugin."""
+    wrong = value is None or isinstance(value, bool | int | float | bytes | list | tuple)
+    if wrong or (isinstance(value, str) and not value.strip()):
+        raise ConfigError(
+            f"{argument} must be a non-empty string, a configuration or an object of its class, "
+            f"not {shortened(value)}"
+        )
+
+
 def load_by_name(category: str, chosen: object, argument: str) -> tuple[str, object]:
     """The plugin with a name, and the name; anything else as it is."""
+    check_choice(argument, chosen)
     if not isinstance(chosen, str):
         return "", chosen
-    if not chosen.strip():
-        raise ValueError(f"{argument} must be a non-empty string")
     return chosen, registry.find(category, chosen).load()
 
 

@@ -17,6 +17,7 @@ from rompy_hydra.postprocess.base import BasePostprocessor, normalise_answer
 from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.run.job import RunLike
 from rompy_hydra.time_range import TimeRange
+from rompy_hydra.workspace import directory_of
 
 
 def as_rompy(part: object) -> Any:
@@ -40,14 +41,11 @@ def as_rompy(part: object) -> Any:
 
 def run_fields(model_run: RunLike) -> dict[str, object]:
     """The fields of a run specification for one of rompy's runs: the same run, in the same directory."""
-    directory = Path(model_run.output_dir) / model_run.run_id
-    if not getattr(model_run, "run_id_subdir", True):
-        directory = Path(model_run.output_dir)
-    given: dict[str, object] = {}
+    directory = Path(directory_of(model_run))
+    given: dict[str, object] = {"delete_existing": bool(getattr(model_run, "delete_existing", False))}
     period: object = getattr(model_run, "period", None)
     if period is not None:
-        parts = {name: getattr(period, name, None) for name in ("start", "end", "interval")}
-        given["period"] = TimeRange.model_validate({k: v for k, v in parts.items() if v is not None})
+        given["period"] = TimeRange.model_validate(period)
     return {"run_id": directory.name, "output_dir": directory.parent, "config": model_run.config, **given}
 
 

@@ -26,7 +26,7 @@ from rompy_hydra.plugins.signatures import check_arguments, construct, instantia
 from rompy_hydra.redaction import is_secret_variable
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, RunLike
 from rompy_hydra.run.outcome import error_with_log
-from rompy_hydra.workspace import LOG, SCRIPT, Workspace
+from rompy_hydra.workspace import LOG, Workspace
 
 # Backends that know nothing of this package's models start the one script of the run, in its directory.
 _START = "sh {script} > {log} 2>&1"
@@ -68,6 +68,10 @@ class ForeignRunBackend(BaseRunBackend):
     @property
     def transient(self) -> frozenset[str]:
         return frozenset()
+
+    @property
+    def has_command(self) -> bool:
+        return self._takes("command") and bool(self._given("command"))
 
     def check(self, model: object, files: set[str]) -> None:
         """ConfigError if it would execute nothing, and report success."""
@@ -128,7 +132,7 @@ class ForeignRunBackend(BaseRunBackend):
             )
         code = workspace.exit_code()
         if success and code:
-            raise RunError(f"{name}.run() returned True, but {SCRIPT} exited with {code}")
+            raise RunError(f"{name}.run() returned True, but {workspace.script_name} exited with {code}")
         return success
 
     def _for_model(self, model: object, workspace: Workspace) -> dict[str, Any]:
@@ -136,7 +140,8 @@ class ForeignRunBackend(BaseRunBackend):
         filled: dict[str, object] = {}
         if self._lacks_command() and self.commands(model):
             elsewhere = getattr(self._arguments.get("config"), "working_dir", None)
-            names = [shlex.quote(workspace.at(name)) if elsewhere else name for name in (SCRIPT, LOG)]
+            files = (workspace.script_name, LOG)
+            names = [shlex.quote(workspace.at(name)) if elsewhere else name for name in files]
             filled["command"] = _START.format(script=names[0], log=names[1])
         env = getattr(model, "env", {})
         secrets = {key: value for key, value in env.items() if is_secret_variable(key, value)}

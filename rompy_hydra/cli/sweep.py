@@ -29,7 +29,7 @@ from rompy_hydra.sweep.preflight import (
 )
 from rompy_hydra.sweep.results_table import RESULTS
 from rompy_hydra.sweep.summary import Summary
-from rompy_hydra.workspace import SCRIPT
+from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.record import COMPLETED
 
 _SHOWN_KINDS = 10
@@ -187,7 +187,7 @@ def _failures(summary: Summary, config: SweepConfig) -> list[str]:
     for count, label, message in kinds[:_SHOWN_KINDS]:
         lines.append(f"failed     {count} like {label}:" if count > 1 else f"failed     {label}:")
         lines += [f"           {line}" for line in message.splitlines()]
-        script = config.path / label / SCRIPT
+        script = Workspace(config.path / label).script
         if script.exists() and str(script) not in message:
             lines.append(f"           Rerun by hand: sh {shlex.quote(str(script))}")
     if len(kinds) > _SHOWN_KINDS:

@@ -10,18 +10,8 @@ from typing import Any
 
 from loguru import logger
 
+from rompy_hydra.plugin_log import InterceptHandler
 from rompy_hydra.redaction import printable
-
-
-class InterceptHandler(logging.Handler):
-    """Passes records of the standard library to loguru, with their level and origin."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            level: str | int = logger.level(record.levelname).name
-        except ValueError:
-            level = record.levelno
-        logger.opt(depth=6, exception=record.exc_info).log(level, "{}", record.getMessage())
 
 
 class _Sink:

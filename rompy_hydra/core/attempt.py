@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import time
 from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 from loguru import logger
 
@@ -37,6 +39,10 @@ _ERRORS: dict[str, type[RompyHydraError]] = {
 }
 
 
+# What distinguishes a file that was written from one that was there before: inode, time (ns), size.
+Stamp: TypeAlias = tuple[int, int, int]
+
+
 class Attempt:
     """The record of one try, while it happens. Its driver holds the lease of the directory."""
 
@@ -55,6 +61,8 @@ class Attempt:
         self.recovered: Outcome | Handle | None = None
         # Seconds that model had run before the clock of the stage began; None if nobody knows.
         self.ran_before: float | None = 0.0
+        # The files that a user has added to the directory since the last attempt.
+        self.added: dict[str, Stamp] = {}
         # What the backend is to start, as generating left it.
         self.job: Job | None = None
 
@@ -215,6 +223,11 @@ class Attempt:
         except OSError as disk:
             logger.error("cannot write {}: {}", self.workspace.record, disk.strerror)
         self.watch(state)
+
+
+def stamp_of(facts: os.stat_result) -> Stamp:
+    """The stamp of a file's status."""
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
 def record_of(error: BaseException) -> RunRecord | None:

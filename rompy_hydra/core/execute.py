@@ -127,7 +127,7 @@ def preflight(plan: RunPlan) -> RunStatus:
     if isinstance(checks, SuccessChecks) and checks.missing_package:
         raise ConfigError(checks.missing_package)
     files = {item.path for item in plan.inputs}
-    if plan.backend and "run" in plan.stages and plan.model.needs_execution:
+    if plan.backend and "run" in plan.stages and plan.executes:
         plan.backend.check_in(plan.model, files, plan.workspace.root)
     with os_errors(plan):
         status = inspect(plan)

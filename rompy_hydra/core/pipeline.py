@@ -137,7 +137,9 @@ class BasePipeline(Configured, BaseModel, ABC):
         That function raises ModelFailed if the run does not pass the success checks of its model. A
         failure in the context is recorded, unless a stage has recorded it, or nothing was begun.
         """
-        status = _inspected(plan)
+        # What is to be overwritten is left as it is until it is moved aside.
+        status = None if plan.overwrite else _inspected(plan)
+        plan = replace(plan, overwrite=False) if plan.overwrite else plan
         before = status.record.updated if status and status.record else ""
         if status is not None:
             _archive_own_stages(status)

@@ -125,9 +125,14 @@ class RunPlan:
         )
 
     @property
+    def executes(self) -> bool:
+        """Whether there is something to run: a command that is given, or what the model needs."""
+        return self.model.needs_execution or (self.backend is not None and self.backend.has_command)
+
+    @property
     def caution(self) -> str:
         """What a person should know before the run, although nothing is wrong; '' for nothing."""
-        executes = "run" in self.stages and self.model.needs_execution
+        executes = "run" in self.stages and self.executes
         if not executes or not getattr(self.model.success, "is_default", False):
             return ""
         return (

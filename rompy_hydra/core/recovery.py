@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from datetime import datetime
@@ -9,10 +10,11 @@ from datetime import datetime
 from loguru import logger
 
 from rompy_hydra import process
-from rompy_hydra.core.attempt import Attempt
+from rompy_hydra.core.attempt import Attempt, stamp_of
 from rompy_hydra.core.status import backend_named, may_reattach
 from rompy_hydra.errors import RunLost
 from rompy_hydra.run.base import KILL_GRACE, Handle, Outcome
+from rompy_hydra.workspace import EVERYTHING
 from rompy_hydra.workspace import record as rec
 
 # The longest time between two ticks, by which the time of a file is set on Linux.
@@ -34,10 +36,13 @@ def recover(attempt: Attempt) -> None:
         if attempt.recovered is None:
             _stop(attempt)
             if "run" in attempt.stale:
+                _keep_added_files(attempt)
                 attempt.archive()
         # Nothing counts that came after a stage which is done again.
         again = [stage for stage in attempt.stale if stage != "run" or attempt.recovered is None]
         attempt.reset_from(next(iter(again), None))
+    elif not attempt.fresh and stages["generate"].state == rec.COMPLETED:
+        _keep_added_files(attempt)
     if not attempt.fresh and "run" in attempt.stale and attempt.recovered is None:
         # What an earlier start left, also one by hand, is not the exit code of this one.
         attempt.workspace.forget_exit_code()
@@ -82,6 +87,29 @@ def _stop(attempt: Attempt) -> None:
             backend.clean_up(workspace)
         if earlier is not None and not isinstance(backend, earlier):
             earlier().clean_up(workspace)
+
+
+def _keep_added_files(attempt: Attempt) -> None:
+    """Record the files that a user has added since the last attempt, or since generating, as found.
+
+    After an attempt, they are those that changed later than its record. What an attempt left that did not
+    end in an orderly way is all its own, as nobody knows when it was written.
+    """
+    record, workspace = attempt.record, attempt.workspace
+    ran = record.stages["run"].state != rec.PENDING
+    if ran and not record.ended:
+        return
+    try:
+        since = os.stat(workspace.record).st_mtime if ran else 0.0
+    except OSError:
+        return
+    facts = (*record.inputs, *record.outputs, *record.products)
+    known = {fact.path for fact in facts}.union(record.found)
+    for name in workspace.conflicting_paths([EVERYTHING]):
+        facts_now = os.lstat(workspace.at(name))
+        if name not in known and facts_now.st_ctime > since:
+            record.found.append(name)
+            attempt.added[name] = stamp_of(facts_now)
 
 
 def _is_lost(record: rec.RunRecord) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, P
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.time_range import TimeRange
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace import Workspace, directory_of
 
 _RUN_ID = re.compile(r"[^/\\\x00-\x1f\x7f]{1,200}")
 
@@ -26,9 +25,11 @@ def check_run_id(run_id: str) -> str:
     except UnicodeEncodeError:  # bytes that are not valid text
         size = 0
     if not valid or not 0 < size <= 200:
+        above, _, name = run_id.rpartition("/")
+        hint = f". Add the directory {above!r} to output_dir, and call the run {name!r}"
         raise ValueError(
             f"run_id {run_id!r} must be the name of one directory: 1 to 200 bytes, no '/', "
-            "no '..', no control characters, no blank at its ends"
+            f"no '..', no control characters, no blank at its ends{hint if above and name else ''}"
         )
     return run_id
 
@@ -50,10 +51,16 @@ class RunSpec(BaseModel):
     output_dir: Path = Path("runs")
     # A `BaseConfig`, or any object in the shape of rompy's model configurations.
     config: InstanceOf[object] = Field(default_factory=BaseConfig)
+    # Whether the first call that works on the directory moves an earlier run there aside.
+    overwrite: bool = False
+    # rompy's name for it. Nothing is deleted.
+    delete_existing: bool = False
+    # False: the directory is `output_dir` itself.
+    run_id_subdir: bool = True
     # Success checks besides those of the configuration, which may be one of another package.
     success: SuccessChecks | None = None
 
-    _place: tuple[tuple[str, str], Workspace] | None = PrivateAttr(default=None)
+    _place: tuple[tuple[Path, str, bool], Workspace] | None = PrivateAttr(default=None)
 
     @property
     def workspace(self) -> Workspace:
@@ -61,9 +68,9 @@ class RunSpec(BaseModel):
 
         It stays where it is when this process changes its working directory.
         """
-        place = (str(self.output_dir), self.run_id)
+        place = (self.output_dir, self.run_id, self.run_id_subdir)
         if self._place is None or self._place[0] != place:
-            self._place = place, Workspace(os.path.join(*place))
+            self._place = place, Workspace(directory_of(self))
         return self._place[1]
 
     @property

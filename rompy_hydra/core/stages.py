@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
 
 from loguru import logger
 
-from rompy_hydra.core.attempt import Attempt
+from rompy_hydra.core.attempt import Attempt, Stamp, stamp_of
 from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed, PostprocessError
 from rompy_hydra.hashing import remember_hashes
 from rompy_hydra.jsonable import Json, plain, python_scalar
@@ -20,7 +21,7 @@ from rompy_hydra.run.base import Handle, Outcome
 from rompy_hydra.run.handle import Waiting, outcome_of
 from rompy_hydra.run.local import LocalRunBackend
 from rompy_hydra.run.outcome import Ended, check_success
-from rompy_hydra.workspace import METRICS, Workspace
+from rompy_hydra.workspace import METRICS, SCRIPT, Workspace
 from rompy_hydra.workspace import record as rec
 from rompy_hydra.workspace.atomic import copy_atomic, link_atomic, write_atomic, write_new
 from rompy_hydra.workspace.record import file_fact
@@ -67,7 +68,7 @@ def run(attempt: Attempt) -> Waiting[None]:
     """Start the model, or take a re-attached one; wait for it to end, and check what it left."""
     plan, record, workspace = attempt.plan, attempt.record, attempt.workspace
     outcome = Outcome(0, 0.0)
-    if plan.model.needs_execution:
+    if plan.executes:
         outcome = yield from _executed(attempt)
         attempt.check_lease()
         record.exit_code = outcome.exit_code
@@ -86,7 +87,10 @@ def run(attempt: Attempt) -> Waiting[None]:
     written = _record_outputs(attempt)
     backend = plan.backend
     ended = Ended(
-        backend.commands(plan.model) if backend else (), plan.spec.period, _written(attempt, written)
+        backend.commands(plan.model) if backend else (),
+        plan.spec.period,
+        _written(attempt, written),
+        executed=plan.executes,
     )
     record.checks = list(check_success(plan.model, workspace, outcome, ended))
     for message in record.warnings:
@@ -99,6 +103,9 @@ def _record_outputs(attempt: Attempt) -> list[str]:
     names = list(workspace.names())
     if not names and not workspace.exists():
         raise ModelFailed(f"the model removed its own run directory {workspace.path}")
+    for name, stamp in attempt.added.items():
+        if name in names and stamp_of(os.lstat(workspace.at(name))) != stamp:
+            record.found.remove(name)  # an earlier output of the model, such as one of a start by hand
     known = {fact.path for fact in record.inputs} | set(record.found)
     wanted = workspace.meant_by(plan.model.outputs)
     written = [name for name in names if name not in known]
@@ -243,6 +250,9 @@ def _write(workspace: Workspace, item: Input) -> None:
         ) from error
 
 
-def _stamps(workspace: Workspace) -> dict[str, tuple[int, int, int]]:
-    """What distinguishes a file that was written from one that was there before."""
-    return {name: (s.st_ino, s.st_mtime_ns, s.st_size) for name, s in workspace.files()}
+def _stamps(workspace: Workspace) -> dict[str, Stamp]:
+    files = dict(workspace.files())
+    # The model may have a `run.sh` of its own; the engine's is not written yet.
+    with contextlib.suppress(FileNotFoundError):
+        files[SCRIPT] = os.lstat(workspace.at(SCRIPT))
+    return {name: stamp_of(facts) for name, facts in files.items()}

@@ -20,7 +20,8 @@ from rompy_hydra.jsonable import Json
 from rompy_hydra.plugins import registry
 from rompy_hydra.regular_files import first_link
 from rompy_hydra.run.base import BaseRunBackend
-from rompy_hydra.workspace import BUILD_LOG, COMPOSED, EVERYTHING, Workspace, lease
+from rompy_hydra.run.programs import starts_script
+from rompy_hydra.workspace import BUILD_LOG, COMPOSED, EVERYTHING, SCRIPT, Workspace, lease
 from rompy_hydra.workspace import record as rec
 from rompy_hydra.workspace.config_diff import describe_difference
 from rompy_hydra.workspace.lease import Owner, Snapshot
@@ -100,6 +101,7 @@ def inspect(plan: RunPlan) -> RunStatus:
     ConfigError if the directory holds another configuration, files that the run would replace, or
     a damaged record. GenerateError if the inputs cannot be rendered.
     """
+    _check_commands(plan)
     # Rendered first: a fault in them changes nothing on disk.
     inputs = {item.path for item in plan.inputs}
     # In this order: a driver that takes a lease after this makes ours fail.
@@ -125,6 +127,19 @@ def may_reattach(record: RunRecord, plan: RunPlan, stale: Mapping[str, str]) -> 
     run = record.stages["run"]
     started = record.ended or run.state in (rec.QUEUED, rec.RUNNING)
     return "generate" not in stale and started and run.key == plan.key("run")
+
+
+def _check_commands(plan: RunPlan) -> None:
+    """ConfigError if a command starts the script that is written to run it."""
+    backend, model = plan.backend, plan.model
+    # A model that writes its inputs by itself may write a `run.sh` of its own.
+    if backend is None or model.renders_itself or backend.working_dir() is not None:
+        return
+    for command in filter(starts_script, backend.commands(model)):
+        raise ConfigError(
+            f"the command '{command if isinstance(command, str) else ' '.join(command)}' starts {SCRIPT}, "
+            "the script that is written to run it, which would start itself. Give the model's own program"
+        )
 
 
 def _is_over(record: RunRecord) -> bool:

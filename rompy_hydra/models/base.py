@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -12,6 +13,7 @@ from rompy_hydra.errors import GenerateError
 from rompy_hydra.jsonable import Json, json_text, plain
 from rompy_hydra.models.inputs import Input, RunFacts
 from rompy_hydra.models.success import SuccessChecks
+from rompy_hydra.path_text import PathText, path_text
 from rompy_hydra.plugins.requirements import Requiring
 from rompy_hydra.workspace import Glob
 from rompy_hydra.workspace.script import Env
@@ -24,9 +26,9 @@ def _normalise_command(value: object) -> object:
     if not parts or not str(parts[0]).strip():
         raise ValueError("a command must not be empty")
     if parts is not value:
-        return value
+        return path_text(value)
     # Arguments may be numbers: [mpirun, -n, 4, swan.exe]
-    return [str(part) if isinstance(part, int | float) else part for part in parts]
+    return [str(part) if isinstance(part, int | float) else path_text(part) for part in parts]
 
 
 CommandField = Annotated[str | list[str], BeforeValidator(_normalise_command)]
@@ -37,7 +39,7 @@ class StagedFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str
+    source: PathText
     target: Glob | None = None
     link: bool = False
 
@@ -51,7 +53,7 @@ class StagedFile(BaseModel):
 
 
 def _from_source(value: object) -> object:
-    return {"source": value} if isinstance(value, str) else value
+    return {"source": value} if isinstance(value, str | os.PathLike) else value
 
 
 class BaseConfig(Requiring, BaseModel):
@@ -82,7 +84,7 @@ class BaseConfig(Requiring, BaseModel):
     @classmethod
     def _wrap_single_command(cls, value: object) -> object:
         # A string is one command, not a list of characters.
-        return (value,) if isinstance(value, str) else value
+        return (value,) if isinstance(value, str | os.PathLike) else value
 
     # Fields that version 0.1.0 did not have. `plain_data` leaves them out at their default, so that the
     # directories of earlier runs still are those of the same configuration.

@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from pydantic import JsonValue, ValidationInfo, field_validator, model_validator
 
@@ -14,6 +14,7 @@ from rompy_hydra.errors import InvalidValues
 from rompy_hydra.jsonable import Json
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.models.parameters import ParameterLimits, separate
+from rompy_hydra.path_text import PathText, path_text
 
 
 class TemplateModel(BaseConfig):
@@ -28,7 +29,7 @@ class TemplateModel(BaseConfig):
     kind: ClassVar[str] = "template"
     added: ClassVar[frozenset[str]] = frozenset({"uses_period"})
 
-    template: str
+    template: PathText
     # Before the parameters, which are checked with them.
     parameter_limits: dict[str, ParameterLimits] = {}
     parameters: dict[str, JsonValue] = {}
@@ -43,9 +44,9 @@ class TemplateModel(BaseConfig):
     def _separate_limits(cls, data: Any) -> Any:
         if not isinstance(data, dict) or not isinstance(data.get("parameters"), dict):
             return data
-        values, limits = separate(data["parameters"])
+        values, limits = separate(cast("dict[str, JsonValue]", path_text(data["parameters"])))
         if not limits:
-            return data
+            return {**data, "parameters": values}
         return {**data, "parameters": values, "parameter_limits": {**limits, **_given_limits(data)}}
 
     @field_validator("parameters")

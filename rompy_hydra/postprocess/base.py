@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
@@ -15,7 +14,7 @@ from rompy_hydra.jsonable import Json, plain
 from rompy_hydra.plugins.answers import as_results, describe
 from rompy_hydra.plugins.configured import Configured
 from rompy_hydra.plugins.requirements import Requiring
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace import Workspace, directory_of
 
 Results = dict[str, object]
 
@@ -51,16 +50,20 @@ class BasePostprocessor(Configured, Requiring, BaseModel, ABC):
     def process(self, model_run: HasOutputs, **settings: object) -> Results:
         """Process the outputs of `model_run`. Raises ValueError if it is not a model run."""
 
-    def with_settings(self, settings: Mapping[str, object]) -> Self:
-        """This postprocessor with some fields replaced; ConfigError for unknown or invalid settings."""
-        if not settings:
-            return self
+    def check_names(self, settings: Iterable[str]) -> None:
+        """ConfigError if a setting is unknown."""
         unknown = sorted(set(settings) - set(type(self).model_fields))
         if unknown:
             raise ConfigError(
                 f"the {self.name} postprocessor has no setting '{unknown[0]}'. "
                 f"{closest(unknown[0], type(self).model_fields)}"
             )
+
+    def with_settings(self, settings: Mapping[str, object]) -> Self:
+        """This postprocessor with some fields replaced; ConfigError for unknown or invalid settings."""
+        if not settings:
+            return self
+        self.check_names(settings)
         try:
             return type(self).model_validate({**dict(self), **settings})
         except ValidationError as error:
@@ -76,7 +79,7 @@ def outputs_of(model_run: HasOutputs) -> Workspace:
         raise ValueError("model_run cannot be None")
     if not hasattr(model_run, "run_id"):
         raise ValueError("model_run must have a run_id attribute")
-    return Workspace(os.path.join(model_run.output_dir, model_run.run_id))
+    return Workspace(directory_of(model_run))
 
 
 def normalise_answer(name: str, results: object) -> Results:

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
-from loguru import logger
-
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
 from rompy_hydra.workspace import Workspace
 
@@ -25,14 +23,18 @@ class NoopPostprocessor(BasePostprocessor):
     output_dir: Path | None = None
 
     def process(self, model_run: HasOutputs, **settings: object) -> Results:
-        """See the class. As in the reference, unknown settings are ignored; a warning lists them."""
+        """See the class. Invalid values are reported in the result, unknown settings raise ConfigError."""
         workspace = outputs_of(model_run)
-        if unused := sorted(set(settings) - set(type(self).model_fields)):
-            logger.warning("the noop postprocessor ignores {}", ", ".join(unused))
-        used = self.with_settings({key: settings[key] for key in settings if key not in unused})
-        directory = (workspace if used.output_dir is None else Workspace(used.output_dir)).root
+        self.check_names(settings)
+        try:
+            used = self.with_settings(settings)
+            directory = (workspace if used.output_dir is None else Workspace(used.output_dir)).root
+            exists = os.path.exists(directory)
+        except (ValueError, OSError) as error:
+            message = f"Error in postprocessor: {error}"
+            return {"success": False, "message": message, "run_id": model_run.run_id, "error": str(error)}
         facts: Results = {"run_id": model_run.run_id, "output_dir": directory}
-        if used.validate_outputs and not os.path.exists(directory):
+        if used.validate_outputs and not exists:
             return {"success": False, "message": f"Output directory not found: {directory}", **facts}
         message = "No postprocessing requested - validation only"
         return {"success": True, "message": message, "validated": used.validate_outputs, **facts}

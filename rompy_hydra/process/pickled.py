@@ -1,4 +1,4 @@
-"""Call a function of this package in a child process, with arguments of any importable class."""
+"""Call a function of this package in a child process, with arguments of any class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ sys.path[:] = [path for path in sys.path if path and os.path.abspath(path) != os
 from {module} import {function}
 sys.exit({function}(sys.argv[1]))
 """
-_MAIN = {"init_main_from_name", "init_main_from_path"}
+# The rest would import the user's main script, and so execute it, unless it has a guard.
+_PREPARATION = {"sys_path", "sys_argv"}
 
 
 @contextlib.contextmanager
@@ -31,20 +32,30 @@ def child_command(
     The child gets the payload with `received(path)`. `error` is raised if it cannot be pickled.
     """
     try:
-        data = pickle.dumps(payload)
-    except (pickle.PicklingError, AttributeError, TypeError) as cause:
+        data = _pickled(payload)
+    except Exception as cause:  # an object may raise anything when it is pickled
         raise error(
-            f"{what} in a separate process: {cause}. Define the class of the configuration at the "
-            "top level of a module"
+            f"{what} in a separate process: {cause}. Keep locks, connections and open files out of the "
+            "configuration, and define its class at the top level of a module"
         ) from cause
-    # The user's main script is imported, under another name, only if its classes are needed.
-    wanted = {"sys_path", "sys_argv"} | (_MAIN if b"__main__" in data else set())
     known = spawn.get_preparation_data("rompy_hydra")
-    preparation = {name: value for name, value in known.items() if name in wanted}
+    preparation = {name: value for name, value in known.items() if name in _PREPARATION}
     with tempfile.TemporaryDirectory(prefix="rompy_hydra-") as folder:
         path = Path(folder) / "call.pickle"
         path.write_bytes(pickle.dumps((preparation, data)))
         yield function_command(module, function, str(path))
+
+
+def _pickled(payload: object) -> bytes:
+    """The payload, with the classes that a child cannot import: those of scripts and functions."""
+    with contextlib.suppress(pickle.PicklingError, AttributeError, TypeError):
+        data = pickle.dumps(payload)
+        if b"__main__" not in data:
+            return data
+    import cloudpickle
+
+    by_value: bytes = cloudpickle.dumps(payload)
+    return by_value
 
 
 def function_command(module: str, function: str, argument: str) -> list[str]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rompy_hydra.errors import ConfigError, ModelTimedOut, RompyHydraError, RunError
 from rompy_hydra.jsonable import Json, plain
+from rompy_hydra.path_text import PathText
 from rompy_hydra.plugins.configured import Configured
 from rompy_hydra.process import StopSignal
 from rompy_hydra.redaction import without_secrets
@@ -21,7 +22,7 @@ from rompy_hydra.run.handle import Handle, Update, drive, outcome_of
 from rompy_hydra.run.job import Job, RunLike, check_model_run, ignore, nothing
 from rompy_hydra.run.outcome import Ended, Outcome, check_success, error_with_log
 from rompy_hydra.time_range import Seconds
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace import Workspace, directory_of
 from rompy_hydra.workspace.script import Command, Env, script_text, secret_commands
 
 __all__ = [
@@ -57,7 +58,7 @@ class BackendConfig(BaseModel):
 
     timeout: Seconds | None = Field(default=None, gt=0, allow_inf_nan=False)
     env_vars: Env = {}
-    working_dir: str | None = None
+    working_dir: PathText | None = None
 
     # Where the backend is: `module:class`. Imported when it is needed, so the two need no circular import.
     backend: ClassVar[str] = ""
@@ -207,15 +208,16 @@ class BaseRunBackend(Configured, ABC):
         try:
             if workspace_dir is None:
                 workspace_dir = str(_generated(model_run) or "")
-            workspace = Workspace(workspace_dir or Path(model_run.output_dir) / model_run.run_id)
+            workspace = Workspace(workspace_dir or directory_of(model_run))
             outcome = Outcome(0, 0.0)
-            if getattr(model, "needs_execution", True):
+            executed = getattr(model, "needs_execution", True) or self.has_command
+            if executed:
                 job = self.job(model_run, model, workspace)
                 workspace.forget_exit_code()
                 started = self.start(job)
                 outcome = started if isinstance(started, Outcome) else drive(outcome_of(started))
             period, more = getattr(model_run, "period", None), getattr(model_run, "success", None)
-            ended = Ended(self.commands(model), period, success=_both(model, more))
+            ended = Ended(self.commands(model), period, success=_both(model, more), executed=executed)
             check_success(model, workspace, outcome, ended)
         except ModelTimedOut:
             raise
@@ -282,6 +284,11 @@ class BaseRunBackend(Configured, ABC):
         if command is not None:
             return (command,)
         return tuple(getattr(model, "commands", ()))
+
+    @property
+    def has_command(self) -> bool:
+        """Whether it has a command of its own, which is run even for a model that needs no execution."""
+        return bool(self.commands(None))
 
     def working_dir(self) -> str | None:
         """The directory in which the commands run, as `run.sh` says it; None is the workspace."""

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from rompy_hydra.errors import RunError
+from rompy_hydra.plugin_log import print_messages
 from rompy_hydra.process.pickled import child_command, received
 from rompy_hydra.process.tree import RUN_MARK
 from rompy_hydra.run.job import RunLike
@@ -26,6 +27,7 @@ def hook_command(model_run: RunLike) -> AbstractContextManager[list[str]]:
 def main(path: str) -> int:
     """Call the hook of the run in the file; the exit code."""
     code = 1
+    print_messages()
     try:
         code = 0 if _call(cast(Any, received(path))) else 1
     finally:

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from rompy_hydra import process
 from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.jsonable import Json
+from rompy_hydra.path_text import PathText
 from rompy_hydra.plugins.requirements import Requiring, check_packages
 from rompy_hydra.regular_files import NotRegular
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, RunLike
@@ -20,7 +21,7 @@ from rompy_hydra.run.handle import timed_out
 from rompy_hydra.run.outcome import error_with_log
 from rompy_hydra.run.programs import Places, program_problem
 from rompy_hydra.time_range import Seconds
-from rompy_hydra.workspace import LOG, SCRIPT, Workspace
+from rompy_hydra.workspace import LOG, Workspace
 
 
 class LocalConfig(BackendConfig):
@@ -35,7 +36,7 @@ class LocalConfig(BackendConfig):
     transient: ClassVar[frozenset[str]] = frozenset({"timeout", "stream_output", "kill_grace"})
     unnamed: ClassVar[frozenset[str]] = transient
 
-    command: str | None = None
+    command: PathText | None = None
     stream_output: bool = False
     kill_grace: Seconds = Field(default=5.0, ge=0, le=3600)
 
@@ -68,7 +69,7 @@ class LocalRunBackend(BaseRunBackend):
         self.check(model, files)
         path = self.environment(model).get("PATH", search_path())
         work = self.working_dir()
-        places = Places(files, path, work or directory)
+        places = Places(files, path, work or directory, not getattr(model, "renders_itself", False))
         for command in self.commands(model):
             if problem := program_problem(command, places):
                 raise ConfigError(problem)
@@ -77,7 +78,7 @@ class LocalRunBackend(BaseRunBackend):
 
     def execute(self, job: Job) -> Outcome:
         # Secrets are not in the script: they come with the process.
-        return self._run(job, ["/bin/sh", job.workspace.at(SCRIPT)], job.secrets)
+        return self._run(job, ["/bin/sh", str(job.workspace.script)], job.secrets)
 
     def finds_jobs_of_other_hosts(self, workspace: Workspace) -> bool:
         return False

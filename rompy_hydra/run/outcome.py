@@ -56,6 +56,8 @@ class Ended:
     outputs: Sequence[str] | None = None
     # The checks, if they are not those of the model alone.
     success: object = None
+    # Whether anything was run at all.
+    executed: bool = True
 
 
 NOTHING_KNOWN = Ended()
@@ -69,18 +71,17 @@ def check_success(
     Returns the facts of all checks; ModelFailed names the checks that failed.
     """
     success = ended.success or getattr(model, "success", None)
-    needs_execution = getattr(model, "needs_execution", True)
-    checks = _evaluated(success, workspace, outcome.exit_code, ended if needs_execution else None)
+    checks = _evaluated(success, workspace, outcome.exit_code, ended if ended.executed else None)
     facts = [check.facts() for check in checks]
     reasons = [f"check {check.check}: {check.message}" for check in checks if not check.ok]
     if outcome.exit_code == 0 and not reasons:
-        if needs_execution and disk_is_full(workspace):
+        if ended.executed and disk_is_full(workspace):
             message = "the disk is full: the outputs may be incomplete"
             facts.append({"check": "disk", "target": "", "ok": True, "message": message, "warning": True})
         return facts
     kind = getattr(model, "kind", type(model).__name__)
     text = _how_it_ended(kind, workspace, outcome.exit_code, ended.commands)
-    if not needs_execution:
+    if not ended.executed:
         text = f"{kind} was generated"
     why = outcome.facts.get("why")
     more = "; ".join([*([str(why)] if why else []), *reasons])

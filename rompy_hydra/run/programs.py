@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from rompy_hydra.errors import closest
-from rompy_hydra.workspace.script import Command
+from rompy_hydra.workspace.script import SCRIPT, Command
 
 # First words of a shell line that are no programs, so their absence from PATH says nothing.
 _SHELL_WORDS = {"alias", "bg", "break", "case", "cd", "command", "continue", "do", "done", "echo", "eval"}
@@ -40,6 +40,10 @@ _STARTERS: dict[str, dict[str, int]] = {
 }
 
 
+# What a shell line may begin with before the name of a script.
+_SHELLS = {"sh", "bash", "dash", "ksh", "zsh", "exec", ".", "source"}
+
+
 @dataclass(frozen=True)
 class Places:
     """Where programs are looked for: the names of the run's files, PATH, and where the commands start."""
@@ -47,6 +51,8 @@ class Places:
     files: Set[str]
     path: str | None
     directory: str
+    # Whether the run will have no other files, as far as is known before it is generated.
+    complete: bool = True
 
 
 def program_problem(command: Command, places: Places) -> str | None:
@@ -59,6 +65,19 @@ def program_problem(command: Command, places: Places) -> str | None:
             what, advice = problem
             return f"{what} (command: {command}). {advice}"
     return None
+
+
+def starts_script(command: Command) -> bool:
+    """Whether all that a command does is to start the script of its own run."""
+    if SCRIPT not in (command if isinstance(command, str) else " ".join(command)):
+        return False  # splitting takes longer
+    try:
+        words = shlex.split(command) if isinstance(command, str) else command
+    except ValueError:  # the shell will find the quotes wrong, too
+        return False
+    while words and words[0].rpartition("/")[2] in _SHELLS:
+        words = words[1:]
+    return bool(words) and os.path.normpath(words[0]) == SCRIPT
 
 
 def programs_of(command: Command) -> Iterator[str]:
@@ -125,6 +144,8 @@ def _problem(program: str, places: Places) -> tuple[str, str] | None:
     at = os.path.normpath(os.path.join(places.directory, program))
     if os.path.isfile(at):
         return _not_executable(at)
+    if at == os.path.join(places.directory, SCRIPT) or (not places.complete and not os.path.isabs(program)):
+        return None
     here = os.path.abspath(program)
     relative = f": {at} does not exist, and commands start in the run directory" if at != program else ""
     advice = f"Give its full path, {here}" if os.path.isfile(here) else "Correct its path"

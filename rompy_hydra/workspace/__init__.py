@@ -13,3 +13,4 @@ from rompy_hydra.workspace.workspace import METRICS as METRICS
 from rompy_hydra.workspace.workspace import RECORD as RECORD
 from rompy_hydra.workspace.workspace import Glob as Glob
 from rompy_hydra.workspace.workspace import Workspace as Workspace
+from rompy_hydra.workspace.workspace import directory_of as directory_of

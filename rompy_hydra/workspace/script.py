@@ -7,17 +7,25 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from rompy_hydra.path_text import path_text
 from rompy_hydra.redaction import holds_secret, is_secret_variable
 
 SCRIPT = "run.sh"
+BESIDE_THEIRS = "rompy_hydra.sh"  # its name where the model has a `run.sh` of its own
 SECRETS = "run.secrets"  # commands with secrets, which only the owner may read
 EXIT_CODE = "exit_code"  # that of `run.sh`; incomplete without its line end
 
 STEP = "run.step"  # the numbers of the commands that were started, from 1; where there are several
 
 Command = str | list[str]
+
+# The end of the second line, by which the script is known, also one of version 0.1.0.
+_BY_HAND = f". Start it again by hand: sh {SCRIPT}"
+# The directory whose script has started the process that asks.
+_STARTED = "ROMPY_HYDRA_SCRIPT_IN"
+_STARTS_ITSELF = f"{SCRIPT} starts itself: give the model's own program as the command"
 
 
 def check_env_names(env: Mapping[str, str]) -> Mapping[str, str]:
@@ -30,10 +38,9 @@ def check_env_names(env: Mapping[str, str]) -> Mapping[str, str]:
     return env
 
 
-# Values may be numbers: OMP_NUM_THREADS: 4
-Env = Annotated[
-    dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]], AfterValidator(check_env_names)
-]
+# Values may be numbers, `OMP_NUM_THREADS: 4`, and paths. The option of `str` must stand next to it.
+_Value = Annotated[str, Field(coerce_numbers_to_str=True), BeforeValidator(path_text)]
+Env = Annotated[dict[str, _Value], AfterValidator(check_env_names)]
 
 
 def script_text(
@@ -47,8 +54,11 @@ def script_text(
     """
     lines = [
         "#!/bin/sh",
-        f"# {' '.join(title.split())}. Start it again by hand: sh {SCRIPT}",
+        f"# {' '.join(title.split())}{_BY_HAND}",
         'case $0 in */*) CDPATH= cd -- "${0%/*}" || exit 126 ;; esac',
+        # A command may start the script of another run, but not this one: that would never end.
+        f'[ "${{{_STARTED}-}}" != "$PWD" ] || {{ echo "{_STARTS_ITSELF}" >&2; exit 2; }}',
+        f'export {_STARTED}="$PWD"',
         # Names that a user's commands and variables are unlikely to have.
         "_rh_end() {",
         # The line end comes with the same write(2).
@@ -89,6 +99,13 @@ def script_text(
         lines.append("_rh_next $?")
     lines.append("_rh_end 0")
     return "\n".join(lines) + "\n"
+
+
+def is_engine_script(content: bytes, text: str) -> bool:
+    """Whether a file is the script of some run, or the beginning of `text` that a killed driver left."""
+    lines = content.split(b"\n", 2)
+    is_whole = len(lines) > 1 and _BY_HAND.encode() in lines[1]
+    return is_whole or text.encode(errors="surrogateescape").startswith(content)
 
 
 def _open(descriptor: int, name: str) -> str:

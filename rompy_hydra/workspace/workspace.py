@@ -9,14 +9,15 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import AfterValidator
 
 from rompy_hydra.errors import ConfigError, GenerateError
+from rompy_hydra.path_text import PathText
 from rompy_hydra.regular_files import first_link, make_directories, open_regular, read_regular
 from rompy_hydra.workspace.atomic import is_partial, remove_partials, write_atomic, write_new
-from rompy_hydra.workspace.script import EXIT_CODE, SCRIPT, SECRETS, STEP
+from rompy_hydra.workspace.script import BESIDE_THEIRS, EXIT_CODE, SCRIPT, SECRETS, STEP, is_engine_script
 
 RECORD = "run.json"  # the run record: what happened, written at every change of state
 LOG = "run.log"  # the output of the model
@@ -30,7 +31,19 @@ BUILD_LOG = "build.log"  # the output of building a container image
 EVERYTHING = "**/*"
 
 # Files of the engine itself: neither inputs nor outputs of the model.
-_ENGINE = {RECORD, SCRIPT, LOG, EXIT_CODE, STEP, COMPOSED, ATTEMPTS, CLAIMS, BUILD_LOG, SECRETS}
+_ENGINE = {
+    RECORD,
+    SCRIPT,
+    BESIDE_THEIRS,
+    LOG,
+    EXIT_CODE,
+    STEP,
+    COMPOSED,
+    ATTEMPTS,
+    CLAIMS,
+    BUILD_LOG,
+    SECRETS,
+}
 
 
 def _check_inside(pattern: str) -> str:
@@ -41,7 +54,14 @@ def _check_inside(pattern: str) -> str:
 
 
 # A path or glob inside the run directory, as configurations give them.
-Glob = Annotated[str, AfterValidator(_check_inside)]
+Glob = Annotated[PathText, AfterValidator(_check_inside)]
+
+
+class Placed(Protocol):
+    """What says where a run is; rompy's `ModelRun` has it as well."""
+
+    run_id: str
+    output_dir: Path
 
 
 def _path_of(name: str) -> functools.cached_property[Path]:
@@ -58,12 +78,21 @@ def place_problem(directory: Path) -> str:
     return ""
 
 
+def directory_of(model_run: Placed) -> str:
+    """The directory of a run; that of one of rompy's may be its output directory itself."""
+    if getattr(model_run, "run_id_subdir", True):
+        return os.path.join(model_run.output_dir, model_run.run_id)
+    return os.fspath(model_run.output_dir)
+
+
 class Workspace:
     """A run directory. Creating the object does not touch the disk."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         # A string besides `path`: `Path` objects are too slow for what every run does.
         self.root = os.path.abspath(path)
+        # The name of the engine's script, once it is known.
+        self._script_name = ""
 
     def at(self, relative: str) -> str:
         """The path of a file in the run directory, as a string."""
@@ -74,15 +103,32 @@ class Workspace:
 
     path = _path_of("")
     record = _path_of(RECORD)
-    script = _path_of(SCRIPT)
     log = _path_of(LOG)
     metrics = _path_of(METRICS)
     attempts = _path_of(ATTEMPTS)
 
+    @property
+    def script_name(self) -> str:
+        """The name of the engine's script: `run.sh`, unless the model wrote a `run.sh` of its own."""
+        if not self._script_name:
+            self._script_name = BESIDE_THEIRS if os.path.lexists(self.at(BESIDE_THEIRS)) else SCRIPT
+        return self._script_name
+
+    @property
+    def script(self) -> Path:
+        """The path of the engine's script."""
+        return Path(self.at(self.script_name))
+
     def write_script(self, text: str, secrets: str = "", mode: int = 0o755) -> None:
-        """Write `run.sh`, unless it exists with this text, and beside it the commands with secrets."""
+        """Write the engine's script, unless it exists with this text, and the commands with secrets.
+
+        Its name is `run.sh`, or another one if there is a `run.sh` of somebody else, which is kept.
+        """
         if secrets:
             write_atomic(self.at(SECRETS), secrets, mode=0o600)
+        if self.script_name != SCRIPT:
+            os.unlink(self.script)
+        self._script_name = SCRIPT
         if write_new(self.at(SCRIPT), text, mode=mode):
             return
         if not secrets:
@@ -90,9 +136,12 @@ class Workspace:
                 os.unlink(self.at(SECRETS))
         # If it cannot be read, it is replaced.
         with contextlib.suppress(OSError):
-            if read_regular(self.at(SCRIPT)) == text.encode(errors="surrogateescape"):
+            content = read_regular(self.at(SCRIPT))
+            if content == text.encode(errors="surrogateescape"):
                 return
-        write_atomic(self.at(SCRIPT), text, mode=mode)
+            if not is_engine_script(content, text):
+                self._script_name = BESIDE_THEIRS
+        write_atomic(self.at(self.script_name), text, mode=mode)
 
     def create(self) -> bool:
         """Create the directory; whether this call created it. GenerateError if that fails."""
@@ -168,7 +217,8 @@ class Workspace:
 
     def leftover_files(self) -> list[str]:
         """Names of the files that exist and that a run would write itself."""
-        return [name for name in (SCRIPT, LOG, EXIT_CODE, METRICS) if os.path.lexists(self.at(name))]
+        names = (SCRIPT, BESIDE_THEIRS, LOG, EXIT_CODE, METRICS)
+        return [name for name in names if os.path.lexists(self.at(name))]
 
     def names(self) -> Iterator[str]:
         """The relative paths of all files but the engine's own, sorted.

@@ -313,19 +313,6 @@ def test_calling_the_backend_directly_calls_the_hook_as_in_the_reference(hook_ru
     assert (run.workspace.path / "out.nc").exists()
 
 
-def test_a_hook_that_cannot_be_pickled_is_reported(tmp_path):
-    class Local:
-        def run(self, model_run):
-            return True
-
-    run = ModelRun(run_id="local class", output_dir=tmp_path, config=Local())
-    assert run.run() is False
-    assert (
-        "Define the class of the configuration at the top level of a module"
-        in (RunRecord.load(run.workspace).error["message"])
-    )
-
-
 def test_a_hook_defined_in_the_main_script_is_found(start_driver, tmp_path):
     driver = start_driver(
         "class Mine:\n"

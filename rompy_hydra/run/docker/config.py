@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from rompy_hydra.path_text import PathText
 from rompy_hydra.run.base import BackendConfig
 from rompy_hydra.time_range import Seconds
 
@@ -120,7 +121,7 @@ def _must(advice: str, is_valid: Callable[[T], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
-Text = Annotated[str, _must("not be empty; use null instead", str.strip)]
+Text = Annotated[PathText, _must("not be empty; use null instead", str.strip)]
 # Docker rejects less memory.
 Memory = Annotated[
     str | int,
@@ -155,16 +156,17 @@ class DockerConfig(BackendConfig):
     image: Annotated[str, AfterValidator(check_image)] | None = None
     dockerfile: Text | None = None
     build_context: Text | None = None
-    build_args: dict[str, str] = {}
+    build_args: dict[str, PathText] = {}
     build_network: Text | None = None
     pull: Literal["missing", "always", "never"] = "missing"
     executable: Text | None = None
-    mpiexec: Text | None = None
+    # An empty one is none, as in rompy.
+    mpiexec: Annotated[Text | None, BeforeValidator(lambda value: None if value == "" else value)] = None
     cpu: float | None = Field(default=None, ge=0.01, allow_inf_nan=False)
     memory: Memory | None = None
     shm_size: Size | None = None
     gpus: Annotated[str | int, AfterValidator(_check_gpus)] | None = None
-    volumes: Annotated[tuple[str, ...], AfterValidator(_check_volumes)] = ()
+    volumes: Annotated[tuple[PathText, ...], AfterValidator(_check_volumes)] = ()
     user: User | None = None
     network: Text = "none"
     cap_add: tuple[Capability, ...] = ()

@@ -250,7 +250,7 @@ def container_name(workspace: Workspace, run_id: str) -> str:
 
 
 def script_hash(workspace: Workspace) -> str:
-    """SHA-256 of `run.sh`, which identifies the job of a container; empty if it cannot be read."""
+    """SHA-256 of the script, which identifies the job of a container; empty if it cannot be read."""
     try:
         return hashlib.sha256(read_regular(workspace.script)).hexdigest()
     except OSError:

@@ -154,3 +154,18 @@ def test_models_of_other_rompy_packages_are_options_with_their_settings(program)
         answer = program(f"model={name}", "run_backend.command=date")
         assert answer.returncode == 2, name
         assert f"{needed}: is required" in answer.stderr, answer.stderr
+
+
+def test_a_time_range_of_rompy_is_a_period_and_answers_the_same(tmp_path):
+    for fields in (
+        {"start": "2023-01-01", "end": "2023-01-02T03", "interval": "6h"},
+        {"start": "20230101.06", "duration": "1d", "interval": "5h", "include_end": False},
+    ):
+        theirs = RompyTimeRange(**fields)
+        ours = ModelRun(period=theirs).period
+        assert ours == TimeRange(**fields)
+        assert ours.date_range == theirs.date_range
+        half = RompyTimeRange(start="2023-01-01T12", duration="6h")
+        assert ours.common_times(half) == theirs.common_times(half)
+        assert ours.contains_range(half) == theirs.contains_range(half)
+        assert ours.format_duration(ours.duration) == theirs.format_duration(theirs.duration)
