@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from rompy_hydra.adapters.postprocessor import bind_postprocessor
 from rompy_hydra.adapters.run_backend import ForeignRunBackend
 from rompy_hydra.core import scope
-from rompy_hydra.errors import ConfigError, shortened
+from rompy_hydra.errors import ConfigError, NotAPlugin, shortened
 from rompy_hydra.plugins import registry
 from rompy_hydra.plugins.signatures import construct
 from rompy_hydra.postprocess.base import BasePostprocessor
+from rompy_hydra.redaction import redacted
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend
 
 # The attribute of a rompy configuration object that stands for a backend or postprocessor of this package.
@@ -62,12 +63,13 @@ def resolve_processor(processor: object, settings: Mapping[str, object]) -> Base
 
 
 def check_choice(argument: str, value: object) -> None:
-    """ConfigError, which is a ValueError as in rompy, for something that chooses no plugin."""
+    """ConfigError for something that chooses no plugin: a ValueError, of a wrong type also a TypeError."""
     wrong = value is None or isinstance(value, bool | int | float | bytes | list | tuple)
     if wrong or (isinstance(value, str) and not value.strip()):
-        raise ConfigError(
+        kind = NotAPlugin if wrong else ConfigError
+        raise kind(
             f"{argument} must be a non-empty string, a configuration or an object of its class, "
-            f"not {shortened(value)}"
+            f"not {shortened(redacted(value))}"
         )
 
 

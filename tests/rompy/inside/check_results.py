@@ -14,8 +14,8 @@ from tests.rompy.inside.calls import CALLS
 
 PAGE = Path(__file__).parents[3] / "docs" / "rompy.md"
 # Keys that only this package has: those of the reference, and what else it knows about a failure.
-MORE = {"run_backend", "staging_dir", "error", "error_type"}
-# Calls that end in another way on purpose: how they end here, and the row of the page that says why.
+MORE = {"run_backend", "error", "error_type"}
+# Calls that end in another way on purpose: what they return here, None for an error, and the row of the page that says why.
 DIFFERENCES = {
     "run nothing": (False, "the model has no command and no `run()`"),
     "postprocess with an error": ({"success": False}, "a postprocessor raises an exception"),
@@ -23,13 +23,8 @@ DIFFERENCES = {
         {"success": False, "stage": "postprocess", "stages_completed": ["generate", "run"]},
         "a postprocessor fails",
     ),
-    "pipeline with an error in its processor": (
-        {"success": False, "stage": "postprocess", "postprocess_results": None},
-        "a postprocessor raises an exception",
-    ),
     "pipeline with a name and settings": ({"success": True, "run_backend": "local"}, "`run_backend=\"local\"`"),
-    "pipeline with a wrong setting": ({"success": False, "stage": "run"}, "unknown `run_kwargs`"),
-    "pipeline with an unknown backend": ({"success": False, "stage": "run"}, "`run_backend=\"local\"`"),
+    "pipeline with a wrong setting": (None, "unknown `run_kwargs`"),
     "pipeline without a backend": ({"success": False, "stage": "run"}, "`run_backend=\"local\"`"),
 }  # fmt: skip
 
@@ -64,7 +59,7 @@ def test_a_call_ends_as_in_rompy_or_the_difference_is_documented(name, outcomes)
     theirs, ours = (each[name] for each in outcomes)
     if name in DIFFERENCES:
         expected, row = DIFFERENCES[name]
-        returned = ours["returns"]
+        returned = ours.get("returns")
         if isinstance(expected, dict):
             expected, returned = {**expected}, {key: returned.get(key) for key in expected}
         assert returned == expected
@@ -82,7 +77,7 @@ def _is_alike(theirs, ours):
         return theirs == ours
     if not theirs.keys() <= ours.keys() <= theirs.keys() | MORE:
         return False
-    # Their words come first, then the reason.
+    # A reason that follows the words of rompy may be a longer one.
     begins = str(theirs.get("message")).partition(":")[0]
     same = all(ours[key] == value for key, value in theirs.items() if key not in ("message", "error"))
-    return same and str(ours.get("message")).startswith(begins)
+    return same and str(ours.get("message")).partition(":")[0] == begins
