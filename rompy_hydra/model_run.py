@@ -32,7 +32,7 @@ from rompy_hydra.errors import (
 from rompy_hydra.postprocess.base import BasePostprocessor, Results, merge_results, normalise_answer
 from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.run.handle import Waiting, drive
-from rompy_hydra.run.job import RunLike
+from rompy_hydra.run.job import RunLike, check_workspace_dir
 from rompy_hydra.workspace import Workspace, lease
 from rompy_hydra.workspace.archive import zip_directory
 from rompy_hydra.workspace.record import RunRecord
@@ -104,6 +104,7 @@ class ModelRun(RunSpec):
         PluginError or ConfigError for a backend that cannot be chosen, TimeoutError if the model's time
         limit was reached.
         """
+        check_workspace_dir(workspace_dir)
         resolved = resolve_backend(backend, settings)
         if workspace_dir is not None and Workspace(workspace_dir).path != self.workspace.path:
             if overwrite:
