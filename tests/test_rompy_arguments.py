@@ -78,6 +78,28 @@ def test_an_empty_mpiexec_starts_the_executable_alone_as_in_rompy():
     assert config == DockerConfig(image="swan", executable="swan.exe", cpu=4)
 
 
+def test_the_fields_that_a_run_of_rompy_dumps_make_the_same_run(tmp_path):
+    dumped = {
+        "model_type": "modelrun",
+        "run_id": "a",
+        "period": {
+            "start": datetime(2023, 1, 1),
+            "end": datetime(2023, 1, 2),
+            "interval": timedelta(hours=1),
+            "include_end": True,
+        },
+        "output_dir": tmp_path,
+        "config": BaseConfig(),
+        "delete_existing": False,
+        "run_id_subdir": True,
+    }
+    run = ModelRun(**dumped)
+    assert run.staging_dir == tmp_path / "a"
+    assert run.period == TimeRange(start="2023-01-01", duration="1d")
+    with pytest.raises(ValidationError, match="modelrun"):
+        ModelRun(model_type="swan")
+
+
 # --- periods --------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -54,8 +54,10 @@ class RunSpec(BaseModel):
     `ModelRun` adds the methods that work on it.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
 
+    # As rompy's runs have it, in files and in what they dump.
+    model_type: Literal["modelrun"] = "modelrun"
     run_id: Annotated[str, AfterValidator(check_run_id)] = "run_id"
     period: TimeRange = Field(default_factory=_default_period)
     output_dir: Path = Path("runs")
