@@ -18,11 +18,12 @@ from rompy_hydra.adapters.resolve import resolve_backend, resolve_processors
 from rompy_hydra.adapters.rompy import run_fields
 from rompy_hydra.core import scope
 from rompy_hydra.core.attempt import record_of
-from rompy_hydra.core.execute import steps
+from rompy_hydra.core.execute import busy, steps
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.spec import RunSpec
 from rompy_hydra.errors import (
     ConfigError,
+    GenerateError,
     ModelRaised,
     ModelTimedOut,
     PostprocessError,
@@ -31,8 +32,9 @@ from rompy_hydra.errors import (
 from rompy_hydra.postprocess.base import BasePostprocessor, Results, merge_results, normalise_answer
 from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.run.handle import Waiting, drive
-from rompy_hydra.run.job import RunLike
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.run.job import RunLike, check_workspace_dir
+from rompy_hydra.workspace import Workspace, lease
+from rompy_hydra.workspace.archive import zip_directory
 from rompy_hydra.workspace.record import RunRecord
 
 T = TypeVar("T")
@@ -73,6 +75,25 @@ class ModelRun(RunSpec):
                 raise raised from error
         return self.workspace.root
 
+    def __call__(self) -> str:
+        """`generate`, as in rompy."""
+        return self.generate()
+
+    def zip(self) -> Path:
+        """Write the run directory into a zip file beside it, and return its path.
+
+        The directory stays as it is, and an earlier zip file is renamed. GenerateError if there is
+        nothing to zip, or if it cannot be written; Busy if a driver works on the run.
+        """
+        workspace = self.workspace
+        if not workspace.is_taken():
+            raise GenerateError(f"nothing to zip in {workspace.path}; call generate() first")
+        if owner := lease.holder(workspace, lease.latest(workspace)):
+            raise busy(workspace, owner)
+        record = RunRecord.load(workspace)
+        inputs = [fact.path for fact in record.inputs if fact.is_intact(workspace)] if record else []
+        return zip_directory(workspace, inputs)
+
     def run(
         self,
         backend: object = "local",
@@ -88,6 +109,7 @@ class ModelRun(RunSpec):
         PluginError or ConfigError for a backend that cannot be chosen, TimeoutError if the model's time
         limit was reached.
         """
+        check_workspace_dir(workspace_dir)
         resolved = resolve_backend(backend, settings)
         if workspace_dir is not None and Workspace(workspace_dir).path != self.workspace.path:
             if overwrite:

@@ -6,14 +6,9 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Protocol
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+
+from rompy_hydra.jsonable import Json
 
 # `m` and `M` are both minutes, as in rompy's configurations; months have no fixed length.
 _UNIT_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -82,6 +77,35 @@ def parse_time(value: object) -> datetime:
         return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
     except OverflowError:
         raise ValueError(f"{time.isoformat()} is outside the years 1 to 9999 in UTC") from None
+
+
+# A date in a text: `{start:%Y%m%d}`, also with an offset, `{end-1d:%Y%m%d}`.
+_DATE = re.compile(r"\{(start|end)(?:([+-])([^{}:+-]+))?:([^{}]*%[^{}]*)\}")
+
+
+def has_dates(text: str) -> bool:
+    """Whether a text has dates of a period, such as `{start:%Y%m%d}`."""
+    return bool(_DATE.search(text))
+
+
+def with_dates(text: str, period: TimeRange) -> str:
+    """A text with the dates of a period, which it has as `{start:%Y%m%d}` or `{end-1d:%Y%m%d}`.
+
+    Other braces are kept. ValueError for an offset that is not a duration, or that leads too far.
+
+    >>> with_dates("wind_{start-6h:%Y%m%d}.nc", TimeRange(start="2024-06-01", duration="1d"))
+    'wind_20240531.nc'
+    """
+
+    def date(found: re.Match[str]) -> str:
+        time: datetime = getattr(period, found[1])
+        offset = parse_duration(found[3]) if found[3] else timedelta(0)
+        try:
+            return format(time - offset if found[2] == "-" else time + offset, found[4])
+        except OverflowError:
+            raise ValueError(f"{found[0]} is outside the years 1 to 9999") from None
+
+    return _DATE.sub(date, text)
 
 
 class Range(Protocol):
@@ -155,12 +179,11 @@ class TimeRange(BaseModel):
             raise ValueError(f"interval must be positive, not {self.interval}")
         return self
 
-    @model_serializer(mode="wrap")
-    def _without_default(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `include_end` at its default: it is part of the identity of runs."""
-        data: dict[str, Any] = serialize(self)
-        if self.include_end:
-            data.pop("include_end", None)
+    def plain_data(self) -> dict[str, Json]:
+        """The period as plain data, as it distinguishes a run: without `include_end` at its default."""
+        data: dict[str, Json] = self.model_dump(mode="json")
+        if self.include_end:  # earlier versions do not have it
+            del data["include_end"]
         return data
 
     @property

@@ -20,8 +20,8 @@ from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins.requirements import check_packages
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.handle import Waiting, drive
-from rompy_hydra.workspace import lease
-from rompy_hydra.workspace.lease import Snapshot
+from rompy_hydra.workspace import Workspace, lease
+from rompy_hydra.workspace.lease import Owner, Snapshot
 from rompy_hydra.workspace.record import LOST, RunRecord
 
 
@@ -89,8 +89,14 @@ def _busy(status: RunStatus) -> Busy:
     path, holder = status.plan.workspace.path, status.holder
     if holder is None:
         return Busy(f"another driver has just worked on {path}; run the command again")
+    return busy(status.plan.workspace, holder)
+
+
+def busy(workspace: Workspace, holder: Owner) -> Busy:
+    """The error about a run on which a living driver works."""
     return Busy(
-        f"process {holder.pid} on {holder.host} is working on {path}; wait for it to finish, or stop it"
+        f"process {holder.pid} on {holder.host} is working on {workspace.path}; wait for it to finish, or "
+        "stop it"
     )
 
 

@@ -148,7 +148,7 @@ class RunPlan:
             "model": redacted(self.model_data) if self._hides else self.model_data,
         }
         if self.model.depends_on_period:
-            data["period"] = self.spec.period.model_dump(mode="json")
+            data["period"] = self.spec.period.plain_data()
         if self.backend:
             data["run_backend"] = self.backend.redacted
         if self.processors:
@@ -165,4 +165,4 @@ class RunPlan:
 # The runs of a sweep share their period.
 @functools.lru_cache(maxsize=64)
 def _period_text(period: TimeRange) -> str:
-    return canonical_json(period.model_dump(mode="json"))
+    return canonical_json(period.plain_data())

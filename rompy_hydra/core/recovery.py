@@ -93,23 +93,32 @@ def _keep_added_files(attempt: Attempt) -> None:
     """Record the files that a user has added since the last attempt, or since generating, as found.
 
     After an attempt, they are those that changed later than its record. What an attempt left that did not
-    end in an orderly way is all its own, as nobody knows when it was written.
+    end in an orderly way is all its own, as nobody knows when it was written; likewise after the times of
+    the whole directory have changed, as in a copy of it.
     """
     record, workspace = attempt.record, attempt.workspace
     ran = record.stages["run"].state != rec.PENDING
     if ran and not record.ended:
         return
-    try:
-        since = os.stat(workspace.record).st_mtime if ran else 0.0
-    except OSError:
-        return
+    since, by_content = 0.0, False
+    if ran:
+        try:
+            since, log = os.stat(workspace.record).st_mtime, os.lstat(workspace.log)
+        except OSError:
+            return
+        # Written before the record. If its status is newer, that of every file may be, as after `chmod -R`.
+        by_content = log.st_ctime > since
+        if log.st_mtime > since:
+            return
     facts = (*record.inputs, *record.outputs, *record.products)
     known = {fact.path for fact in facts}.union(record.found)
     for name in workspace.conflicting_paths([EVERYTHING]):
-        facts_now = os.lstat(workspace.at(name))
-        if name not in known and facts_now.st_ctime > since:
+        if name in known:
+            continue
+        now = os.lstat(workspace.at(name))
+        if (now.st_mtime if by_content else now.st_ctime) > since:
             record.found.append(name)
-            attempt.added[name] = stamp_of(facts_now)
+            attempt.added[name] = stamp_of(now)
 
 
 def _is_lost(record: rec.RunRecord) -> bool:

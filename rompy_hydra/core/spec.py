@@ -5,10 +5,20 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    model_validator,
+)
 
+from rompy_hydra.jsonable import json_text, to_plain
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.time_range import TimeRange
@@ -44,8 +54,12 @@ class RunSpec(BaseModel):
     `ModelRun` adds the methods that work on it.
     """
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True, protected_namespaces=()
+    )
 
+    # As rompy's runs have it, in files and in what they dump.
+    model_type: Literal["modelrun"] = "modelrun"
     run_id: Annotated[str, AfterValidator(check_run_id)] = "run_id"
     period: TimeRange = Field(default_factory=_default_period)
     output_dir: Path = Path("runs")
@@ -60,7 +74,24 @@ class RunSpec(BaseModel):
     # Success checks besides those of the configuration, which may be one of another package.
     success: SuccessChecks | None = None
 
+    _given: dict[str, object] = PrivateAttr(default_factory=dict)
     _place: tuple[tuple[Path, str, bool], Workspace] | None = PrivateAttr(default=None)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _remember_inputs(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made = handler(data)
+        if isinstance(data, dict):
+            made._given = dict(data)
+        return made
+
+    def dump_inputs_dict(self) -> dict[str, object]:
+        """The fields as they were given, without those that have their default; as in rompy."""
+        return dict(self._given)
+
+    def dump_inputs_json(self) -> str:
+        """The same as JSON."""
+        return json_text(to_plain(self._given))
 
     @property
     def workspace(self) -> Workspace:

@@ -15,6 +15,7 @@ from rompy_hydra.models.inputs import Input, RunFacts
 from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.path_text import PathText, path_text
 from rompy_hydra.plugins.requirements import Requiring
+from rompy_hydra.time_range import has_dates, with_dates
 from rompy_hydra.workspace import Glob
 from rompy_hydra.workspace.script import Env
 
@@ -42,6 +43,22 @@ class StagedFile(BaseModel):
     source: PathText
     target: Glob | None = None
     link: bool = False
+
+    def dated(self, run: RunFacts) -> StagedFile:
+        """The file with the dates of the run's period, such as `wind_{start:%Y%m%d}.nc`."""
+        names = {"source": self.source, "target": self.target}
+        found = {key: text for key, text in names.items() if text is not None and has_dates(text)}
+        if not found:
+            return self
+        if run.period is None:
+            raise GenerateError(
+                f"the input file {self.source} has a date of the period, which this model does not use "
+                "(model.files, model.uses_period)"
+            )
+        try:
+            return self.model_copy(update={k: with_dates(text, run.period) for k, text in found.items()})
+        except ValueError as error:
+            raise GenerateError(f"the input file {self.source}: {error} (model.files)") from error
 
     def as_input(self) -> Input:
         """The file as an input of a run; GenerateError if it does not exist."""
@@ -120,7 +137,7 @@ class BaseConfig(Requiring, BaseModel):
 
             yield from render_directory(template, {"run": run, "model": dict(self.context())})
         for file in self.files:
-            yield file.as_input()
+            yield file.dated(run).as_input()
 
     def render_into(self, run: RunFacts) -> None:
         """Write input files into the run directory, where `renders_itself`."""

@@ -22,6 +22,7 @@ from rompy_hydra.errors import (
     ConfigError,
     GenerateError,
     ModelFailed,
+    ModelRaised,
     PostprocessError,
     RunError,
 )
@@ -100,6 +101,7 @@ class LocalPipelineBackend(BasePipeline):
         _check_choice("run_backend", run_backend)
         _check_choice("processor", processor)
         if backend_config is not None:
+            check_choice("backend_config", backend_config)
             _check_alone(run_backend, run_kwargs)
         pipeline = self._switched(cleanup_on_failure, validate_stages)
         # A wrong choice is a wrong argument: it raises, and nothing has been generated.
@@ -247,7 +249,8 @@ def _settings(name: str, value: object) -> Mapping[str, object]:
 def _failed(results: Results, failed: str | None, error: Exception) -> Results:
     """The answer for a failure, in the words of rompy; its whole explanation is in `error`."""
     stage = failed or "generate"
-    reason = (str(error) or type(error).__name__).split("\n", 1)[0]
+    raised = (error.__cause__ if isinstance(error, ModelRaised) else None) or error
+    reason = (str(raised) or type(raised).__name__).split("\n", 1)[0]
     message = f"{_FAILED.get(stage, 'Pipeline error')}: {reason}"
     if isinstance(error, ModelFailed | RunError) and stage == "run" and not isinstance(error, TimeoutError):
         message = "Model run failed"

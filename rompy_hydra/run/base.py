@@ -19,7 +19,7 @@ from rompy_hydra.plugins.configured import Configured
 from rompy_hydra.process import StopSignal
 from rompy_hydra.redaction import without_secrets
 from rompy_hydra.run.handle import Handle, Update, drive, outcome_of
-from rompy_hydra.run.job import Job, RunLike, check_model_run, ignore, nothing
+from rompy_hydra.run.job import Job, RunLike, check_model_run, check_workspace_dir, ignore, nothing
 from rompy_hydra.run.outcome import Ended, Outcome, check_success, error_with_log
 from rompy_hydra.time_range import Seconds
 from rompy_hydra.workspace import Workspace, directory_of
@@ -202,6 +202,7 @@ class BaseRunBackend(Configured, ABC):
         Raises ValueError if `model_run` is not a model run, TimeoutError if its time limit was reached.
         """
         check_model_run(model_run)
+        check_workspace_dir(workspace_dir)
         if config is not None:
             return type(self)(config).run(model_run, None, workspace_dir)
         model = model_run.config

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from rompy_hydra.errors import ConfigError, shortened
 from rompy_hydra.jsonable import Json
 from rompy_hydra.process import StopSignal
 from rompy_hydra.redaction import is_secret_variable
@@ -29,6 +32,12 @@ def check_model_run(model_run: object) -> None:
         raise ValueError("model_run cannot be None")
     if not hasattr(model_run, "run_id"):
         raise ValueError("model_run must have a run_id attribute")
+
+
+def check_workspace_dir(value: object) -> None:
+    """ConfigError for something else than a path, or None; an empty text would be the working directory."""
+    if value is not None and not (isinstance(value, str | PathLike) and os.fspath(value)):
+        raise ConfigError(f"workspace_dir must be the path of a directory, not {shortened(value)}")
 
 
 def ignore(_facts: Mapping[str, Json]) -> None:

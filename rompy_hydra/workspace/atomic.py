@@ -63,7 +63,7 @@ def _host_tag() -> str:
 
 def write_atomic(path: str | Path, content: str | bytes, mode: int | None = None) -> None:
     """Write a file so that readers see either the old or the new content, even after a kill."""
-    with _replacing(path) as part:
+    with replacing(path) as part:
         # From the start: what only the owner may read must not be readable while it is written.
         _write(create_new(part, mode=0o666 if mode is None else mode), part, content, mode)
 
@@ -85,7 +85,7 @@ def write_new(path: str, content: str | bytes, mode: int | None = None) -> bool:
 
 def copy_atomic(source: Path, target: str | Path) -> None:
     """Copy a file of any size with its permissions, so that `target` is never incomplete."""
-    with _replacing(target) as part:
+    with replacing(target) as part:
         os.close(create_new(part))
         shutil.copyfile(source, part, follow_symlinks=True)
         shutil.copymode(source, part)
@@ -93,21 +93,21 @@ def copy_atomic(source: Path, target: str | Path) -> None:
 
 def link_atomic(source: Path, target: str | Path) -> None:
     """Create a symbolic link to `source` at `target`, in place of an existing file."""
-    with _replacing(target) as part:
+    with replacing(target) as part:
         os.symlink(source, part)
 
 
 def stream_atomic(path: str | Path, write: Callable[[IO[str]], object]) -> None:
     """Replace a text file of any size with what `write` writes, without holding it in memory."""
     with (
-        _replacing(path) as part,
+        replacing(path) as part,
         open(create_new(part), "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         write(file)
 
 
 @contextlib.contextmanager
-def _replacing(path: str | Path) -> Iterator[str]:
+def replacing(path: str | Path) -> Iterator[str]:
     """The name of a temporary file that becomes `path`, or is deleted if the block fails."""
     folder, name = os.path.split(path)
     part = os.path.join(folder, partial_name(name))

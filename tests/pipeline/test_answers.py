@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from rompy_hydra import BaseConfig, LocalPipelineBackend, ModelRun, NoopPostprocessor, TemplateModel
+from rompy_hydra import (
+    BaseConfig,
+    LocalConfig,
+    LocalPipelineBackend,
+    LocalRunBackend,
+    ModelRun,
+    NoopPostprocessor,
+    TemplateModel,
+)
 from rompy_hydra.errors import ConfigError, GenerateError, UnknownPlugin
 from rompy_hydra.workspace.record import RunRecord
 
@@ -65,10 +73,11 @@ def test_something_that_is_no_choice_raises_a_value_error(run, value):
         "backend": lambda: run.run(value),
         "processor ": lambda: run.postprocess(value),
         "pipeline_backend": lambda: run.pipeline(value),
+        "backend_config": lambda: run.pipeline(backend_config="" if value is None else value),
     }.items():
         with pytest.raises(ValueError, match=f"^{name.strip()} must be a non-empty string") as error:
             call()
-        assert f"not {value!r}" in str(error.value)
+        assert f"not {value!r}" in str(error.value) or value is None
     assert not run.workspace.exists()
 
 
@@ -168,8 +177,7 @@ def test_a_failure_to_generate_is_answered_in_the_words_of_the_reference(tmp_pat
     run = ModelRun(run_id="x", output_dir=tmp_path, config=Raises(partial(KeyError, "bathymetry")))
     results = run.pipeline()
     assert (results["stage"], results["stages_completed"]) == ("generate", [])
-    assert results["message"].startswith("Input file generation failed: ")
-    assert "bathymetry" in results["message"]
+    assert results["message"] == "Input file generation failed: 'bathymetry'"
     assert "Raises could not write its inputs: KeyError: 'bathymetry'" in results["error"]
     assert "staging_dir" not in results
     assert "run_success" not in results
@@ -346,3 +354,31 @@ def test_an_object_with_the_verbs_alone_can_be_executed(tmp_path):
     results = LocalPipelineBackend().execute(Plain())
     assert results["success"] is True, results
     assert results["postprocess_results"] == {"success": True, "message": "done"}
+
+
+# --- other values that make no sense --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [5, "", b"x", True, ["a"]])
+def test_a_workspace_must_be_a_path(run, value, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for call in (
+        lambda: run.run("local", workspace_dir=value, command="touch out"),
+        lambda: LocalRunBackend().run(run, LocalConfig(command="touch out"), workspace_dir=value),
+    ):
+        with pytest.raises(ValueError, match=r"workspace_dir must be the path of a directory, not "):
+            call()
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_workspace_that_does_not_exist_is_a_failure(run, tmp_path):
+    assert run.run("local", workspace_dir=tmp_path / "missing", command="true") is False
+
+
+def test_settings_beside_an_object_that_holds_its_own_are_refused(run):
+    with pytest.raises(ConfigError, match=r"settings \(timeout\) go with a backend's name"):
+        run.run(LocalConfig(), timeout=5)
+    with pytest.raises(ConfigError, match=r"settings \(timeout\) go with a backend's name"):
+        run.pipeline(run_backend=LocalConfig(), run_kwargs={"timeout": 5})
+    assert not run.workspace.exists()

@@ -68,6 +68,29 @@ def test_a_file_that_was_added_after_an_attempt_is_kept_by_the_next(run, code):
     assert {"out.nc", "restart"} <= {path.name for path in earlier.iterdir()}
 
 
+@pytest.mark.parametrize("how", ["chmod", "copy"])
+def test_what_the_model_left_is_not_taken_for_the_users_after_the_whole_directory_was_touched(run, how):
+    """As after `chmod -R`, or a copy: then the times do not say what came later."""
+    assert run.run(command="./prog") is True
+    record = run.workspace.record
+    wait_until(lambda: touch_all(run, how) > record.stat().st_mtime)
+    if how == "chmod":
+        add(run, "notes.md", "mine")
+    assert run.run(command="true") is True
+    assert names(run) == (["notes.md", "prog"] if how == "chmod" else ["prog"])
+    assert (run.workspace.path / "attempts" / "1" / "restart").exists()
+
+
+def touch_all(run, how):
+    """Change the status of all files, as `chmod` does, or their times as well; the earliest change."""
+    for path in run.workspace.path.iterdir():
+        if path.is_file() and path != run.workspace.record:
+            path.chmod(path.stat().st_mode)
+            if how == "copy":
+                path.touch()
+    return (run.workspace.path / "run.log").stat().st_ctime
+
+
 def test_what_a_start_by_hand_left_is_an_output_if_the_model_writes_it_again(run):
     script = run.workspace.script
     subprocess.run(["sh", script], check=True, timeout=60)

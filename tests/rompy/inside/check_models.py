@@ -96,7 +96,7 @@ def test_a_configuration_that_fails_is_reported_in_the_result(tmp_path):
     run = ModelRun(run_id="bad", output_dir=tmp_path, config=BaseConfig(template="/there/is/no/template"))
     results = run.pipeline(run_backend="local", run_kwargs={"command": "true"})
     assert (results["success"], results["stage"]) == (False, "generate")
-    assert "BaseConfig could not write its inputs" in results["message"]
+    assert "BaseConfig could not write its inputs" in results["error"]
 
 
 def test_a_model_of_rompy_is_composed_validated_executed_and_recorded(program, conf):
