@@ -39,7 +39,7 @@ def test_path_objects_are_accepted_wherever_a_path_may_stand(tmp_path):
         files=[tmp_path / "wind.nc", {"source": tmp_path / "wind.nc", "target": Path("in/wind.nc")}],
         directories=[Path("restart")],
         commands=[[tmp_path / "ocean", Path("in/wind.nc")]],
-        env={"FORCING": tmp_path / "wind.nc"},
+        env={"FORCING": tmp_path / "wind.nc", "OMP_NUM_THREADS": 4},
         success=SuccessChecks(must_exist=[Path("out.txt")], log_file=Path("run.log")),
         outputs=[Path("out.txt")],
     )
