@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, cast
+from typing import Annotated, Any, TypeAlias, cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -70,6 +71,25 @@ def to_plain(value: object) -> Json:
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     return _simple(value)
+
+
+def path_text(value: object) -> object:
+    """The text of a path object; anything else unchanged, also inside of lists and mappings.
+
+    >>> path_text({"grid": __import__("pathlib").PurePosixPath("a", "b"), "n": 3})
+    {'grid': 'a/b', 'n': 3}
+    """
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, dict):
+        return {key: path_text(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [path_text(each) for each in value]
+    return value
+
+
+# A text that is, or may contain, a path, which may be given as a path object.
+PathText = Annotated[str, BeforeValidator(path_text)]
 
 
 def python_scalar(value: object) -> object:

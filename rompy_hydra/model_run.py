@@ -11,7 +11,6 @@ from typing import TypeVar
 from loguru import logger
 from pydantic import PrivateAttr, field_validator
 
-from rompy_hydra import plugin_log
 from rompy_hydra.adapters.model import resolve_model, typed_config
 from rompy_hydra.adapters.pipeline import resolve_pipeline
 from rompy_hydra.adapters.resolve import resolve_backend, resolve_processors
@@ -29,6 +28,7 @@ from rompy_hydra.errors import (
     PostprocessError,
     RompyHydraError,
 )
+from rompy_hydra.plugins import log as plugin_log
 from rompy_hydra.postprocess.base import BasePostprocessor, Results, merge_results, normalise_answer
 from rompy_hydra.run.base import BaseRunBackend
 from rompy_hydra.run.handle import Waiting, drive

@@ -34,8 +34,8 @@ from rompy_hydra.jsonable import Json, plain, to_plain
 from rompy_hydra.models.base import BaseConfig, target_of
 from rompy_hydra.models.inputs import RunFacts
 from rompy_hydra.models.success import SuccessChecks
-from rompy_hydra.plugin_log import log_messages, print_messages
 from rompy_hydra.plugins import registry
+from rompy_hydra.plugins.log import log_messages, print_messages
 from rompy_hydra.plugins.signatures import construct
 from rompy_hydra.process.pickled import child_command, received
 from rompy_hydra.process.tree import RUN_MARK

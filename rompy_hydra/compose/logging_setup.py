@@ -10,7 +10,7 @@ from typing import Any
 
 from loguru import logger
 
-from rompy_hydra.plugin_log import InterceptHandler
+from rompy_hydra.plugins.log import InterceptHandler
 from rompy_hydra.redaction import printable
 
 

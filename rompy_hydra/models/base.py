@@ -10,10 +10,9 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, field_validator
 
 from rompy_hydra.errors import GenerateError
-from rompy_hydra.jsonable import Json, json_text, plain
+from rompy_hydra.jsonable import Json, PathText, json_text, path_text, plain
 from rompy_hydra.models.inputs import Input, RunFacts
 from rompy_hydra.models.success import SuccessChecks
-from rompy_hydra.path_text import PathText, path_text
 from rompy_hydra.plugins.requirements import Requiring
 from rompy_hydra.time_range import has_dates, with_dates
 from rompy_hydra.workspace import Glob

@@ -11,10 +11,9 @@ from typing import Any, ClassVar, cast
 from pydantic import JsonValue, ValidationInfo, field_validator, model_validator
 
 from rompy_hydra.errors import InvalidValues
-from rompy_hydra.jsonable import Json
+from rompy_hydra.jsonable import Json, PathText, path_text
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.models.parameters import ParameterLimits, separate
-from rompy_hydra.path_text import PathText, path_text
 
 
 class TemplateModel(BaseConfig):

@@ -13,8 +13,7 @@ from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rompy_hydra.errors import ConfigError, ModelTimedOut, RompyHydraError, RunError
-from rompy_hydra.jsonable import Json, plain
-from rompy_hydra.path_text import PathText
+from rompy_hydra.jsonable import Json, PathText, plain
 from rompy_hydra.plugins.configured import Configured
 from rompy_hydra.process import StopSignal
 from rompy_hydra.redaction import without_secrets

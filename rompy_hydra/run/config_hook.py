@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from rompy_hydra.errors import RunError
-from rompy_hydra.plugin_log import print_messages
+from rompy_hydra.plugins.log import print_messages
 from rompy_hydra.process.pickled import child_command, received
 from rompy_hydra.process.tree import RUN_MARK
 from rompy_hydra.run.job import RunLike

@@ -12,8 +12,7 @@ from pydantic import Field, field_validator
 
 from rompy_hydra import process
 from rompy_hydra.errors import ConfigError, RunError
-from rompy_hydra.jsonable import Json
-from rompy_hydra.path_text import PathText
+from rompy_hydra.jsonable import Json, PathText
 from rompy_hydra.plugins.requirements import Requiring, check_packages
 from rompy_hydra.regular_files import NotRegular
 from rompy_hydra.run.base import BackendConfig, BaseRunBackend, Job, Outcome, RunLike

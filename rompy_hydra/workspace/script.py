@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from rompy_hydra.path_text import path_text
+from rompy_hydra.jsonable import path_text
 from rompy_hydra.redaction import holds_secret, is_secret_variable
 
 SCRIPT = "run.sh"

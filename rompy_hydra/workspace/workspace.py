@@ -14,7 +14,7 @@ from typing import Annotated, Protocol
 from pydantic import AfterValidator
 
 from rompy_hydra.errors import ConfigError, GenerateError
-from rompy_hydra.path_text import PathText
+from rompy_hydra.jsonable import PathText
 from rompy_hydra.regular_files import first_link, make_directories, open_regular, read_regular
 from rompy_hydra.workspace.atomic import is_partial, remove_partials, write_atomic, write_new
 from rompy_hydra.workspace.script import BESIDE_THEIRS, EXIT_CODE, SCRIPT, SECRETS, STEP, is_engine_script

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from rompy_hydra.path_text import PathText
+from rompy_hydra.jsonable import PathText
 from rompy_hydra.run.base import BackendConfig
 from rompy_hydra.time_range import Seconds
 
