@@ -22,6 +22,7 @@ from rompy_hydra.redaction import printable
 COMMANDS = ("check", "new", "plugins")
 # Options whose value is the next argument.
 _WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
+_WITH_VALUE |= {"--rompy", "--rompy-include"}
 
 
 def main(argv: list[str] | None = None) -> int:

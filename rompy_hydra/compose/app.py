@@ -31,10 +31,24 @@ from rompy_hydra.workspace.workspace import place_problem
 def opened(arguments: argparse.Namespace) -> contextlib.closing[Composer]:
     """The composer for a command line; its overrides are rewritten to Hydra's grammar."""
     arguments.overrides = in_hydra_grammar(arguments.overrides)
+    arguments.rompy = rompy_files(arguments)
     remember_overrides(arguments.overrides)
     composer = Composer(arguments)
     arguments.overrides = composer.without_plus(arguments.overrides)
     return contextlib.closing(composer)
+
+
+def rompy_files(arguments: argparse.Namespace) -> list[Any]:
+    """The files of `--rompy`; the overrides that select them are put before the others."""
+    if not arguments.rompy:
+        if arguments.rompy_include:
+            raise ConfigError("--rompy-include goes with --rompy FILE")
+        return []
+    from rompy_hydra.compose import rompy_files
+
+    files = rompy_files.load(arguments.rompy, arguments.rompy_include or ())
+    arguments.overrides = [*rompy_files.overrides(files, arguments.overrides), *arguments.overrides]
+    return files
 
 
 def delegate(composer: Composer, arguments: argparse.Namespace) -> bool:

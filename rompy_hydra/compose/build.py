@@ -27,6 +27,8 @@ from rompy_hydra.plugins.signatures import construct
 from rompy_hydra.redaction import holds_secret
 from rompy_hydra.run.base import BaseRunBackend
 
+# The provider of configurations from rompy's files.
+ROMPY = "rompy"
 _HYDRA_ONLY = SPECIAL - {"_target_"}
 # The parts that are objects, each with an example of a class.
 _CLASSES = {
@@ -266,6 +268,8 @@ def _several(node: Any) -> list[Any]:
 def origin_of(composed: Composed) -> Path:
     """The directory of the user's own configurations, or else of the package's: for its git state."""
     sources = composed.config.hydra.runtime.config_sources
+    if directory := next((Path(each.path).parent for each in sources if each.provider == ROMPY), None):
+        return directory
     files = [source for source in sources if source.schema == "file"]
     own = [source for source in files if source.provider not in ("main", "rompy_hydra")]
     return Path((own or files)[0].path) if files else config_dir()

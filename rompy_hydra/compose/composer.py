@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from rompy_hydra.compose import stored_config
+from rompy_hydra.compose import rompy_variables, stored_config
 from rompy_hydra.compose.allowed_targets import KEY as TARGETS
 from rompy_hydra.compose.allowed_targets import user_prefixes
 from rompy_hydra.compose.checked_loader import CheckedLoader, without_typed_secrets
@@ -205,6 +205,10 @@ def _search_path(arguments: argparse.Namespace) -> ConfigSearchPath:
         # Before this package's own: a user's option of the same name wins.
         extra = _url("--config-dir", arguments.config_dir)
         path.prepend("command-line", extra, SearchPathQuery(provider="main"))
+    if arguments.rompy:
+        from rompy_hydra.compose import rompy_source
+
+        rompy_source.prepend(path, arguments.rompy)
     schema = path.get_path().pop()  # Hydra wants its schemas to stay last
     if stored_config.is_stored(arguments.config_path):
         path.append("rompy_hydra", f"file://{config_dir()}")
@@ -223,6 +227,12 @@ def parser() -> argparse.ArgumentParser:
     """Hydra's own parser of the command line, with `--debug`."""
     found = get_args_parser()
     found.prog = "rompy-hydra"
+    found.add_argument(
+        "--rompy", metavar="FILE", action="append", help="Run a configuration file of rompy's as it is"
+    )
+    found.add_argument(
+        "--rompy-include", metavar="DIR", action="append", help="Where such a file may include files from"
+    )
     found.add_argument("--dry-run", action="store_true", help="List a sweep's points and stop")
     found.add_argument("--debug", action="store_true", help="Show the traceback of an error")
     return found
@@ -231,6 +241,7 @@ def parser() -> argparse.ArgumentParser:
 @functools.cache
 def register_resolvers() -> None:
     OmegaConf.register_new_resolver("oc.env", _env, replace=True)
+    rompy_variables.register()
     OmegaConf.register_new_resolver("run_label", _run_label, replace=True)
     OmegaConf.register_new_resolver("point_label", _point_label, replace=True)
     OmegaConf.register_new_resolver("sweep_name", _base_name, replace=True)

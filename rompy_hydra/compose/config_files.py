@@ -17,7 +17,7 @@ from rompy_hydra.errors import ConfigError
 # Groups whose options configure a class: an empty file cannot be one of them.
 _WITH_CLASS = {"model", "period", "run_backend", "pipeline"}
 # More nodes than any configuration has.
-_MOST_NODES = 1_000_000
+MOST_NODES = 1_000_000
 _ALIAS = re.compile(r"(?m)(?:^|[\s\[{,])\*[\w-]")
 _LINES = "Write lines such as 'key: value'"
 
@@ -60,8 +60,8 @@ class ConfigFiles(ConfigRepository):
             return
         file = self._file(config_path)
         text = file.read_text(errors="replace")
-        if "&" in text and _ALIAS.search(text) and _expanded_size(text) > _MOST_NODES:
-            raise ConfigError(f"{file}: its aliases stand for more than {_MOST_NODES} values")
+        if "&" in text and _ALIAS.search(text) and expanded_size(text) > MOST_NODES:
+            raise ConfigError(f"{file}: its aliases stand for more than {MOST_NODES} values")
 
     def _file(self, config_path: str) -> Path:
         source = self._find_object_source(config_path, ObjectType.CONFIG)
@@ -69,7 +69,7 @@ class ConfigFiles(ConfigRepository):
         return Path(source.path if source else "", name)
 
 
-def _expanded_size(text: str) -> int:
+def expanded_size(text: str) -> int:
     """The number of nodes of a YAML text after its aliases are replaced; 0 if it is not valid YAML."""
     sizes: dict[str | None, int] = {}
     open_nodes: list[tuple[str | None, int]] = []
@@ -87,7 +87,7 @@ def _expanded_size(text: str) -> int:
                     sizes[anchor] = total - before
             elif isinstance(event, yaml.ScalarEvent):
                 total += 1
-            if total > _MOST_NODES:
+            if total > MOST_NODES:
                 return total
     except yaml.YAMLError:
         return 0  # reported by what loads it
