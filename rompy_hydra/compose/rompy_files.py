@@ -45,7 +45,7 @@ _OUTPUT_DIR = "simulations"
 _PERIOD = {"start": "2020-02-21T04:00:00", "end": "2020-02-24T04:00:00", "interval": "15M"}
 _EXECUTABLE = "/usr/local/bin/run.sh"
 # Forms of times that ISO 8601 does not know.
-_DOTTED = re.compile(r"(\d{8})\.(\d{2}|\d{4}|\d{6})")
+_DOTTED = re.compile(r"^(\d{8})\.(\d{2}|\d{4}|\d{6})$")
 # Settings of rompy's configurations that have no effect there, either.
 _WITHOUT_EFFECT = {
     ("run", "local"): ("shell", "capture_output"),
@@ -166,8 +166,8 @@ def kind_of(data: Mapping[str, Any]) -> str:
         return RUN
     shown = ", ".join(map(str, list(data)[:5]))
     raise ConfigError(
-        f"is none of rompy's configurations: a run has {', '.join(_RUN_KEYS[:4])}, a pipeline config, backend "
-        f"and postprocessor, a model model_type, a backend or postprocessor type. It has {shown}"
+        f"is none of rompy's configurations: a run has {', '.join(_RUN_KEYS[:4])}, a pipeline has config, "
+        f"backend and postprocessor, a model model_type, a backend or postprocessor type. It has {shown}"
     )
 
 
@@ -230,10 +230,8 @@ def _period(data: Node) -> Node:
     if sum(found[key] is not None for key in ("start", "end", "duration")) != 2:
         raise ConfigError("period must have two of start, end and duration")
     for key in ("start", "end"):
-        if isinstance(found[key], str) and (match := _DOTTED.fullmatch(found[key])):
-            found[key] = f"{match[1]}T{match[2]}"
-        elif isinstance(found[key], int):
-            found[key] = str(found[key])
+        if found[key] is not None:
+            found[key] = _DOTTED.sub(r"\1T\2", str(found[key]))
     if found["interval"] is None:
         found["interval"] = "1h"
     elif isinstance(found["interval"], int):

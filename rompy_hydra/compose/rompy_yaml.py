@@ -51,8 +51,10 @@ def parse_yaml(data: bytes, path: Path, roots: Sequence[Path], chain: tuple[Path
     try:
         loader = Loader(text)
         documents = []
-        while loader.check_data():
+        while loader.check_data():  # type: ignore[no-untyped-call]
             documents.append(loader.get_data())
+    except ConfigError:
+        raise
     except RecursionError as error:
         raise ConfigError(f"{path} is nested too deeply") from error
     except yaml.YAMLError as error:

@@ -70,7 +70,11 @@ period:
   start: ${CYCLE}
   end: ${CYCLE|as_datetime|shift:+6h}
   interval: 1h
-config: {model_type: lakeconfig, depth: "${DEPTH:-7}", name: 'it''s ${NUMBER} ${FLAG:-no} $${HOME.x}', extra: "${FLAG:-yes}"}
+config:
+  model_type: lakeconfig
+  depth: "${DEPTH:-7}"
+  name: 'it''s ${NUMBER} ${FLAG:-no} $${HOME.x}'
+  extra: "${FLAG:-yes}"
 """,
     )
     files.run("--rompy", "cycle.yml", GENERATE, CYCLE="2023-03-01T06:00:00", NUMBER="1")
