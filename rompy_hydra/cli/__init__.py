@@ -19,7 +19,7 @@ from rompy_hydra.errors import INTERRUPTED_EXIT_CODE, ConfigError, RompyHydraErr
 from rompy_hydra.redaction import printable
 
 # Sub-commands, each a module; anything else is a composition, as in any Hydra program.
-COMMANDS = ("check", "new", "plugins")
+COMMANDS = ("check", "from-rompy", "new", "plugins")
 # Options whose value is the next argument.
 _WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
 _WITH_VALUE |= {"--rompy", "--rompy-include"}
@@ -51,7 +51,7 @@ def _run(arguments: list[str], is_process: bool) -> int:
             sys.stdout.write(f"rompy-hydra {__version__}\n")
             return 0
         if name in COMMANDS:
-            module = importlib.import_module(f"rompy_hydra.cli.{name}")
+            module = importlib.import_module(f"rompy_hydra.cli.{name.replace('-', '_')}")
             return int(module.main(arguments[1:]))
         check_command(name)
         for before, argument in itertools.pairwise(arguments):

@@ -85,8 +85,13 @@ def load(paths: Sequence[str], allowed: Sequence[str] = ()) -> list[RompyFile]:
         taken = {file.name for file in found}
         names = (stem, *(f"{stem}_{number}" for number in range(2, len(paths) + 2)))
         name = next(each for each in names if each not in taken)
-        found.append(translate(read_yaml(Path(path), allowed), Path(path), name))
+        found.append(translate_file(path, allowed, name))
     return found
+
+
+def translate_file(path: str, allowed: Sequence[str], name: str) -> RompyFile:
+    """One of rompy's files as options called `name`."""
+    return translate(read_yaml(Path(path), allowed), Path(path), name)
 
 
 def overrides(files: Sequence[RompyFile], typed: Sequence[str]) -> list[str]:

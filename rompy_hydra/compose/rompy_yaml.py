@@ -18,6 +18,8 @@ from rompy_hydra.compose.config_files import MOST_NODES, expanded_size
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.regular_files import NotRegular, read_regular
 
+# The text of a file, and a node of it with marks.
+Section = tuple[str, yaml.Node]
 ALLOW = "--rompy-include"
 _DEEPEST = 10
 
@@ -32,8 +34,7 @@ def read_yaml(path: Path, allowed: Sequence[str | Path] = ()) -> Any:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    roots = [Path(os.path.realpath(each)) for each in (path.absolute().parent, *allowed)]
-    return parse_yaml(data, path, roots, (Path(os.path.realpath(path)),))
+    return parse_yaml(data, path, _roots(path, allowed), (Path(os.path.realpath(path)),))
 
 
 def parse_yaml(data: bytes, path: Path, roots: Sequence[Path], chain: tuple[Path, ...]) -> Any:
@@ -82,10 +83,47 @@ def text_of(data: bytes, path: Path) -> str:
     return text
 
 
+def compose_section(path: Path, allowed: Sequence[str | Path], keys: Sequence[str]) -> Section | None:
+    """The text that has the value below some keys, and its node; None if there is no such value.
+
+    What an `!include` on the way names is opened; those in the value stay nodes.
+    """
+    roots = _roots(path, allowed)
+    text = text_of(path.read_bytes(), path)
+    chain: tuple[Path, ...] = (Path(os.path.realpath(path)),)
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    for key in (*keys, None):
+        while isinstance(node, yaml.ScalarNode) and node.tag == "!include":
+            real = _resolve(node.value, str(path), roots, chain)
+            text, chain = text_of(read_regular(real), real), (*chain, real)
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if key is None:
+            return None if node is None else (text, node)
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        node = next((value for name, value in node.value if name.value == key), None)
+    return None
+
+
+def _roots(path: Path, allowed: Sequence[str | Path]) -> list[Path]:
+    return [Path(os.path.realpath(each)) for each in (path.absolute().parent, *allowed)]
+
+
 def _included(name: str, where: str, roots: Sequence[Path], chain: tuple[Path, ...]) -> Any:
+    real = _resolve(name, where, roots, chain)
+    try:
+        data = read_regular(real)
+    except NotRegular as error:
+        raise ConfigError(f"{where}: !include {name} cannot be read: {str(error).split(',')[0]}") from error
+    except OSError as error:
+        raise ConfigError(f"{where}: !include {name} cannot be read: {error.strerror}: {real}") from error
+    return parse_yaml(data, real, roots, (*chain, real))
+
+
+def _resolve(name: str, where: str, roots: Sequence[Path], chain: tuple[Path, ...]) -> Path:
+    """The file that an `!include` names; ConfigError if it must not be read."""
     given = os.path.expandvars(name)
-    path = chain[-1].parent / given
-    real = Path(os.path.realpath(path))
+    real = Path(os.path.realpath(chain[-1].parent / given))
     if not any(real.is_relative_to(root) for root in roots):
         raise ConfigError(
             f"{where}: !include {name} names a file outside of the directory of {chain[0].name}. If it may "
@@ -95,13 +133,7 @@ def _included(name: str, where: str, roots: Sequence[Path], chain: tuple[Path, .
         raise ConfigError(f"{where}: !include {name}: the file includes itself")
     if len(chain) > _DEEPEST:
         raise ConfigError(f"{where}: more than {_DEEPEST} files include one another")
-    try:
-        data = read_regular(real)
-    except NotRegular as error:
-        raise ConfigError(f"{where}: !include {name} cannot be read: {str(error).split(',')[0]}") from error
-    except OSError as error:
-        raise ConfigError(f"{where}: !include {name} cannot be read: {error.strerror}: {path}") from error
-    return parse_yaml(data, path, roots, (*chain, real))
+    return real
 
 
 def _reason(error: yaml.YAMLError, path: Path) -> str:
