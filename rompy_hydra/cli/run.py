@@ -38,6 +38,8 @@ def main(argv: Sequence[str], is_process: bool = False, check_only: bool = False
     with app.opened(arguments) as composer:
         if not check_only and app.delegate(composer, arguments):
             return 0
+        if notes := app.notes(arguments):
+            report.say(notes)
         gc.freeze()
         gc.enable()  # mistakes in many points make many errors
         composed = None if arguments.multirun else app.composed_run(composer, arguments.overrides)

@@ -51,6 +51,11 @@ def rompy_files(arguments: argparse.Namespace) -> list[Any]:
     return files
 
 
+def notes(arguments: argparse.Namespace) -> list[str]:
+    """What a user should know of how the files of `--rompy` were understood."""
+    return [f"rompy      {file.path}: {note}" for file in arguments.rompy for note in file.notes]
+
+
 def delegate(composer: Composer, arguments: argparse.Namespace) -> bool:
     """`--cfg`, `--info`, `--help`, `--hydra-help` and completion, as Hydra does them; else False."""
     flags = (arguments.help, arguments.hydra_help, arguments.shell_completion)

@@ -112,22 +112,17 @@ def overrides(files: Sequence[RompyFile], typed: Sequence[str]) -> list[str]:
                 )
             chosen[group] = file
     selected = [file.selection for file in files]
-    if only_generates(files, keys):
+    described = [file for file in files if file.kind in (RUN, PIPELINE, MODEL)]
+    executed = any(f"run_backend/{file.name}" in file.options for file in files)
+    executed |= any(key.split(".")[0] in ("run_backend", "pipeline") for key in keys)
+    if described and not executed:
+        # As in `rompy generate`: nothing says how the model is executed.
         selected.append("pipeline.stages=[generate]")
+        described[0].notes.append(
+            "has no backend, so only the inputs are generated. To run the model, add "
+            "run_backend.command='COMMAND' or --rompy BACKEND.yml"
+        )
     return selected
-
-
-def only_generates(files: Sequence[RompyFile], keys: Sequence[str] | set[str]) -> bool:
-    """Whether nothing says how the model of a file is executed, as in `rompy generate`."""
-    has_backend = any(f"run_backend/{file.name}" in file.options for file in files)
-    named = any(key.split(".")[0].split("@")[0] in ("run_backend", "pipeline") for key in keys)
-    return any("model" in (file.group, "model") and _has_model(file) for file in files) and not (
-        has_backend or named
-    )
-
-
-def _has_model(file: RompyFile) -> bool:
-    return any(option.startswith("model/") for option in file.options)
 
 
 def translate(data: Any, path: Path, name: str) -> RompyFile:
@@ -146,28 +141,17 @@ def translate(data: Any, path: Path, name: str) -> RompyFile:
 
 def kind_of(data: Mapping[str, Any]) -> str:
     """Which of rompy's files it is, by its keys."""
-    keys = set(data)
-    if keys & {"backend", "postprocessor"}:
+    inner = data.get("config")
+    if data.keys() & {"backend", "postprocessor"} or (isinstance(inner, Mapping) and "config" in inner):
         return PIPELINE
-    if (
-        "config" in keys
-        and keys <= {"config"}
-        and isinstance(data["config"], Mapping)
-        and "config" in data["config"]
-    ):
-        return PIPELINE
-    is_part = "type" in keys or "backend_type" in keys
-    if (
-        "model_type" in keys
-        and data["model_type"] != "modelrun"
-        and not (is_part and data.get("type") == data["model_type"])
-    ):
+    chosen = data.get("type", data.get("backend_type"))
+    # rompy's backend configuration for Slurm has both.
+    if "model_type" in data and data["model_type"] not in ("modelrun", chosen):
         return MODEL
-    if is_part:
-        chosen = data.get("type", data.get("backend_type"))
-        is_processor = "backend_type" not in keys and chosen in _processors() and not _is_backend(chosen)
-        return PROCESSOR if is_processor else BACKEND
-    if keys & set(_RUN_KEYS):
+    if chosen is not None:
+        is_backend = "backend_type" in data or bool(registry.candidates("run", str(chosen)))
+        return BACKEND if is_backend or chosen not in _processors() else PROCESSOR
+    if data.keys() & set(_RUN_KEYS):
         return RUN
     shown = ", ".join(map(str, list(data)[:5]))
     raise ConfigError(
@@ -250,7 +234,7 @@ def _model(file: RompyFile, data: Node) -> None:
         raise ConfigError("the model has no model_type, which says what it is, such as swan: add it")
     if "defaults" in data:
         raise ConfigError("the model has a key 'defaults', which has another meaning for Hydra")
-    plugin = find_model_type(str(resolved_text(kind)))
+    plugin = find_model_type(str(_resolved_text(kind)))
     file.options[f"model/{file.name}"] = {"_target_": plugin.target, **data}
 
 
@@ -292,12 +276,8 @@ def _settings(file: RompyFile, plugin: registry.Plugin, chosen: str, data: Node)
 def _type_of(data: Node, keys: Sequence[str], what: str) -> str:
     for key in keys:
         if key in data:
-            return str(resolved_text(data.pop(key)))
+            return str(_resolved_text(data.pop(key)))
     raise ConfigError(f"the {what} has no type, which says what it is, such as local: add it")
-
-
-def _is_backend(name: object) -> bool:
-    return isinstance(name, str) and bool(registry.candidates("run", name))
 
 
 def _processors() -> dict[str, registry.Plugin]:
@@ -319,7 +299,7 @@ def _check_keys(data: Mapping[str, Any], known: Sequence[str], prefix: str) -> N
             raise ConfigError(f"there is no key '{prefix}{key}'. {closest(str(key), known)}")
 
 
-def resolved_text(text: object) -> object:
+def _resolved_text(text: object) -> object:
     """A value that decides what a file is, with its variables."""
     return resolved(text) if isinstance(text, str) else text
 
