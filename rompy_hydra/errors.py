@@ -101,6 +101,10 @@ class ModelRaised(GenerateError):
     """A model configuration of another package raised an exception, which is the cause of this one."""
 
 
+class TransferError(GenerateError):
+    """A file could not be fetched or stored, or is another one than its checksum says."""
+
+
 class RunError(RompyHydraError):
     """A run could not start, or its driver was lost."""
 

@@ -72,6 +72,12 @@ _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 _NUMBERS = re.compile(f"{_NUMBER}(,{_NUMBER})*")
 _NAME_IN_TEXT = re.compile(r"([\w.-]+)['\"]?\s*[:=]")
 _URL_PASSWORD = re.compile(r"(?<=://)((?:\$\{[^}]*\}|[^/\s:@\"{])*):(?!\$\{)([^/\s\"]+)@")
+# Of signed URLs, and whatever sounds like a secret in a query.
+_QUERY_SECRET = re.compile(
+    r"([?&][\w.-]*(?:signature|token|secret|password|passwd|credential|api[_-]?key|access[_-]?key|sig|auth)=)"
+    r"([^&#\s\"']+)",
+    re.IGNORECASE,
+)
 _INTERPOLATION = re.compile(r"\$\{[\w.:\[\]]+\}")
 _ENV_DEFAULT = re.compile(r"\$\{\s*oc\.env\s*:\s*['\"]?([^,}'\"\s]+)['\"]?\s*,\s*([^}]+)\}")
 
@@ -153,8 +159,7 @@ def remember_secrets(value: object, name: str = "") -> None:
         if is_secret(name):
             _remember_value_of(name, value)
         if "://" in value:
-            for found in _URL_PASSWORD.finditer(value):
-                remember(found[2])
+            remembered_url(value)
         if "oc.env" in value:
             for found in _ENV_DEFAULT.finditer(value):
                 if is_secret(found[1]):
@@ -181,6 +186,24 @@ def hide(text: str) -> str:
     if "://" in text and "@" in text:
         text = _URL_PASSWORD.sub(rf"\1:{NOT_STORED}@", text)
     return text
+
+
+def public_url(url: str) -> str:
+    """A URL without its password and without secrets in its query, which are remembered as such.
+
+    >>> public_url("https://host/a.nc?version=3&X-Amz-Signature=abcdef")
+    'https://host/a.nc?version=3&X-Amz-Signature=<not stored>'
+    """
+    return hide(_QUERY_SECRET.sub(lambda found: f"{found[1]}{NOT_STORED}", remembered_url(url)))
+
+
+def remembered_url(url: str) -> str:
+    """The URL itself, after its secrets were remembered."""
+    for found in _URL_PASSWORD.finditer(url):
+        remember(found[2])
+    for found in _QUERY_SECRET.finditer(url):
+        remember(found[2])
+    return url
 
 
 def is_secret_variable(name: str, value: str) -> bool:

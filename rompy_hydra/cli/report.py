@@ -13,7 +13,7 @@ from rompy_hydra.core.attempt import record_of, stage_of
 from rompy_hydra.core.plan import RunPlan
 from rompy_hydra.core.status import inspect
 from rompy_hydra.errors import Busy, RompyHydraError
-from rompy_hydra.redaction import printable
+from rompy_hydra.redaction import printable, public_url
 from rompy_hydra.workspace.record import COMPLETED, INTERRUPTED, STAGES, RunRecord
 
 _SHOWN_FILES = 6
@@ -40,7 +40,9 @@ def opening(plan: RunPlan) -> list[str]:
     rendered = [item.size for item in plan.inputs if item.content is not None]
     inputs = [f"{len(rendered)} rendered ({size(sum(rendered))})"]
     for item in plan.inputs:
-        if item.source is not None:
+        if item.url:
+            inputs.append(f"{item.path} fetched from {public_url(item.url)}")
+        elif item.source is not None:
             inputs.append(f"{item.path} {'linked' if item.link else 'copied'} ({size(item.size)})")
     stages = ", ".join(plan.stages if plan.overwrite else status.stale)
     if not plan.overwrite and status.record is not None:

@@ -15,11 +15,12 @@ from rompy_hydra.core.recovery import recover
 from rompy_hydra.core.scope import Watch, ignore
 from rompy_hydra.core.stages import STAGES
 from rompy_hydra.core.status import RunStatus, inspect
-from rompy_hydra.errors import Busy, ConfigError, GenerateError, RompyHydraError
+from rompy_hydra.errors import Busy, ConfigError, GenerateError, RompyHydraError, TransferError
 from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins.requirements import check_packages
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.handle import Waiting, drive
+from rompy_hydra.transfer import remote_facts
 from rompy_hydra.workspace import Workspace, lease
 from rompy_hydra.workspace.lease import Owner, Snapshot
 from rompy_hydra.workspace.record import LOST, RunRecord
@@ -45,6 +46,7 @@ def steps(
 ) -> Waiting[RunRecord]:
     """`execute` as a generator, which yields the handle of each submitted job that it waits for."""
     with os_errors(plan):
+        plan = ask_servers(plan)
         status = opened(plan, seen)
         if status.record is not None and status.up_to_date:
             return status.record
@@ -66,6 +68,28 @@ def opened(plan: RunPlan, seen: Snapshot | None = None) -> RunStatus:
     if seen is not None and seen.is_outdated(status.seen):
         raise _busy(status)
     return set_aside(status) if status.must_replace else status
+
+
+def ask_servers(plan: RunPlan) -> RunPlan:
+    """The plan with what servers say of the inputs that are fetched without a checksum.
+
+    A server that does not answer is taken to say what it said before, if the run was generated then.
+    """
+    unknown = [item for item in plan.inputs if item.url and not item.checksum]
+    if not unknown or plan.remote is not None:
+        return plan
+    before = RunRecord.load(plan.workspace) if plan.workspace.exists() else None
+    known = before.remote if before else {}
+    found: dict[str, str] = {}
+    for item in unknown:
+        try:
+            found[item.path] = remote_facts(item.url)
+        except TransferError as error:
+            if item.path not in known:
+                continue  # reported by what fetches it
+            logger.warning("{}; the file is taken to be the same as before", error)
+            found[item.path] = known[item.path]
+    return replace(plan, remote=found)
 
 
 @contextlib.contextmanager

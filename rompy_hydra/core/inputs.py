@@ -7,10 +7,10 @@ import os
 from dataclasses import replace
 
 from rompy_hydra.errors import GenerateError
-from rompy_hydra.hashing import hash_file
+from rompy_hydra.hashing import hash_file, hash_list
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.models.inputs import Input, RunFacts
-from rompy_hydra.redaction import holds_secret
+from rompy_hydra.redaction import holds_secret, public_url
 from rompy_hydra.workspace import METRICS, Workspace
 
 
@@ -37,8 +37,14 @@ def rendered_inputs(model: BaseConfig, run: RunFacts, workspace: Workspace) -> t
     return inputs
 
 
-def content_hash(item: Input) -> str:
-    """SHA-256 of what an input will be."""
+def content_hash(item: Input, facts: str = "") -> str:
+    """SHA-256 of what an input will be.
+
+    Of one that is fetched, it is that of its checksum, or else of its URL and what the server says of it.
+    """
+    if item.url:
+        kind, _, digits = item.checksum.partition(":")
+        return digits if kind == "sha256" else hash_list(public_url(item.url), item.checksum or facts)
     if item.content is not None:
         return hashlib.sha256(item.content).hexdigest()
     assert item.source is not None

@@ -54,6 +54,9 @@ class RunPlan:
     # The period in the record of a run whose model does not depend on it: version 0.1.0 made it part of
     # every identity.
     recorded_period: Json = None
+    # What servers say of the inputs that are fetched from them without a checksum, by path. None: they
+    # were not asked, and what the record has of them is assumed to hold.
+    remote: Mapping[str, str] | None = None
 
     @functools.cached_property
     def workspace(self) -> Workspace:
@@ -73,7 +76,9 @@ class RunPlan:
     @functools.cached_property
     def hashes(self) -> dict[str, str]:
         """SHA-256 of what each input will be, by its path."""
-        return {item.path: content_hash(item) for item in self.inputs}
+        return {
+            item.path: content_hash(item, (self.remote or {}).get(item.path, "")) for item in self.inputs
+        }
 
     @functools.cached_property
     def model_data(self) -> dict[str, Json]:

@@ -21,6 +21,7 @@ from rompy_hydra.run.base import Handle, Outcome
 from rompy_hydra.run.handle import Waiting, outcome_of
 from rompy_hydra.run.local import LocalRunBackend
 from rompy_hydra.run.outcome import Ended, check_success
+from rompy_hydra.transfer import fetch
 from rompy_hydra.workspace import METRICS, SCRIPT, Workspace
 from rompy_hydra.workspace import record as rec
 from rompy_hydra.workspace.atomic import copy_atomic, link_atomic, write_atomic, write_new
@@ -37,8 +38,9 @@ def generate(attempt: Attempt) -> None:
     planned = {item.path for item in plan.inputs}
     old = [fact for fact in record.inputs if fact.path not in planned and fact.is_intact(workspace)]
     workspace.remove_files([fact.path for fact in old])
+    record.remote = dict(plan.remote or {})
     for item in plan.inputs:
-        _write(workspace, item)
+        _write(workspace, item, record.remote.get(item.path, ""))
     for name in plan.model.directories:
         workspace.inside(name)
         workspace.make_directories(os.path.normpath(name))
@@ -229,12 +231,14 @@ STAGES: Mapping[str, Callable[[Attempt], Waiting[None] | None]] = {
 }
 
 
-def _write(workspace: Workspace, item: Input) -> None:
+def _write(workspace: Workspace, item: Input, facts: str) -> None:
     path = workspace.inside(item.path)
     try:
         if "/" in item.path:
             workspace.make_directories(os.path.dirname(item.path))
-        if item.content is not None:
+        if item.url:
+            fetch(item.url, path, item.checksum, facts)
+        elif item.content is not None:
             mode = 0o755 if item.executable else None
             if may_appear() and holds_secret(item.content.decode(errors="replace")):
                 mode = 0o700 if item.executable else 0o600

@@ -245,7 +245,12 @@ def _record_in(plan: RunPlan, inputs: set[str]) -> RunRecord | None:
 
 
 def _as_recorded(plan: RunPlan, record: RunRecord) -> RunPlan:
-    """The plan with the identity that version 0.1.0 would have given it, if the record has that one."""
+    """The plan with the identity that version 0.1.0 would have given it, if the record has that one.
+
+    Servers that were not asked for their files are assumed to say what they said before.
+    """
+    if plan.remote is None and record.remote:
+        plan = replace(plan, remote=record.remote)
     recorded = record.identity.get("model")
     if plan.model.depends_on_period or recorded in (None, "", plan.identity["model"]):
         return plan

@@ -7,14 +7,34 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from rompy_hydra.errors import GenerateError
 from rompy_hydra.jsonable import Json, PathText, json_text, path_text, plain
 from rompy_hydra.models.inputs import Input, RunFacts
 from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins.requirements import Requiring
+from rompy_hydra.redaction import public_url, remembered_url
 from rompy_hydra.time_range import has_dates, with_dates
+from rompy_hydra.transfer import (
+    check_checksum,
+    check_file,
+    check_installed,
+    check_url,
+    is_url,
+    local_path,
+    name_of,
+)
 from rompy_hydra.workspace import Glob
 from rompy_hydra.workspace.script import Env
 
@@ -35,13 +55,38 @@ CommandField = Annotated[str | list[str], BeforeValidator(_normalise_command)]
 
 
 class StagedFile(BaseModel):
-    """A file that is copied into the workspace, or linked if it is too large to copy."""
+    """A file that is copied into the workspace, or linked if it is too large to copy.
+
+    A URL (http, https, s3, gs, sftp, file) is fetched when the run is generated, and never before. With a
+    `checksum` (`sha256:...`), another file of that name is an error.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: PathText
     target: Glob | None = None
     link: bool = False
+    checksum: Annotated[str, AfterValidator(check_checksum)] | None = None
+
+    @model_validator(mode="after")
+    def _check_source(self) -> StagedFile:
+        if is_url(self.source):
+            check_url(remembered_url(self.source))
+            if self.link and local_path(self.source) is None:
+                raise ValueError("link: true goes with a file of this machine; a URL is fetched")
+            if not (self.target or name_of(self.source)):
+                raise ValueError(f"{public_url(self.source)} names no file: give its name as target")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_secrets(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # Another signature or password of a URL does not make another run.
+        found: dict[str, object] = handler(self)
+        if is_url(self.source):
+            found["source"] = public_url(self.source)
+        if self.checksum is None:  # as earlier versions have it
+            del found["checksum"]
+        return found
 
     def dated(self, run: RunFacts) -> StagedFile:
         """The file with the dates of the run's period, such as `wind_{start:%Y%m%d}.nc`."""
@@ -60,11 +105,21 @@ class StagedFile(BaseModel):
             raise GenerateError(f"the input file {self.source}: {error} (model.files)") from error
 
     def as_input(self) -> Input:
-        """The file as an input of a run; GenerateError if it does not exist."""
-        source = Path(self.source).expanduser().absolute()
+        """The file as an input of a run; GenerateError if it does not exist, or is another one.
+
+        What a URL leads to is not looked at.
+        """
+        place = local_path(self.source)
+        if is_url(self.source) and place is None:
+            check_installed(self.source)
+            name = self.target or name_of(self.source)
+            return Input(name, url=self.source, checksum=self.checksum or "")
+        source = (place or Path(self.source).expanduser()).absolute()
         if not source.is_file():
             what = "is a directory" if source.is_dir() else "does not exist"
             raise GenerateError(f"the input file {source} {what} (model.files)")
+        if self.checksum:
+            check_file(source, self.checksum, f"the input file {source}")
         return Input(self.target or source.name, source=source, link=self.link)
 
 

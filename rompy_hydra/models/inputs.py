@@ -26,6 +26,10 @@ class Input:
     content: bytes | None = None
     source: Path | None = None
     link: bool = False
+    # Instead of `source`: where it is fetched from when the run is generated.
+    url: str = ""
+    # Such as `sha256:...`; '' if it is not known before.
+    checksum: str = ""
     executable: bool = False
 
     @property

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rompy_hydra.postprocess.map import MapPostprocessor as MapPostprocessor
     from rompy_hydra.postprocess.noop import NoopPostprocessor as NoopPostprocessor
     from rompy_hydra.postprocess.summary import SummaryPostprocessor as SummaryPostprocessor
+    from rompy_hydra.postprocess.transfer import TransferPostprocessor as TransferPostprocessor
 
 __getattr__, __dir__, __all__ = lazy(
     __name__,
@@ -17,5 +18,6 @@ __getattr__, __dir__, __all__ = lazy(
         "map": ["MapPostprocessor"],
         "noop": ["NoopPostprocessor"],
         "summary": ["SummaryPostprocessor"],
+        "transfer": ["TransferPostprocessor"],
     },
 )

@@ -118,6 +118,8 @@ class RunRecord:
     # Files that were in the directory before the run: never moved, never deleted.
     found: list[str] = field(default_factory=list)
     inputs: list[FileFact] = field(default_factory=list)
+    # What servers said of the inputs that were fetched from them without a checksum, by path.
+    remote: dict[str, str] = field(default_factory=dict)
     outputs: list[FileFact] = field(default_factory=list)
     products: list[FileFact] = field(default_factory=list)
     metrics: dict[str, Json] = field(default_factory=dict)
