@@ -154,7 +154,9 @@ def _commands() -> Iterator[str]:
     yield from ("| command | description |", "|---|---|")
     yield "| `rompy-hydra [-m] OVERRIDES` | execute a run; with `-m`, a sweep |"
     for name in cli.COMMANDS:
-        told = (importlib.import_module(f"rompy_hydra.cli.{name}").__doc__ or "").splitlines()[0]
+        told = (
+            importlib.import_module(f"rompy_hydra.cli.{name.replace('-', '_')}").__doc__ or ""
+        ).splitlines()[0]
         command, _, what = told.partition(": ")
         yield f"| {_cell(command)} | {_cell(what.rstrip('.'))} |"
 

@@ -73,7 +73,7 @@ def parse_yaml(data: bytes, path: Path, roots: Sequence[Path], chain: tuple[Path
 
 
 def text_of(data: bytes, path: Path) -> str:
-    """The text of a file; ConfigError if it is none, or if its aliases stand for too many values."""
+    """The text of a file; ConfigError if it is not text, or if its aliases stand for too many values."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -26,6 +26,7 @@ OURS = [path for path in OPTIONS if path not in HYDRAS]
 _TEMPLATE = ["model.template=.", "model.commands=[ls]"]
 REQUIRED = {"model=template": _TEMPLATE}
 REQUIRED |= {f"period={name}": ["model=template", *_TEMPLATE] for name in ("one_day", "three_days")}
+REQUIRED |= {"processor=transfer": ["processor.destination=archive"]}
 
 
 def _selects(path: Path) -> str:

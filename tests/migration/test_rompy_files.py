@@ -98,7 +98,7 @@ config:
         ("just text", "text"),
         ("a: [", "not valid YAML"),
         ("a: !!python/object/apply:os.system ['touch hacked']", "python/object"),
-        ("type: locall\ncommand: ls", "Did you mean 'local'"),
+        ("type: locla\ncommand: ls", "Did you mean 'local'"),
         ("type: local\ncomand: ls", "Did you mean 'command'"),
         ("run_id: ${A|strftme:%Y}\nconfig: {model_type: lakeconfig}", "Did you mean 'strftime'"),
         ("run_id: ${A:-${B}}\nconfig: {model_type: lakeconfig}", "inside of another"),
