@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from loguru import logger
 
@@ -83,12 +82,18 @@ def check_checksum(text: str) -> str:
 
 def name_of(url: str) -> str:
     """The name of the file that a URL leads to; '' if it has none."""
+    from urllib.parse import unquote, urlsplit
+
     return unquote(urlsplit(url).path.rpartition("/")[2])
 
 
 def local_path(url: str) -> Path | None:
     """The path of a `file://` URL; None for another one."""
-    return Path(unquote(urlsplit(url).path)) if url.lower().startswith("file://") else None
+    if _scheme(url) != "file" or not is_url(url):
+        return None
+    from urllib.parse import unquote, urlsplit
+
+    return Path(unquote(urlsplit(url).path))
 
 
 def check_installed(url: str) -> None:
@@ -206,7 +211,9 @@ class Store:
 
 
 def _scheme(url: str) -> str:
-    return urlsplit(url).scheme.lower() if is_url(url) else "file"
+    """The scheme of a URL; that of a path is `file`."""
+    found = _URL.match(url)
+    return found["scheme"].lower() if found else "file"
 
 
 def _download(url: str, target: str, checksum: str) -> None:

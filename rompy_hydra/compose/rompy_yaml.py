@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ import yaml
 
 from rompy_hydra.compose.config_files import MOST_NODES, expanded_size
 from rompy_hydra.errors import ConfigError
+from rompy_hydra.redaction import is_secret, remember
 from rompy_hydra.regular_files import NotRegular, read_regular
 
 # The text of a file, and a node of it with marks.
 Section = tuple[str, yaml.Node]
 ALLOW = "--rompy-include"
 _DEEPEST = 10
+# In the path of a file, as the shell writes them.
+_VARIABLE = re.compile(r"\$\{?(\w+)")
 
 
 def read_yaml(path: Path, allowed: Sequence[str | Path] = ()) -> Any:
@@ -122,6 +126,9 @@ def _included(name: str, where: str, roots: Sequence[Path], chain: tuple[Path, .
 
 def _resolve(name: str, where: str, roots: Sequence[Path], chain: tuple[Path, ...]) -> Path:
     """The file that an `!include` names; ConfigError if it must not be read."""
+    for variable in _VARIABLE.findall(name):
+        if is_secret(variable):
+            remember(os.environ.get(variable, ""))
     given = os.path.expandvars(name)
     real = Path(os.path.realpath(chain[-1].parent / given))
     if not any(real.is_relative_to(root) for root in roots):

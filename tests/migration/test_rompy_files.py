@@ -185,6 +185,23 @@ config:
         assert files.snapshot() == before
 
 
+def test_a_secret_in_the_path_of_an_include_is_hidden(files):
+    files.write("run.yml", "run_id: a\nconfig: !include /$API_TOKEN/x.yml\n")
+    assert "opensesame" not in files.run("check", "--rompy", "run.yml", code=2, API_TOKEN="opensesame")
+
+
+def test_a_container_runs_what_rompy_would_run(files):
+    files.write("docker.yml", "type: docker\nimage: swan:1\nmpiexec: ''\nvolumes: ['./data:/data:ro']\n")
+    out = files.run("--cfg", "job", "--package", "run_backend", "--rompy", "docker.yml")
+    node = yaml.safe_load(out)
+    assert node["executable"] == "/usr/local/bin/run.sh"
+    assert node["volumes"] == ["./data:/data:ro"]
+    assert "mpiexec" not in node
+    files.write("docker.yml", "type: docker\nimage: swan:1\nexecutable: /bin/swan\nmpiexec: mpirun\n")
+    out = files.run("--cfg", "job", "--package", "run_backend", "--rompy", "docker.yml")
+    assert (yaml.safe_load(out)["cpu"], yaml.safe_load(out)["executable"]) == (1, "/bin/swan")
+
+
 def test_a_secret_of_the_environment_reaches_the_model_and_no_output(files):
     files.write(
         "run.yml", "run_id: a\nconfig: {model_type: lakeconfig, extra: {password: '${DB_PASSWORD}'}}"
