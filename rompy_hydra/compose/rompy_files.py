@@ -211,10 +211,6 @@ def _run(file: RompyFile, data: Node) -> None:
 
 def _period(data: Node) -> Node:
     _check_keys(data, _PERIOD_KEYS, "period.")
-    if data.get("include_end", True) is not True:
-        raise ConfigError(
-            "period.include_end: false is not supported; leave it out, or end one interval earlier"
-        )
     found = {key: data.get(key) for key in ("start", "end", "duration", "interval")}
     if sum(found[key] is not None for key in ("start", "end", "duration")) != 2:
         raise ConfigError("period must have two of start, end and duration")
@@ -225,6 +221,8 @@ def _period(data: Node) -> Node:
         found["interval"] = "1h"
     elif isinstance(found["interval"], int):
         found["interval"] = f"{found['interval']}s"
+    if data.get("include_end") is not None:
+        found["include_end"] = data["include_end"]
     return {"_target_": "rompy_hydra.TimeRange", **found}
 
 

@@ -231,6 +231,13 @@ def test_without_a_subdirectory_the_output_directory_is_that_of_the_run(files):
     assert (files.here / "simulations/lake.txt").exists()
 
 
+def test_the_end_of_a_period_may_be_left_out(files):
+    files.write("run.yml", RUN.replace("interval: 1H", "interval: 1H\n  include_end: false"))
+    shown = yaml.safe_load(files.run("--cfg", "job", "--package", "period", "--rompy", "run.yml"))
+    assert shown["include_end"] is False
+    files.run("--rompy", "run.yml")
+
+
 def test_a_backend_of_another_package_is_selected_by_its_type(files):
     files.write("lakes.yml", "type: lakes\nnodes: 3\n")
     files.run("--rompy", "run.yml", "--rompy", "lakes.yml")
