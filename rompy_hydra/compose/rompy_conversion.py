@@ -37,7 +37,7 @@ _SECTIONS = {
     (PIPELINE, "processor"): ("postprocessor",),
     (PROCESSOR, "processor"): (),
 }
-_WORD = re.compile(r"[A-Za-z_/][\w./-]*")
+_WORD = re.compile(r"[A-Za-z_./](?:[\w./ -]*[\w./-])?")
 
 
 def converted(file: RompyFile, allowed: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
