@@ -6,7 +6,6 @@ directory.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import importlib
 import os
@@ -18,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, cast, get_args
+from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, PrivateAttr
 
@@ -26,7 +25,6 @@ from rompy_hydra.errors import (
     ConfigError,
     GenerateError,
     ModelRaised,
-    PluginError,
     RompyHydraError,
     shortened,
 )
@@ -36,6 +34,7 @@ from rompy_hydra.models.inputs import RunFacts
 from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins import registry
 from rompy_hydra.plugins.log import log_messages, print_messages
+from rompy_hydra.plugins.model_types import find_model_type, model_types
 from rompy_hydra.plugins.signatures import construct
 from rompy_hydra.process.pickled import child_command, received
 from rompy_hydra.process.tree import RUN_MARK
@@ -80,27 +79,9 @@ def typed_config(config: object) -> object:
         raise ConfigError(
             f"the data have no model_type, the name of a model configuration. Choices: {choices}"
         )
-    found = _class_of(kind)
-    keeps = kind in _declared_types(found)
+    found = find_model_type(kind).load()
+    keeps = kind in model_types(found)
     return construct(found, {k: v for k, v in config.items() if keeps or k != "model_type"})
-
-
-def _class_of(model_type: str) -> object:
-    if not registry.candidates("config", model_type):
-        for name in registry.names("config"):
-            with contextlib.suppress(PluginError):  # a broken one, which nobody asked for
-                found = registry.find("config", name).load()
-                if model_type in _declared_types(found):
-                    return found
-    return registry.find("config", model_type).load()
-
-
-def _declared_types(found: object) -> tuple[object, ...]:
-    """What a class accepts as its `model_type`: the members of a Literal."""
-    if not (isinstance(found, type) and issubclass(found, BaseModel)):
-        return ()
-    field = found.model_fields.get("model_type")
-    return get_args(field.annotation) if field else ()
 
 
 class ForeignModel(BaseConfig):

@@ -18,7 +18,7 @@ from rompy_hydra.compose.rompy_variables import as_interpolation, resolved
 from rompy_hydra.compose.rompy_yaml import read_yaml
 from rompy_hydra.errors import ConfigError, RompyHydraError, closest
 from rompy_hydra.plugins import registry
-from rompy_hydra.plugins.model_types import find_model_type
+from rompy_hydra.plugins.model_types import find_model_type, model_types
 from rompy_hydra.plugins.signatures import settings_model
 
 RUN, PIPELINE, MODEL, BACKEND, PROCESSOR = "run", "pipeline", "model", "backend", "postprocessor"
@@ -150,7 +150,8 @@ def kind_of(data: Mapping[str, Any]) -> str:
         return MODEL
     if chosen is not None:
         is_backend = "backend_type" in data or bool(registry.candidates("run", str(chosen)))
-        return BACKEND if is_backend or chosen not in _processors() else PROCESSOR
+        is_processor = bool(registry.candidates("postprocess", str(chosen)))
+        return PROCESSOR if is_processor and not is_backend else BACKEND
     if data.keys() & set(_RUN_KEYS):
         return RUN
     shown = ", ".join(map(str, list(data)[:5]))
@@ -232,7 +233,10 @@ def _model(file: RompyFile, data: Node) -> None:
         raise ConfigError("the model has no model_type, which says what it is, such as swan: add it")
     if "defaults" in data:
         raise ConfigError("the model has a key 'defaults', which has another meaning for Hydra")
-    plugin = find_model_type(str(_resolved_text(kind)))
+    kind = str(_resolved_text(kind))
+    plugin = find_model_type(kind)
+    if kind not in model_types(plugin.load()):
+        del data["model_type"]
     file.options[f"model/{file.name}"] = {"_target_": plugin.target, **data}
 
 
@@ -252,10 +256,8 @@ def _backend(file: RompyFile, data: Node) -> None:
 def _processor(file: RompyFile, data: Node) -> None:
     data = dict(data)
     chosen = _type_of(data, ("type",), "postprocessor")
-    known = _processors()
-    if chosen not in known:
-        raise ConfigError(f"there is no postprocessor '{chosen}'. {closest(chosen, known)}")
-    file.options[f"processor/{file.name}"] = _settings(file, known[chosen], chosen, data)
+    plugin = registry.find("postprocess", chosen)
+    file.options[f"processor/{file.name}"] = _settings(file, plugin, chosen, data)
 
 
 def _settings(file: RompyFile, plugin: registry.Plugin, chosen: str, data: Node) -> Node:
@@ -276,13 +278,6 @@ def _type_of(data: Node, keys: Sequence[str], what: str) -> str:
         if key in data:
             return str(_resolved_text(data.pop(key)))
     raise ConfigError(f"the {what} has no type, which says what it is, such as local: add it")
-
-
-def _processors() -> dict[str, registry.Plugin]:
-    """The postprocessors, and rompy's configuration objects for others, by name."""
-    found = {name: each[0] for name, each in registry.plugins("postprocess").items()}
-    configs = registry.processor_configs()
-    return {**found, **{each.name: each for each in configs if not found.get(each.name, each).own}}
 
 
 def _mapping(data: Node, key: str) -> Node:

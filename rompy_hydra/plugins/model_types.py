@@ -1,4 +1,4 @@
-"""Model configurations by their `model_type`, as rompy's files name them."""
+"""Model configurations by their `model_type`, as rompy's files and dumps name them."""
 
 from __future__ import annotations
 
@@ -10,30 +10,27 @@ from rompy_hydra.plugins.registry import Plugin
 
 
 def find_model_type(model_type: str) -> Plugin:
-    """The model configuration whose field `model_type` has this value.
+    """The model configuration of this name, or the one whose field `model_type` has this value.
 
-    rompy tells them apart by that field: `swanconfig` is the type of the entry point `swan`. The one with
-    this name is tried first; others are imported only if it is not that. UnknownPlugin if there is none.
+    rompy tells them apart by that field: `swanconfig` is the type of the entry point `swan`. Others are
+    imported only if there is none of this name. UnknownPlugin if there is none at all.
     """
-    known: set[str] = set()
-    broken: list[PluginError] = []
-    every = [each[0] for each in registry.plugins("config").values() if not each[0].own]
-    for plugin in sorted(every, key=lambda each: each.name != model_type):
+    if registry.candidates("config", model_type):
+        return registry.find("config", model_type)
+    known, failed = set(registry.names("config")), ""
+    for name in registry.names("config"):
         try:
+            plugin = registry.find("config", name)
             types = model_types(plugin.load())
-        except PluginError as error:
-            broken.append(error)
+        except PluginError as error:  # a broken one, which may be the one that is meant
+            failed += f". Not looked at: {error}"
             continue
         if model_type in types:
-            return registry.find("config", plugin.name)
+            return plugin
         known.update(types)
-    if broken and not known:
-        raise broken[0]
-    failed = "".join(f" {error}" for error in broken)
-    hint = closest(model_type, sorted(known)) if known else "No such package is installed."
     raise UnknownPlugin(
-        f"no installed package has the model_type '{model_type}'. {hint} Install the package that provides "
-        f"it, such as rompy-swan{failed}"
+        f"there is no model configuration '{model_type}'. {closest(model_type, sorted(known))} Install the "
+        f"package that provides it{failed}"
     )
 
 

@@ -179,12 +179,8 @@ def find_by_target(target: str) -> Plugin | None:
 @functools.cache
 def registered_targets() -> frozenset[str]:
     """The dotted paths of all registered plugins, which a configuration may name as `_target_`."""
-    return frozenset(plugin.target for plugin in [*_all(), *processor_configs()])
-
-
-def processor_configs() -> list[Plugin]:
-    """rompy's configuration objects for postprocessors."""
-    return _groups().get(_CONFIGURATIONS, [])
+    # The last ones are rompy's configuration objects for postprocessors.
+    return frozenset(plugin.target for plugin in [*_all(), *_groups().get(_CONFIGURATIONS, [])])
 
 
 def configuration_trees() -> list[Plugin]:
