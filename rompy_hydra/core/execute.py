@@ -20,7 +20,7 @@ from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins.requirements import check_packages
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.handle import Waiting, drive
-from rompy_hydra.transfer import remote_facts
+from rompy_hydra.transfer.urls import remote_facts
 from rompy_hydra.workspace import Workspace, lease
 from rompy_hydra.workspace.lease import Owner, Snapshot
 from rompy_hydra.workspace.record import LOST, RunRecord

@@ -21,7 +21,7 @@ from rompy_hydra.run.base import Handle, Outcome
 from rompy_hydra.run.handle import Waiting, outcome_of
 from rompy_hydra.run.local import LocalRunBackend
 from rompy_hydra.run.outcome import Ended, check_success
-from rompy_hydra.transfer import fetch
+from rompy_hydra.transfer.urls import fetch
 from rompy_hydra.workspace import METRICS, SCRIPT, Workspace
 from rompy_hydra.workspace import record as rec
 from rompy_hydra.workspace.atomic import copy_atomic, link_atomic, write_atomic, write_new

@@ -26,7 +26,7 @@ from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins.requirements import Requiring
 from rompy_hydra.redaction import public_url, remembered_url
 from rompy_hydra.time_range import has_dates, with_dates
-from rompy_hydra.transfer import (
+from rompy_hydra.transfer.urls import (
     check_checksum,
     check_file,
     check_installed,

@@ -13,7 +13,7 @@ from rompy_hydra.jsonable import Json, json_text, read_json
 from rompy_hydra.postprocess.base import BasePostprocessor, HasOutputs, Results, outputs_of
 from rompy_hydra.postprocess.outputs import find_outputs
 from rompy_hydra.redaction import public_url, remembered_url
-from rompy_hydra.transfer import RETRIES, Store, check_url, is_url, packages_for
+from rompy_hydra.transfer.urls import RETRIES, Store, check_url, is_url, packages_for
 from rompy_hydra.workspace import Glob, Workspace
 
 MANIFEST = "manifest.json"

@@ -1,0 +1,1 @@
+"""Files by URL: inputs that are fetched, results that are stored."""
