@@ -9,6 +9,8 @@ from typing import TypeAlias
 from rompy_hydra.jsonable import Json
 from rompy_hydra.workspace import Workspace
 
+# What installs the packages that read netCDF.
+EXTRA = "pip install 'rompy-hydra[analysis]'"
 # Whether a path is an input that the model has not written.
 IsInput: TypeAlias = Callable[[str], bool]
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from rompy_hydra.errors import PostprocessError, closest
-from rompy_hydra.models.checks import Unreadable
+from rompy_hydra.models.checks import EXTRA, Unreadable
 from rompy_hydra.models.plausibility import Mask, OfFiles, OfVariable, Values
 from rompy_hydra.reading.tables import column_of, is_too_large, number_of, open_table
 from rompy_hydra.reading.text import open_text
@@ -27,7 +27,6 @@ Part = tuple[int, int, float, float, int]
 
 _NETCDF = {".nc", ".nc3", ".nc4", ".cdf", ".netcdf", ".sww"}
 _CSV = {".csv", ".tsv"}
-EXTRA = "pip install 'rompy-hydra[analysis]'"
 
 
 def is_netcdf(name: str) -> bool:

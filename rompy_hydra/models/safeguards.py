@@ -11,9 +11,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from rompy_hydra.errors import PostprocessError
-from rompy_hydra.models.checks import Check, Unreadable
+from rompy_hydra.models.checks import EXTRA, Check, Unreadable
 from rompy_hydra.models.contents import (
-    EXTRA,
     is_netcdf,
     is_table,
     open_datasets,
@@ -35,6 +34,8 @@ _ERROR_LINE = re.compile(
 )
 # Logs besides the run's own, by the names that models give them.
 _LOGS = ("PRINT", "PRINT-*", "*.log", "fatal.error", "mirror.out")
+# How classic netCDF files begin, and those in the format of HDF5.
+_MAGIC = (b"CDF", b"\x89HDF")
 # Commands that write nothing, whatever they are for.
 _SILENT = {"true", ":", "sleep", "test", "["}
 
@@ -94,10 +95,10 @@ def _error_line(workspace: Workspace, outputs: Sequence[str]) -> str:
 
 
 def _damaged(workspace: Workspace, outputs: Sequence[str]) -> str:
-    """The first netCDF output that cannot be read, or table with binary data."""
+    """The first netCDF output that begins as one and cannot be read, or table with binary data."""
     for name in outputs:
         try:
-            if is_netcdf(name) and can_read_netcdf():
+            if is_netcdf(name) and can_read_netcdf() and _start(workspace, name).startswith(_MAGIC):
                 with open_datasets(workspace, name):
                     pass
             elif is_table(name) and _is_binary(workspace, name):
@@ -109,9 +110,13 @@ def _damaged(workspace: Workspace, outputs: Sequence[str]) -> str:
     return ""
 
 
-def _is_binary(workspace: Workspace, name: str) -> bool:
+def _start(workspace: Workspace, name: str) -> bytes:
     with open_inside(workspace.root, name) as file:
-        start = file.read(65536)
+        return file.read(65536)
+
+
+def _is_binary(workspace: Workspace, name: str) -> bool:
+    start = _start(workspace, name)
     # UTF-16 has zeros as well, after its mark.
     return b"\0" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff"))
 
@@ -134,6 +139,8 @@ def _has_number(workspace: Workspace, name: str) -> bool | None:
     on time. Reading ends with the first number. None as well if the file cannot be read.
     """
     try:
+        if os.stat(workspace.at(name)).st_size == 0:
+            return False
         read = _netcdf_has_number if is_netcdf(name) else _table_has_number
         return read(workspace, name)
     except (OSError, csv.Error, PostprocessError):

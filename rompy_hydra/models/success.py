@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from rompy_hydra.jsonable import Json
-from rompy_hydra.models.checks import Check, IsInput, Unreadable, never, results
+from rompy_hydra.models.checks import EXTRA, Check, IsInput, Unreadable, never, results
 from rompy_hydra.models.logs import check_log
 from rompy_hydra.models.plausibility import (
     Count,
@@ -120,8 +120,7 @@ class SuccessChecks(BaseModel):
         if file is None or can_read_netcdf():
             return ""
         return (
-            f"model.success: reading {file} requires xarray and netCDF4, which are not installed: "
-            "pip install 'rompy-hydra[analysis]'"
+            f"model.success: reading {file} requires xarray and netCDF4, which are not installed: {EXTRA}"
         )
 
     @property

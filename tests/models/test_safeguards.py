@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import xarray
 
 from rompy_hydra import BaseConfig, LocalConfig, ModelRun, RunRecord
 
+BareRun = Callable[[str], subprocess.CompletedProcess[str]]
 MISSING = (
     "import numpy, xarray; n = numpy.full((3, 2), numpy.nan); "
     "xarray.Dataset({'hs': (('time', 'x'), n), 'lat': ('x', [1.0, 2.0]), 'bed': ('x', [1.0, 2.0])}, "
@@ -35,8 +38,9 @@ NEVER = [
     ("all_missing", "printf 'time,hs\\n' > a.csv", "every value in a.csv is missing, or there is none"),
     ("all_missing", ": > a.csv; echo done", "every value in a.csv is missing, or there is none"),
     ("damaged", "printf '\\000\\000\\377' > a.csv", "a.csv is no table: it contains binary data"),
-    ("damaged", "echo 'not netCDF' > out.nc", "out.nc as netCDF"),
-    ("damaged", "touch out.nc", "out.nc as netCDF"),
+    ("damaged", "printf '\\211HDF\\r\\n\\032\\n' > out.nc", "out.nc as netCDF"),
+    ("damaged", "printf 'CDF\\001' > out.nc", "end within the header"),
+    ("all_missing", "touch out.nc", "every value in out.nc is missing, or there is none"),
     ("all_missing", "printf 'time,hs\\n0,NaN\\n1,NaN\\n' > a.csv", "every value in a.csv is missing"),
     ("no_output", "cat < /dev/null", "the model wrote no file, and nothing to run.log"),
 ]
@@ -50,6 +54,7 @@ FINE = [
     "echo done > out.txt; echo 'Severe errors: 0'; echo 'no severe error'",
     "printf 'time,hs\\n0,NaN\\n1,2.5\\n' > a.csv",
     "printf 'station,name\\n1,Tofino\\n' > a.csv",
+    "echo 'not netCDF' > out.nc",
     "printf 'name,place\\nTofino,north\\n' > a.csv",
     "printf 'time,hs\\n0,1.5+103\\n' > a.csv",
     ": > warnings.csv; printf 'time,hs\\n0,1\\n' > a.csv",
@@ -116,6 +121,24 @@ def test_a_model_without_checks_is_warned_about_in_check_and_at_the_start(tmp_pa
     assert warning not in output("run_id=a"), "nothing is left to do"
     assert warning not in output("run_id=b", "model.success.log_must_contain=[done]")
     assert warning not in output("run_id=c", "model.success.allow=[no_output]")
+
+
+def test_a_minimal_installation_says_which_safeguard_it_lacks(
+    minimal_python: BareRun, tmp_path: Path
+) -> None:
+    xarray.Dataset({"hs": ("x", [float("nan")] * 3)}).to_netcdf(tmp_path / "lost.nc")
+    result = minimal_python(
+        "from rompy_hydra import BaseConfig, ModelRun, RunRecord\n"
+        "from tests.plans import plan_of\n"
+        "run = ModelRun(run_id='a', config=BaseConfig(commands=['cp ../../lost.nc out.nc']))\n"
+        "print(plan_of(run).caution)\n"
+        "assert run.run()\n"
+        "print(RunRecord.load(run.workspace).warnings)\n"
+    )
+    assert result.returncode == 0, result.stderr
+    extra = "pip install 'rompy-hydra[analysis]'"
+    assert f"netCDF outputs only with xarray and netCDF4: {extra}" in result.stdout
+    assert "out.nc was not searched for missing values" in result.stdout
 
 
 def test_the_safeguards_cost_no_measurable_time(tmp_path: Path) -> None:
