@@ -129,7 +129,10 @@ def _only_missing(workspace: Workspace, outputs: Sequence[str]) -> str:
             if number:
                 return ""
             seen += [] if number is None else [name]
-    return f"every value in {', '.join(seen[:3])} is missing, or there is none" if seen else ""
+    if not seen:
+        return ""
+    names = ", ".join(seen[:3])
+    return f"every value in {names} is missing, or there is none (rows with **** count as missing)"
 
 
 def _has_number(workspace: Workspace, name: str) -> bool | None:
@@ -179,11 +182,14 @@ def _table_has_number(workspace: Workspace, name: str) -> bool | None:
         columns = [index for index, each in enumerate(names) if not is_coordinate(each)]
         missing, text = False, False
         for row in rows:
-            for cell in (row[index].strip() for index in columns if index < len(row)):
-                if math.isfinite(number_of(cell)):
-                    return True
-                marked = is_too_large(cell) or cell.lower().lstrip("+-") in ("nan", "inf", "infinity")
-                missing, text = missing or marked, text or not (marked or not cell)
+            cells = [row[index].strip() for index in columns if index < len(row)]
+            # A program does not write such a row for a result, whatever else stands in it.
+            too_large = any(map(is_too_large, cells))
+            if not too_large and any(math.isfinite(number_of(cell)) for cell in cells):
+                return True
+            lost = [cell for cell in cells if cell.lower().lstrip("+-") in ("nan", "inf", "infinity")]
+            missing = missing or too_large or bool(lost)
+            text = text or len(lost) < sum(map(bool, cells))
         return None if text and not missing else False
 
 

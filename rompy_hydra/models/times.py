@@ -315,22 +315,21 @@ def _seconds(date: datetime, calendar: str) -> float:
         return (date - _EPOCH).total_seconds()
     import cftime
 
-    day = date.day
-    while True:
-        clock = (date.hour, date.minute, date.second, date.microsecond)
+    clock = (date.hour, date.minute, date.second, date.microsecond)
+    for day in range(date.day, 0, -1):
         with contextlib.suppress(ValueError):
             found = cftime.datetime(date.year, date.month, day, *clock, calendar=calendar)
             return float(cftime.date2num(found, "seconds since 1970-01-01", calendar))
-        day -= 1
+    raise Unreadable(f"has times in the calendar '{calendar}', which has no {date.isoformat()}")
 
 
 def _text(time: float, calendar: str) -> str:
     if calendar == _NUMBERS:
         return f"{time:.10g}"
-    if calendar == _STANDARD:
-        with contextlib.suppress(OverflowError):
+    with contextlib.suppress(OverflowError, ValueError):
+        if calendar == _STANDARD:
             return (_EPOCH + timedelta(seconds=round(time, 3))).isoformat()
-        return f"{time:.6g} s since 1970"
-    import cftime
+        import cftime
 
-    return str(cftime.num2date(round(time), "seconds since 1970-01-01", calendar).isoformat())
+        return str(cftime.num2date(round(time), "seconds since 1970-01-01", calendar).isoformat())
+    return f"{time:.6g} s since 1970"

@@ -75,6 +75,8 @@ def write_times(path: Path) -> None:
     timed(path / "jump.nc", hours, [0, 1, 2, 99999])
     timed(path / "step.nc", hours, [0, 2, 4])
     timed(path / "c360.nc", "days since 1900-01-30", [0, 15, 30], calendar="360_day")
+    timed(path / "c365.nc", "days since 2024-01-01", [0, 1], calendar="noleap")
+    (path / "huge.csv").write_text("time,h\n0,1\n1e300,2\n")
     timed(path / "noday.nc", "hours since 2024-13-77", [0, 3])
     timed(path / "start.nc", "hours since the start", [0, 3])
     timed(path / "rank_0.nc", hours, [0, 1, 2, 3])
@@ -189,6 +191,12 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
     # other calendars, and units that are no dates
     ("last_time", {"file": "c360.nc"}, "c360.nc ends at 1900-02-30T00:00:00, before 2024-01-01T03:00:00"),
     ("last_time", {"file": "c360.nc", "reaches": "1900-02-28"}, ""),
+    (
+        "last_time",
+        {"file": "c365.nc", "reaches": "2024-02-29"},
+        "c365.nc ends at 2024-01-02T00:00:00, before 2024-02-28T00:00:00",
+    ),
+    ("last_time", {"file": "huge.csv"}, "huge.csv ends at 1e+300 s since 1970, long after"),
     ("last_time", {"file": "noday.nc"}, "has times in 'hours since 2024-13-77', which are no dates"),
     ("last_time", {"file": "start.nc"}, ""),
     # parts in space, each of which has to reach the end, and parts in time

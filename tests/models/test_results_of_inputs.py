@@ -70,8 +70,8 @@ def test_a_model_without_execution_is_checked_by_its_inputs(tmp_path: Path) -> N
 
 
 def test_outputs_that_match_nothing_are_a_warning(tmp_path: Path) -> None:
-    record = ends(tmp_path, "mkdir out; echo 1 > out/a.txt", outputs=["otu/*.nc"])
-    assert record.warnings == ["the model wrote nothing that matches 'otu/*.nc' (model.outputs)"]
+    record = ends(tmp_path, "mkdir out; echo 1 > out/a.txt", outputs=["res/*.nc"])
+    assert record.warnings == ["the model wrote nothing that matches 'res/*.nc' (model.outputs)"]
     found = ends(tmp_path, "mkdir out; echo 1 > out/a.txt", "b", outputs=["out/*.txt"])
     assert (found.state, found.warnings) == ("completed", [])
 

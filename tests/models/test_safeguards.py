@@ -34,6 +34,7 @@ NEVER = [
     ("all_missing", [sys.executable, "-c", MISSING], "every value in out.nc is missing"),
     ("all_missing", [sys.executable, "-c", NO_STEPS], "every value in out.nc is missing"),
     ("all_missing", "printf 'time,hs\\n0,****\\n1,****\\n' > a.csv", "every value in a.csv is missing"),
+    ("all_missing", "printf 'mode,hs\\n1,****\\n2,****\\n' > a.csv", "every value in a.csv is missing"),
     ("all_missing", "printf 'time,hs\\n0,\\n1,\\n' > a.csv", "every value in a.csv is missing"),
     ("all_missing", "printf 'time,hs\\n' > a.csv", "every value in a.csv is missing, or there is none"),
     ("all_missing", ": > a.csv; echo done", "every value in a.csv is missing, or there is none"),
@@ -56,6 +57,7 @@ FINE = [
     "printf 'station,name\\n1,Tofino\\n' > a.csv",
     "echo 'not netCDF' > out.nc",
     "printf 'name,place\\nTofino,north\\n' > a.csv",
+    "printf 'mode,hs\\n1,****\\n2,3\\n' > a.csv",
     "printf 'time,hs\\n0,1.5+103\\n' > a.csv",
     ": > warnings.csv; printf 'time,hs\\n0,1\\n' > a.csv",
 ]
