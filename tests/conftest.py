@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pydantic
 import pytest
 
+import rompy_hydra
 from rompy_hydra.process.tree import RUN_MARK
 from rompy_hydra.redaction import forget_secrets
 from tests.drivers import LIMIT, PRELUDE, Driver, ForkServer, is_gone
@@ -146,3 +149,28 @@ def _mounted(target: Path, options: str) -> Iterator[Path]:
         yield target
     finally:
         subprocess.run(["umount", "--lazy", str(target)], check=True)
+
+
+EXTRAS = ("numpy", "xarray", "netCDF4", "cftime", "pandas", "matplotlib", "mpl_toolkits", "scipy")
+
+
+@pytest.fixture
+def minimal_python(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Runs Python code with this package, but without its optional dependencies."""
+    packages = tmp_path / "minimal packages"
+    packages.mkdir()
+    for entry in Path(pydantic.__file__).parents[1].iterdir():
+        if not entry.name.startswith((*EXTRAS, "__editable__", "_rompy", "rompy")):
+            (packages / entry.name).symlink_to(entry)
+    home = Path(rompy_hydra.__file__).parents[1]
+
+    def run(code: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-S", "-W", "error", "-c", code],
+            env=os.environ | {"PYTHONPATH": f"{packages}{os.pathsep}{home}"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
+    return run

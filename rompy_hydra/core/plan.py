@@ -12,10 +12,13 @@ from rompy_hydra.core.spec import RunSpec
 from rompy_hydra.hashing import hash_list, hash_text
 from rompy_hydra.jsonable import Json, canonical_json
 from rompy_hydra.models.base import BaseConfig
+from rompy_hydra.models.checks import EXTRA
 from rompy_hydra.models.inputs import Input, RunFacts
+from rompy_hydra.models.success import can_read_netcdf
 from rompy_hydra.postprocess.base import BasePostprocessor
 from rompy_hydra.redaction import may_hide, redacted, without_secrets
 from rompy_hydra.run.base import BaseRunBackend
+from rompy_hydra.run.programs import loses_exit_code
 from rompy_hydra.time_range import TimeRange
 from rompy_hydra.workspace import Workspace
 from rompy_hydra.workspace.record import STAGES
@@ -137,13 +140,25 @@ class RunPlan:
     @property
     def caution(self) -> str:
         """What a person should know before the run, although nothing is wrong; '' for nothing."""
-        executes = "run" in self.stages and self.executes
-        if not executes or not getattr(self.model.success, "is_default", False):
+        if "run" not in self.stages or not self.executes:
             return ""
-        return (
-            f"the model ({self.model.kind}) declares no success checks (model.success): only its exit code "
-            "and what is never right are checked"
-        )
+        found = []
+        if getattr(self.model.success, "is_default", False):
+            missing = (
+                "" if can_read_netcdf() else f" (netCDF outputs only with xarray and netCDF4: {EXTRA})"
+            )
+            found.append(
+                f"the model ({self.model.kind}) declares no success checks (model.success): only its exit "
+                f"code and what is never right are checked{missing}"
+            )
+        commands = self.backend.commands(self.model) if self.backend else ()
+        for number, command in enumerate(commands, start=1):
+            if loses_exit_code(command):
+                found.append(
+                    f"command {number} is a pipeline, and only the exit code of its last program counts: "
+                    "redirect the output to a file instead, or use [bash, -o, pipefail, -c, ...]"
+                )
+        return "; ".join(found)
 
     def stored_config(self) -> dict[str, Json]:
         """The resolved configuration, as the record keeps it."""

@@ -22,7 +22,7 @@ from rompy_hydra.run.handle import Waiting, outcome_of
 from rompy_hydra.run.local import LocalRunBackend
 from rompy_hydra.run.outcome import Ended, check_success
 from rompy_hydra.transfer.urls import fetch
-from rompy_hydra.workspace import METRICS, SCRIPT, Workspace
+from rompy_hydra.workspace import EVERYTHING, METRICS, SCRIPT, Workspace
 from rompy_hydra.workspace import record as rec
 from rompy_hydra.workspace.atomic import copy_atomic, link_atomic, write_atomic, write_new
 from rompy_hydra.workspace.record import file_fact
@@ -88,13 +88,17 @@ def run(attempt: Attempt) -> Waiting[None]:
     attempt.enter("run", rec.CHECKING)
     written = _record_outputs(attempt)
     backend = plan.backend
+    inputs = {fact.path: fact for fact in record.inputs}
     ended = Ended(
         backend.commands(plan.model) if backend else (),
         plan.spec.period,
         _written(attempt, written),
         executed=plan.executes,
+        # A model without execution has no results but its inputs.
+        is_input=lambda name: plan.executes and name in inputs and inputs[name].is_untouched(workspace),
     )
     record.checks = list(check_success(plan.model, workspace, outcome, ended))
+    record.checks += _unmatched_outputs(attempt, written)
     for message in record.warnings:
         logger.warning("{}", message)
 
@@ -143,6 +147,19 @@ def _written(attempt: Attempt, names: list[str]) -> list[str] | None:
     changed = [fact.path for fact in record.inputs if not fact.is_intact(attempt.workspace)]
     # Whether the files that were there before have changed is not known.
     return changed or record.found
+
+
+def _unmatched_outputs(attempt: Attempt, written: list[str]) -> list[dict[str, Json]]:
+    """A warning for each glob of `outputs` that selects nothing: it may be misspelled."""
+    model, workspace = attempt.plan.model, attempt.workspace
+    found: list[dict[str, Json]] = []
+    for glob in model.outputs if attempt.plan.executes else ():
+        if glob != EVERYTHING and not any(map(workspace.meant_by([glob]), written)):
+            message = f"the model wrote nothing that matches '{glob}' (model.outputs)"
+            found.append(
+                {"check": "outputs", "target": glob, "ok": True, "message": message, "warning": True}
+            )
+    return found
 
 
 def _executed(attempt: Attempt) -> Waiting[Outcome]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -49,6 +50,10 @@ def _seconds(value: object) -> object:
     if isinstance(value, str):
         return parse_duration(value).total_seconds()
     return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _beyond(value: object) -> object:
+    return value if value == "any" else _seconds(value)
 
 
 def _reached(value: object) -> object:
@@ -96,6 +101,8 @@ class OfFiles(_Data):
     file: Glob
     # Characters of each column, where numbers are not separated by spaces.
     widths: tuple[PositiveInt, ...] = ()
+    # Whether the check is about an input; otherwise, an input that the model did not write fails it.
+    input: bool = False
 
 
 class OfVariable(OfFiles):
@@ -109,11 +116,14 @@ class OfVariable(OfFiles):
     @property
     def source(self) -> tuple[object, ...]:
         """What is read for this check; checks with an equal source share it."""
-        return self.file, self.variable, self.mask, self.missing, self.widths
+        return self.file, self.variable, self.mask, self.missing, self.widths, self.input
 
 
 class Range(OfVariable, _Bounded):
-    """All values that are not missing are between `min` and `max`, and there is at least one."""
+    """All values that are not missing are between `min` and `max`, and there is at least one.
+
+    Infinity is not in any range, nor are the asterisks that Fortran writes for a number that does not fit.
+    """
 
     check: ClassVar[str] = "range"
 
@@ -141,10 +151,11 @@ class NotAllZero(OfVariable):
 
 
 class LastTime(OfFiles):
-    """The last time in the output reaches the end of the period, or another time.
+    """The last time in the output reaches the end of the period, or another time, and not much more.
 
     `reaches` is `end`, a date, or a number in the variable's own units. Times without a reference date are
-    `unit`s since the start of the period. `tolerance` is a duration: `1h`, or seconds.
+    `unit`s since the start of the period. `tolerance` is a duration: `1h`, or seconds. `beyond` is how much
+    later than the end of the period the output may end, or `any`; by default one of its own time steps.
     """
 
     check: ClassVar[str] = "last_time"
@@ -152,13 +163,17 @@ class LastTime(OfFiles):
     variable: Name | None = None
     reaches: Annotated[Literal["end"] | FiniteFloat | str, BeforeValidator(_reached)] = "end"
     tolerance: Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)] = 1.0
+    beyond: Annotated[
+        Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["any"] | None, BeforeValidator(_beyond)
+    ] = None
     unit: Literal["s", "min", "h", "d"] = "s"
 
 
 class Count(OfFiles):
     """The number of time steps of a netCDF file, or of lines of a table, is in a range.
 
-    `dimension` is another dimension to count. Comments and blank lines do not count.
+    Files that are consecutive in time count together, all others each for themselves. `dimension` is
+    another dimension to count. Comments and blank lines do not count.
     """
 
     check: ClassVar[str] = "count"
@@ -183,9 +198,13 @@ class LogValue(_Bounded):
 
 
 class LogPatterns(_Data):
-    """Patterns for one more log: regular expressions, each of which is compared with every line."""
+    """Patterns for one more log: regular expressions, each of which is compared with every line.
+
+    The log must exist, unless it is `optional`: some models write a file of warnings only if there are any.
+    """
 
     file: Glob
+    optional: bool = False
     must_contain: tuple[Regex, ...] = ()
     must_not_contain: tuple[Regex, ...] = ()
     warnings: tuple[Regex, ...] = ()
@@ -201,37 +220,41 @@ def describe_share(share: float) -> str:
     return f"{percent:.0f} %" if 1 <= percent <= 99 or percent in (0, 100) else f"{percent:.6g} %"
 
 
-def wrong_values(check: OfVariable, cells: int, valid: int, low: float, high: float) -> str:
+@dataclass
+class Values:
+    """Statistics of a variable: all cells, those that are not missing, and their range.
+
+    `too_large` counts the infinite ones, and those that did not fit into their column; they are missing.
+    """
+
+    cells: int = 0
+    valid: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+    too_large: int = 0
+
+    def add(self, cells: int, valid: int, low: float, high: float, too_large: int) -> None:
+        """Add the statistics of further values."""
+        self.cells, self.valid = self.cells + cells, self.valid + valid
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self.too_large += too_large
+
+
+def wrong_values(check: OfVariable, found: Values) -> str:
     """What is wrong with the statistics of a variable; '' if the check passes."""
-    if not cells:
+    if not found.cells:
         return "has no values" + (" where the mask applies" if check.mask else "")
     if isinstance(check, Finite):
-        share = (cells - valid) / cells
+        share = (found.cells - found.valid) / found.cells
         shown, limit = describe_share(share), describe_share(check.max_missing)
         return f"lacks {shown} of its values, more than {limit}" if share > check.max_missing else ""
-    if not valid:
+    if isinstance(check, Range) and found.too_large:
+        plural = "" if found.too_large == 1 else "s"
+        return f"has {found.too_large} value{plural} infinite or too large for its column (****)"
+    if not found.valid:
         return "has only missing values"
     if isinstance(check, Range):
-        return check.excess(low, high)
+        return check.excess(found.low, found.high)
     if isinstance(check, NotConstant):
-        return f"is {low:.6g} everywhere" if high - low <= check.spread else ""
-    return "is zero everywhere" if low == high == 0 else ""
-
-
-def wrong_time(check: LastTime, last: datetime | float, end: datetime | None) -> str:
-    """What is wrong with the last time of an output; '' if the check passes.
-
-    `last` is a number if `check.reaches` is one. `end` is that of the period, if it is known.
-    """
-    tolerance = timedelta(seconds=check.tolerance)
-    if isinstance(last, datetime):
-        goal = end if check.reaches == "end" else datetime.fromisoformat(str(check.reaches))
-        if goal is None:
-            return "cannot be compared with the end of the period, which is unknown"
-        if last >= goal - tolerance:
-            return ""
-        return f"ends at {last.isoformat()}, before {goal.isoformat()}"
-    goal_number = float(check.reaches)
-    if math.isfinite(last) and last >= goal_number - check.tolerance:
-        return ""
-    return f"ends at {last:.10g}, before {goal_number:.10g}"
+        return f"is {found.low:.6g} everywhere" if found.high - found.low <= check.spread else ""
+    return "is zero everywhere" if found.low == found.high == 0 else ""

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import io
-import math
-import os
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from rompy_hydra.jsonable import Json
+from rompy_hydra.models.checks import EXTRA, Check, IsInput, Unreadable, never, results
+from rompy_hydra.models.logs import check_log
 from rompy_hydra.models.plausibility import (
     Count,
     Finite,
@@ -24,13 +20,12 @@ from rompy_hydra.models.plausibility import (
     LogValue,
     NotAllZero,
     NotConstant,
+    OfFiles,
     Range,
     Regex,
-    wrong_time,
+    Values,
     wrong_values,
 )
-from rompy_hydra.reading.tables import number_of
-from rompy_hydra.regular_files import open_inside
 from rompy_hydra.time_range import TimeRange
 from rompy_hydra.workspace import LOG, Glob, Workspace
 from rompy_hydra.workspace.script import Command
@@ -39,25 +34,7 @@ from rompy_hydra.workspace.script import Command
 _FIRST_CHECKS = frozenset({"must_exist", "must_not_exist", "must_be_empty"})
 _FIRST_CHECKS |= {"log_must_contain", "log_must_not_contain", "log_file"}
 # What is never right, and fails a run where no check is declared.
-Never = Literal["error_files", "error_lines", "all_missing", "no_output"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check and its outcome. A warning is a check that the run passes, but not silently."""
-
-    check: str
-    target: str
-    ok: bool
-    message: str
-    warning: bool = False
-
-    def facts(self) -> dict[str, Json]:
-        """The check as it is stored in the run record."""
-        facts: dict[str, Json] = dict(vars(self))
-        if not self.warning:
-            del facts["warning"]
-        return facts
+Never = Literal["error_files", "error_lines", "damaged", "all_missing", "no_output"]
 
 
 class SuccessChecks(BaseModel):
@@ -102,8 +79,10 @@ class SuccessChecks(BaseModel):
     @property
     def declares_checks(self) -> bool:
         """Whether there is any check, so that success does not rest on the exit code alone."""
-        settings = ("log_file", "error_files", "allow", "warnings")
-        return any(getattr(self, name) for name in type(self).model_fields if name not in settings)
+        settings = ("log_file", "error_files", "allow", "warnings", "logs")
+        if any(getattr(self, name) for name in type(self).model_fields if name not in settings):
+            return True
+        return any(log.must_contain or log.must_not_contain for log in self.logs)
 
     @property
     def is_default(self) -> bool:
@@ -138,11 +117,10 @@ class SuccessChecks(BaseModel):
     def missing_package(self) -> str:
         """What must be installed to evaluate the checks, as a message; '' if nothing is missing."""
         file = self.needs_netcdf
-        if file is None or _can_read_netcdf():
+        if file is None or can_read_netcdf():
             return ""
         return (
-            f"model.success: reading {file} requires xarray and netCDF4, which are not installed: "
-            "pip install 'rompy-hydra[analysis]'"
+            f"model.success: reading {file} requires xarray and netCDF4, which are not installed: {EXTRA}"
         )
 
     @property
@@ -157,17 +135,19 @@ class SuccessChecks(BaseModel):
     def _of_variables(self) -> tuple[Range | Finite | NotConstant | NotAllZero, ...]:
         return (*self.range, *self.finite, *self.not_constant, *self.not_all_zero)
 
-    def judge(self, workspace: Workspace, period: TimeRange | None = None) -> list[Check]:
+    def judge(
+        self, workspace: Workspace, period: TimeRange | None = None, is_input: IsInput = never
+    ) -> list[Check]:
         """Evaluate every declared check, in the order of the fields.
 
-        `period` is the simulated one, which `last_time` and times without a date need.
+        `period` is the simulated one, which `last_time` and times without a date need. Files for which
+        `is_input` is true came with the template; they are no results.
         """
         return [
-            *self._check_files(workspace),
-            *self._check_log(workspace),
-            *self._check_values(workspace),
-            *self._check_times(workspace, period),
-            *self._check_counts(workspace),
+            *self._check_files(workspace, is_input),
+            *self._check_logs(workspace, is_input),
+            *self._check_values(workspace, is_input),
+            *self._check_times(workspace, period, is_input),
         ]
 
     def evaluate(
@@ -177,213 +157,111 @@ class SuccessChecks(BaseModel):
         outputs: Sequence[str] | None,
         commands: Sequence[Command],
         exit_code: int = 0,
+        is_input: IsInput = never,
     ) -> list[Check]:
         """`judge`, and what is never right where no check is declared.
 
         `outputs` are the files that the model wrote; None if they are not in the run directory.
         """
-        checks = self.judge(workspace, period)
+        checks = self.judge(workspace, period, is_input)
         if self.declares_checks:
             return checks
         from rompy_hydra.models.safeguards import safeguard
 
         return [*checks, *safeguard(workspace, outputs, commands, self.allow, exit_code)]
 
-    def _check_files(self, workspace: Workspace) -> Iterator[Check]:
+    def _check_files(self, workspace: Workspace, is_input: IsInput) -> Iterator[Check]:
         for glob in self.must_exist:
-            found = find(workspace, glob)
+            found, missing = results(workspace, glob, is_input)
             empty = [name for name, size in found if size == 0]
-            message = f"{empty[0]} is empty" if empty else "found" if found else f"{glob} was not written"
+            message = f"{empty[0]} is empty" if empty else missing or "found"
             yield Check("must_exist", glob, bool(found) and not empty, message)
         for glob in self.must_not_exist:
-            found = find(workspace, glob)
-            message = f"the model left {found[0][0]}" if found else "absent"
-            yield Check("must_not_exist", glob, not found, message)
+            left = workspace.matching(glob)
+            message = f"the model left {left[0][0]}" if left else "absent"
+            yield Check("must_not_exist", glob, not left, message)
         for glob in self.must_be_empty:
-            filled = [(name, size) for name, size in find(workspace, glob) if size]
+            filled = [(name, size) for name, size in workspace.matching(glob) if size]
             message = f"{filled[0][0]} has {filled[0][1]} bytes" if filled else "empty or absent"
             yield Check("must_be_empty", glob, not filled, message)
 
-    def _check_log(self, workspace: Workspace) -> Iterator[Check]:
-        if not (self.log_must_contain or self.log_must_not_contain or self.warnings or self.log_value):
-            for log in self.logs:
-                yield from _check_one_log(workspace, log, ())
-            return
-        own = LogPatterns(
+    def _check_logs(self, workspace: Workspace, is_input: IsInput) -> Iterator[Check]:
+        own = LogPatterns.model_construct(
             file=self.log_file,
             must_contain=self.log_must_contain,
             must_not_contain=self.log_must_not_contain,
             warnings=self.warnings,
         )
-        for log in (own, *self.logs):
-            values = [v for v in self.log_value if (v.file or self.log_file) == log.file]
-            yield from _check_one_log(workspace, log, values)
-        known = {self.log_file, *(log.file for log in self.logs)}
-        for file in dict.fromkeys(v.file for v in self.log_value if v.file and v.file not in known):
-            values = [v for v in self.log_value if v.file == file]
-            yield from _check_one_log(workspace, LogPatterns(file=file), values)
+        logs = [own, *self.logs]
+        known = {log.file for log in logs}
+        others = dict.fromkeys(v.file for v in self.log_value if v.file and v.file not in known)
+        logs += [LogPatterns.model_construct(file=file) for file in others]
+        for number, log in enumerate(logs):
+            first = all(log.file != before.file for before in logs[:number])
+            values = [v for v in self.log_value if first and (v.file or self.log_file) == log.file]
+            yield from check_log(workspace, log, values, is_input)
 
-    def _check_values(self, workspace: Workspace) -> Iterator[Check]:
+    def _check_values(self, workspace: Workspace, is_input: IsInput) -> Iterator[Check]:
         if not self._of_variables:
             return
-        from rompy_hydra.models.contents import Unreadable, Values, values_of
+        from rompy_hydra.models.contents import values_of
 
         read: dict[tuple[object, ...], Values | Unreadable] = {}
         for check in self._of_variables:
             if check.source not in read:
                 try:
-                    read[check.source] = values_of(workspace, _written(workspace, check.file), check)
+                    names = _written(workspace, check, is_input)
+                    read[check.source] = values_of(workspace, names, check)
                 except Unreadable as error:
                     read[check.source] = error
             found = read[check.source]
             wrong = str(found)
             if isinstance(found, Values):
-                wrong = wrong_values(check, found.cells, found.valid, found.low, found.high)
+                wrong = wrong_values(check, found)
                 what = f"column {check.variable}" if isinstance(check.variable, int) else check.variable
                 what = "a column" if what == "*" else what
                 wrong = wrong and f"{what} in {check.file} {wrong}"
-            yield _of_output(check.check, check, wrong)
+            target = f"{check.file}: {check.variable}"
+            yield Check(check.check, target, not wrong, wrong or "plausible")
 
-    def _check_times(self, workspace: Workspace, period: TimeRange | None) -> Iterator[Check]:
-        if not self.last_time:
+    def _check_times(
+        self, workspace: Workspace, period: TimeRange | None, is_input: IsInput
+    ) -> Iterator[Check]:
+        if not self.last_time and not self.count:
             return
-        from rompy_hydra.models.contents import Unreadable, last_time
+        from rompy_hydra.models.times import wrong_count, wrong_time
 
-        for check in self.last_time:
+        checks: tuple[LastTime | Count, ...] = (*self.last_time, *self.count)
+        for check in checks:
+            target = check.file
             try:
-                names = _written(workspace, check.file)
-                last = last_time(workspace, names, check, period.start if period else None)
-                wrong = wrong_time(check, last, period.end if period else None)
-                wrong = wrong and f"{check.file} {wrong}"
+                names = _written(workspace, check, is_input)
+                if isinstance(check, Count):
+                    wrong = wrong_count(workspace, names, check)
+                else:
+                    wrong = wrong_time(workspace, names, check, period)
+                    target += f": {check.variable}" if check.variable is not None else ""
             except Unreadable as error:
                 wrong = str(error)
-            yield _of_output("last_time", check, wrong)
-
-    def _check_counts(self, workspace: Workspace) -> Iterator[Check]:
-        if not self.count:
-            return
-        from rompy_hydra.models.contents import Unreadable, count_of
-
-        for check in self.count:
-            try:
-                count = count_of(workspace, _written(workspace, check.file), check)
-                wrong = ""
-                if count < check.min:
-                    wrong = f"{check.file} has {count}, fewer than the {check.min} expected"
-                elif check.max is not None and count > check.max:
-                    wrong = f"{check.file} has {count}, more than the {check.max} expected"
-            except Unreadable as error:
-                wrong = str(error)
-            yield _of_output("count", check, wrong)
+            yield Check(check.check, target, not wrong, wrong or "plausible")
 
 
 _NOTHING_SAID = SuccessChecks.model_construct()
 
 
 @functools.cache
-def _can_read_netcdf() -> bool:
+def can_read_netcdf() -> bool:
+    """Whether the packages for netCDF are installed."""
     return all(importlib.util.find_spec(name) for name in ("xarray", "netCDF4"))
 
 
-class _HasFile(Protocol):
-    @property
-    def file(self) -> str: ...
-
-
-def _of_output(kind: str, check: _HasFile, wrong: str) -> Check:
-    variable = getattr(check, "variable", None)
-    target = check.file if variable is None else f"{check.file}: {variable}"
-    return Check(kind, target, not wrong, wrong or "plausible")
-
-
-def _written(workspace: Workspace, glob: str) -> list[str]:
-    from rompy_hydra.models.contents import Unreadable
-
-    names = [name for name, _ in find(workspace, glob)]
+def _written(workspace: Workspace, check: OfFiles, is_input: IsInput) -> list[str]:
+    if check.input:
+        is_input = never
+    names, missing = results(workspace, check.file, is_input)
     if not names:
-        raise Unreadable(f"{glob} was not written")
-    return names
-
-
-def _check_one_log(workspace: Workspace, log: LogPatterns, values: Sequence[LogValue]) -> Iterator[Check]:
-    """The checks of one log, which is read once, line by line: it may be larger than the memory."""
-    expressions = (*log.must_contain, *log.must_not_contain, *log.warnings)
-    patterns = {each: re.compile(each) for each in expressions}
-    numbers = [(value, re.compile(value.pattern), _Numbers(value)) for value in values]
-    found: dict[str, str] = {}
-    try:
-        for line in log_lines(workspace, log.file) if patterns or numbers else ():
-            for pattern, regex in patterns.items():
-                if pattern not in found and regex.search(line):
-                    found[pattern] = line.strip()[:500]
-            for _, regex, seen in numbers:
-                if match := regex.search(line):
-                    seen.add(match[1] or "")
-    except OSError as error:
-        yield Check("log_file", log.file, False, f"{error.filename or log.file} {error.strerror}")
-    for pattern in log.must_contain:
-        message = "found" if pattern in found else f"{log.file} has no line with '{pattern}'"
-        yield Check("log_must_contain", pattern, pattern in found, message)
-    for pattern in log.must_not_contain:
-        message = f"{log.file} contains: {found[pattern]}" if pattern in found else "absent"
-        yield Check("log_must_not_contain", pattern, pattern not in found, message)
-    for pattern in log.warnings:
-        message = f"{log.file}: {found[pattern]}" if pattern in found else "absent"
-        yield Check("warnings", pattern, True, message, warning=pattern in found)
-    for value, _, seen in numbers:
-        wrong = seen.wrong(log.file)
-        yield Check("log_value", value.pattern, not wrong, wrong or "plausible")
-
-
-class _Numbers:
-    """The numbers of a `log_value` check, as far as its outcome depends on them."""
-
-    def __init__(self, value: LogValue) -> None:
-        self._value = value
-        self._text: str | None = None
-        self._excess = ""
-
-    def add(self, text: str) -> None:
-        """Take the number in a line that matches."""
-        is_settled = {"first": self._text is not None, "every": bool(self._excess), "last": False}
-        if is_settled[self._value.which]:
-            return
-        self._text, number = text, number_of(text)
-        wrong = f"is '{text}', which is not a number" if math.isnan(number) else ""
-        self._excess = wrong or self._value.excess(number, number)
-
-    def wrong(self, file: str) -> str:
-        """What is wrong with the numbers of a log; '' if the check passes."""
-        if self._text is None:
-            return f"{file} has no line with '{self._value.pattern}'"
-        return self._excess and f"the value of '{self._value.pattern}' in {file} {self._excess}"
-
-
-def find(workspace: Workspace, glob: str) -> list[tuple[str, int]]:
-    """The matches of a path or glob, each with its size in bytes, or entries for a directory."""
-    names = [glob]
-    if any(char in glob for char in "*?["):
-        found = (str(path.relative_to(workspace.path)) for path in sorted(workspace.path.glob(glob)))
-        names = [name for name in found if not workspace.is_own(name)]
-    sizes = ((name, _size(workspace.path / name)) for name in names)
-    return [(name, size) for name, size in sizes if size is not None]
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return len(os.listdir(path)) if path.is_dir() else path.stat().st_size
-    except OSError:
-        return None
-
-
-def log_lines(workspace: Workspace, glob: str) -> Iterator[str]:
-    """The lines of the files that match, in pieces if a line is very long.
-
-    OSError if one is not a regular file of the run directory; directories are skipped.
-    """
-    for name, _size in find(workspace, glob):
-        if os.path.isdir(workspace.at(name)):
-            continue
-        with io.TextIOWrapper(open_inside(workspace.root, name), encoding="utf-8", errors="replace") as log:
-            while line := log.readline(65536):  # the log may be a single endless line
-                yield line
+        hint = (
+            " (if the check is about it as an input: input: true)" if missing.endswith("write it") else ""
+        )
+        raise Unreadable(missing + hint)
+    return [name for name, _ in names]

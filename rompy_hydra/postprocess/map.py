@@ -61,7 +61,7 @@ class MapPostprocessor(BasePostprocessor):
     statistic: Statistic | None = None
     # The layer of a variable with a vertical dimension, from 0 in the order of the file, -1: the last.
     layer: int | None = None
-    # Shown at the colour bar instead of the units in the file.
+    # Shown at the colour bar if the file does not have the units; values are not converted.
     units: str | None = None
     # Limits of the colour scale; by default robust, and symmetric about 0 if both signs occur.
     vmin: FiniteFloat | None = None
@@ -122,7 +122,7 @@ class MapPostprocessor(BasePostprocessor):
         An unreadable file is an error only if there is nothing to draw.
         """
         from rompy_hydra.postprocess.netcdf import conventions as cv
-        from rompy_hydra.postprocess.netcdf.mapping import at_layer, mappable_variables
+        from rompy_hydra.postprocess.netcdf.mapping import at_layer, has_layers, mappable_variables
         from rompy_hydra.postprocess.netcdf.parts import part_of
         from rompy_hydra.reading.netcdf import open_groups
 
@@ -141,6 +141,9 @@ class MapPostprocessor(BasePostprocessor):
                         if variable in found:
                             as_stored = self.dry_depth is None
                             stored = variable if as_stored else cv.centroid_name(dataset, variable)
+                            if self.layer is not None and not has_layers(whole, variable):
+                                refused.append(_without_layers(file, variable))
+                                continue
                             parts.append(part_of(path, file, group, dataset, stored, found[stored]))
                         elif variable and variable in whole.variables:
                             refused.append(_not_mappable(file, whole, variable, found, self.layer))
@@ -181,7 +184,8 @@ class MapPostprocessor(BasePostprocessor):
         first = outputs[0].parts[0]
         with open_groups(first.path) as groups:
             dataset = groups[first.group]
-            unit = self.units if self.units is not None else cv.units(dataset, variable)
+            unit = self._units_of(variable, cv.units(dataset, variable))
+            unclear = cv.unclear_direction(dataset, variable)
             statistic = self._statistic_of(variable, is_direction=bool(cv.circle(dataset, variable)))
         drawn: list[tuple[Output, Field]] = []
         empty: list[str] = []
@@ -202,7 +206,7 @@ class MapPostprocessor(BasePostprocessor):
         prefixes = metric_prefixes([output.parts[0].label for output, _ in drawn])
         facts = {"run_id": run_id, "variable": variable, "statistic": statistic, "units": unit}
         maps: list[dict[str, object]] = []
-        messages: list[str] = []
+        messages = [unclear] if unclear else []
         for output, field in drawn:
             part = output.parts[0]
             with open_groups(part.path) as groups:
@@ -224,6 +228,15 @@ class MapPostprocessor(BasePostprocessor):
         messages += [f"not drawn, unreadable: {shorten(unreadable)}"] if unreadable else []
         plots = [each["plot"] for each in maps]
         return {"success": True, "message": "; ".join(messages), **facts, "plots": plots, "maps": maps}
+
+    def _units_of(self, variable: str, stored: str) -> str:
+        """The units to show. Values are not converted, so the setting only names units that are unknown."""
+        if self.units is None or not stored or self.units == stored:
+            return stored if self.units is None else self.units
+        raise PostprocessError(
+            f"'{variable}' is in '{stored}', and a map does not convert values to '{self.units}' "
+            "(processor.units): leave the setting out. It names the units of variables that have none"
+        )
 
     def _statistic_of(self, variable: str, is_direction: bool) -> Statistic:
         if is_direction and self.statistic in {"max", "min"}:
@@ -262,6 +275,13 @@ def _shown(variable: str, statistic: Statistic, output: Output) -> str:
     if statistic in _WORDS:
         return f"{_WORDS[statistic]} {variable} over {output.steps} time steps"
     return f"{variable}, {statistic} of {output.steps} time steps"
+
+
+def _without_layers(file: str, variable: str) -> PostprocessError:
+    return PostprocessError(
+        f"the variable '{variable}' of {file} has no layers: leave processor.layer out, or choose another "
+        "processor.variable"
+    )
 
 
 def _not_mappable(

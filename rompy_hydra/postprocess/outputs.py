@@ -11,22 +11,28 @@ from pathlib import PurePosixPath
 from loguru import logger
 
 from rompy_hydra.errors import PostprocessError
-from rompy_hydra.workspace import Workspace
+from rompy_hydra.workspace import EVERYTHING, Workspace
 from rompy_hydra.workspace.record import RunRecord
 
 
 def find_outputs(workspace: Workspace, globs: Sequence[str] = ()) -> list[str]:
     """All outputs, or those that match one of `globs`, as sorted paths relative to the run directory.
 
-    `*.nc` matches in any directory, `out/*.nc` in that directory, `out/**/*.nc` anywhere below it. Files
-    that the run record lists as inputs, or as present before the run, are not outputs. Raises
-    PostprocessError if `globs` are given and none matches.
+    All outputs are those that the model's configuration selects (`model.outputs`). `*.nc` matches in any
+    directory, `out/*.nc` in that directory, `out/**/*.nc` anywhere below it. Files that the run record
+    lists as inputs, or as present before the run, are not outputs. Raises PostprocessError if `globs` are
+    given and none matches.
     """
     record = RunRecord.load(workspace)
     known = {fact.path for fact in record.inputs} | set(record.found) if record else set()
     names = []
+    model = record.config.get("model") if record and not globs else None
+    declared = model.get("outputs") if isinstance(model, dict) else None
+    wanted = workspace.meant_by(
+        [str(glob) for glob in declared] if isinstance(declared, list) else [EVERYTHING]
+    )
     for name in workspace.names():
-        if name in known:
+        if name in known or not wanted(name):
             continue
         if workspace.leads_outside(name):
             logger.warning("{} leads out of the run directory and is not read; copy what it links to", name)

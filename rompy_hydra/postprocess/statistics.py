@@ -30,6 +30,8 @@ class RunningStatistics:
     minimum: float = math.inf
     maximum: float = -math.inf
     mean: float = 0.0
+    # What a person should know of them; '' for nothing.
+    note: str = ""
 
     def add(self, cells: int, valid: int, minimum: float, mean: float, maximum: float) -> None:
         """Add the statistics of further values; the last three are ignored if `valid` is 0."""

@@ -94,7 +94,8 @@ class SummaryPostprocessor(BasePostprocessor):
                     f"(processor.variables). {closest(name, found)}".rstrip()
                 )
         message = f"{len(metrics)} numbers from {len(files)} file{'s' * (len(files) != 1)}"
-        message = "; ".join([message, *described])
+        notes = dict.fromkeys(each.note for parts in selected.values() for each in parts.values())
+        message = "; ".join([message, *described, *filter(None, notes)])
         if not metrics:
             message = f"nothing to summarise: the outputs contain no netCDF or CSV data ({shorten(names)})"
         return {"success": True, "message": message, "run_id": run_id, "metrics": metrics}

@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from rompy_hydra.errors import PostprocessError
+from rompy_hydra.reading.netcdf3 import Truncated, check_size
 
 Floats = NDArray[np.float64]
 
@@ -30,11 +31,12 @@ def open_groups(path: Path) -> Iterator[dict[str, xr.Dataset]]:
     """Open a netCDF file and return its groups by path, the root group as `""`. Reads only the header.
 
     Values are as stored; `read` decodes them. Raises PostprocessError if the file cannot be read, now or
-    later.
+    later, or if it is truncated.
     """
     groups: dict[str, xr.Dataset] = {}
     try:
         with _LOCK, _read_errors(path):
+            check_size(path)
             # No decoding of times and of packed numbers.
             groups = xr.open_groups(
                 path,
@@ -55,6 +57,8 @@ def open_groups(path: Path) -> Iterator[dict[str, xr.Dataset]]:
 def _read_errors(path: object) -> Iterator[None]:
     try:
         yield
+    except Truncated as error:
+        raise PostprocessError(f"{path} {error}. The model may have ended while it wrote it") from error
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PostprocessError(
             f"cannot read {path} as netCDF: {error}. The file may be incomplete or in another format: fix "
@@ -82,24 +86,26 @@ def blocks(variable: xr.Variable) -> Iterator[tuple[slice, ...]]:
         yield tuple(slice(start, start + step) for start, step in zip(starts, block, strict=True))
 
 
-def read(variable: xr.Variable) -> Floats:
+def read(variable: xr.Variable, keep_infinite: bool = False) -> Floats:
     """Read a variable as float64, with NaN for missing values.
 
     Values are missing if they are not finite, equal `_FillValue` or `missing_value`, or were never
-    written. Packed numbers are unpacked.
+    written. Packed numbers are unpacked. `keep_infinite` keeps infinite values.
     """
     with _LOCK, _read_errors(variable.encoding.get("source", "the output")):
         raw = np.asarray(variable.values)
-    return decode(raw, variable.attrs)
+    return decode(raw, variable.attrs, keep_infinite)
 
 
-def decode(raw: NDArray[np.generic], attrs: Mapping[str, object]) -> Floats:
-    """Stored numbers as float64, with NaN for missing values."""
+def decode(raw: NDArray[np.generic], attrs: Mapping[str, object], keep_infinite: bool = False) -> Floats:
+    """Stored numbers as float64, with NaN for missing values; infinite ones are, unless they are kept."""
     kind = raw.dtype.kind
     fills = [fill for key in ("_FillValue", "missing_value") for fill in _numbers(attrs.get(key))]
     if "_FillValue" not in attrs and raw.dtype.itemsize > 1:
         fills += _numbers(netCDF4.default_fillvals.get(raw.dtype.str[1:]))
-    missing = ~np.isfinite(raw) if kind == "f" else np.zeros(raw.shape, dtype=bool)
+    missing = np.zeros(raw.shape, dtype=bool)
+    if kind == "f":
+        missing = np.isnan(raw) if keep_infinite else ~np.isfinite(raw)
     with np.errstate(over="ignore"):
         for fill in fills:
             missing |= raw == (raw.dtype.type(fill) if kind == "f" else fill)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 _MISSING = {"", "na", "n/a", "null", "none", "-", "--"}
 # What starts a comment in the tables of models: SWAN writes %.
 _COMMENTS = ("#", "%", "!", "$")
+_SHORT_EXPONENT = re.compile(r"([+-]?(?:\d+\.\d*|\.\d+))([+-]\d{3})")
 
 
 def read_header(file: TextIO) -> tuple[list[str], Iterator[list[str]]]:
@@ -48,15 +50,12 @@ def parse_numbers(cells: Sequence[str]) -> list[float] | None:
     """The finite numbers among the cells, or None if one of them is text."""
     numbers = []
     for cell in cells:
-        try:
-            number = float(cell)
-        except ValueError:
-            text = cell.strip()
-            if text.lower() in _MISSING or set(text) == {"*"}:
+        number = number_of(cell)
+        if math.isnan(number):
+            text = cell.strip().lower()
+            if text in _MISSING or is_too_large(text) or text.lstrip("+-") == "nan":
                 continue
             return None
-        if "_" in cell:
-            return None  # a name such as 2020_01, which Python parses as a number
         if math.isfinite(number):
             numbers.append(number)
     return numbers
@@ -83,16 +82,29 @@ def column_of(names: Sequence[str], variable: str | int) -> int | None:
 
 
 def number_of(cell: str) -> float:
-    """The number in a cell, NaN if it has none. Fortran's exponents are accepted (`1.0D+03`).
+    """The number in a cell, NaN if it has none. Fortran's exponents are accepted (`1.0D+03`, `1.0-103`).
 
-    >>> number_of("1.5D+03"), number_of("******")
-    (1500.0, nan)
+    >>> number_of("1.5D+03"), number_of("1.5+103"), number_of("******")
+    (1500.0, 1.5e+103, nan)
     """
-    text = cell.strip().replace("D", "E").replace("d", "e")
+    text = cell.strip()
+    if "_" in text:
+        return math.nan  # a name such as 2020_01, which Python parses as a number
     try:
-        return float(text) if "_" not in text else math.nan
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        # Fortran leaves out the letter of an exponent with three digits.
+        short = _SHORT_EXPONENT.fullmatch(text)
+        return float(f"{short[1]}E{short[2]}" if short else text.replace("D", "E").replace("d", "e"))
     except ValueError:
         return math.nan
+
+
+def is_too_large(cell: str) -> bool:
+    """Whether a cell has the asterisks that Fortran writes for a number that does not fit."""
+    return set(cell.strip()) == {"*"}
 
 
 def _read_space_separated(file: TextIO, widths: Sequence[int]) -> tuple[list[str], Iterator[list[str]]]:
@@ -106,7 +118,7 @@ def _read_space_separated(file: TextIO, widths: Sequence[int]) -> tuple[list[str
         elif line.strip():
             first = _cells(line, widths)
             break
-    has_header = bool(first) and parse_numbers([cell.replace("D", "E") for cell in first]) is None
+    has_header = bool(first) and parse_numbers(first) is None
     numbered = [f"column_{number}" for number in range(1, len(first) + 1)]
     named = (words for words in reversed(comments) if len(words) == len(first))
     names = first if has_header else next(named, numbered)

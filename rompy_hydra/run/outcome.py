@@ -58,6 +58,8 @@ class Ended:
     success: object = None
     # Whether anything was run at all.
     executed: bool = True
+    # Whether a file is an input that the model did not write, so that it is no result.
+    is_input: Callable[[str], bool] = lambda _name: False
 
 
 NOTHING_KNOWN = Ended()
@@ -84,7 +86,7 @@ def check_success(
     if not ended.executed:
         text = f"{kind} was generated"
     why = outcome.facts.get("why")
-    more = "; ".join([*([str(why)] if why else []), *reasons])
+    more = "; ".join([*([str(why)] if why else []), *_shortened(reasons, outcome.exit_code)])
     separator = " but " if outcome.exit_code == 0 else "; "
     raise error_with_log(
         ModelFailed,
@@ -95,13 +97,25 @@ def check_success(
     )
 
 
+def _shortened(reasons: list[str], exit_code: int) -> list[str]:
+    """The reasons for a message. After an error code, most failed checks are its consequences."""
+    if exit_code == 0 or not reasons:
+        return reasons
+    shown = 0 if exit_code in _NOT_STARTED else 1
+    rest = len(reasons) - shown
+    if not rest:
+        return reasons
+    others = f"{rest} {'more ' if shown else ''}check{'s' * (rest > 1)} failed as well"
+    return [*reasons[:shown], others]
+
+
 def _evaluated(
     success: object, workspace: Workspace, exit_code: int, ended: Ended | None
 ) -> list[CheckLike]:
     """The checks that are declared, or else those of what is never right; a plugin's own are asked."""
     evaluate: Callable[..., list[CheckLike]] | None = getattr(success, "evaluate", None)
     if callable(evaluate) and ended is not None:
-        return evaluate(workspace, ended.period, ended.outputs, ended.commands, exit_code)
+        return evaluate(workspace, ended.period, ended.outputs, ended.commands, exit_code, ended.is_input)
     judge: Callable[[Workspace], list[CheckLike]] | None = getattr(success, "judge", None)
     return judge(workspace) if callable(judge) else []
 
@@ -117,6 +131,8 @@ def _how_it_ended(kind: str, workspace: Workspace, code: int, commands: Sequence
     name = signal_name(code) or _NOT_STARTED.get(code)
     ended = f"exited with {code}" + (f" ({name})" if name else "")
     step = started_command(workspace, commands)
+    if code in _NOT_STARTED and step is None and len(commands) == 1:
+        return f"the command {_shown(commands[0])} {ended}"
     if code == 0 or step is None:
         return f"{kind} {ended}"
     try:
@@ -136,12 +152,17 @@ def started_command(workspace: Workspace, commands: Sequence[Command]) -> str | 
         command = commands[number - 1] if number >= 1 else ""
     except (OSError, ValueError, IndexError):
         return None
+    return f"command {number} of {len(commands)}, {_shown(command)},"
+
+
+def _shown(command: Command) -> str:
+    """A command in backquotes, shortened."""
     lines = (command if isinstance(command, str) else shlex.join(command)).strip().splitlines()
     first = lines[0] if lines else ""
     shown = (
         first if len(first) <= _LONGEST_COMMAND and len(lines) == 1 else f"{first[:_LONGEST_COMMAND]}..."
     )
-    return f"command {number} of {len(commands)}, `{shown}`,"
+    return f"`{shown}`"
 
 
 def error_with_log(

@@ -80,6 +80,24 @@ def starts_script(command: Command) -> bool:
     return bool(words) and os.path.normpath(words[0]) == SCRIPT
 
 
+def loses_exit_code(command: Command) -> bool:
+    """Whether a command is a pipeline, of which the shell returns only the last program's exit code.
+
+    POSIX shells have no other way before 2024; other shells have the option `pipefail`.
+    """
+    line = command if isinstance(command, str) else ""
+    words = [] if isinstance(command, str) else list(command)
+    if words and words[0].rpartition("/")[2] in _SHELLS and "-c" in words[:-1]:
+        line = words[words.index("-c") + 1] if "pipefail" not in words else ""
+    if "|" not in line or "pipefail" in line:
+        return False
+    try:
+        parts = list(shlex.shlex(line, posix=True, punctuation_chars=True))
+    except ValueError:
+        return False
+    return "|" in parts or "|&" in parts
+
+
 def programs_of(command: Command) -> Iterator[str]:
     """The first program of a command, and those that it starts, as far as they are certain."""
     words = list(_plain_words(command) if isinstance(command, str) else command)

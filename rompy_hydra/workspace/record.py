@@ -67,6 +67,17 @@ class FileFact:
         except (OSError, ValueError):  # ValueError: no system has a file of such a name
             return False
 
+    def is_untouched(self, workspace: Workspace) -> bool:
+        """Whether nobody has written the file since, not even with the same content."""
+        path = workspace.at(self.path)
+        try:
+            if self.sha256.startswith(_LINK):
+                return _LINK + os.readlink(path) == self.sha256
+            facts = os.stat(path)
+            return (facts.st_mtime_ns, facts.st_size) == (self.mtime_ns, self.size)
+        except (OSError, ValueError):
+            return False
+
 
 def file_fact(
     workspace: Workspace, relative: str, sha256: str | None = None, follow: bool = False

@@ -245,6 +245,18 @@ class Workspace:
         found = {path.relative_to(self.path) for glob in globs for path in self.path.glob(glob)} - {Path()}
         return lambda name: not found.isdisjoint([Path(name), *Path(name).parents])
 
+    def matching(self, glob: str) -> list[tuple[str, int]]:
+        """The matches of a path or glob, each with its size in bytes, or entries for a directory.
+
+        A glob never matches the engine's own files; a path may name one.
+        """
+        names = [glob]
+        if any(char in glob for char in "*?["):
+            found = (str(path.relative_to(self.path)) for path in sorted(self.path.glob(glob)))
+            names = [name for name in found if not self.is_own(name)]
+        sizes = ((name, _size(self.at(name))) for name in names)
+        return [(name, size) for name, size in sizes if size is not None]
+
     def conflicting_paths(self, globs: Sequence[str]) -> Iterator[str]:
         """The existing paths that a model would replace whose outputs match the globs.
 
@@ -306,6 +318,13 @@ class Workspace:
                 if parent == self.path or any(parent.iterdir()):
                     break
                 parent.rmdir()
+
+
+def _size(path: str) -> int | None:
+    try:
+        return len(os.listdir(path)) if os.path.isdir(path) else os.stat(path).st_size
+    except OSError:
+        return None
 
 
 def _walk(directory: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:

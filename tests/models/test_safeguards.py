@@ -5,32 +5,49 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import xarray
 
 from rompy_hydra import BaseConfig, LocalConfig, ModelRun, RunRecord
 
+BareRun = Callable[[str], subprocess.CompletedProcess[str]]
 MISSING = (
     "import numpy, xarray; n = numpy.full((3, 2), numpy.nan); "
     "xarray.Dataset({'hs': (('time', 'x'), n), 'lat': ('x', [1.0, 2.0]), 'bed': ('x', [1.0, 2.0])}, "
     "{'time': [0.0, 1.0, 2.0]}).to_netcdf('out.nc')"
 )
+NO_STEPS = (
+    "import numpy, xarray; xarray.Dataset({'hs': (('time', 'x'), numpy.zeros((0, 2)))}, "
+    "{'time': numpy.zeros(0)}).to_netcdf('out.nc', unlimited_dims=['time'])"
+)
 # What is never right, a command that does it, and a part of the message.
 NEVER = [
-    ("error_files", "touch out.nc Errfile-001", "the model left Errfile-001"),
+    ("error_files", "touch out Errfile-001", "the model left Errfile-001"),
     ("error_lines", "echo ok > out.txt; echo '0: ABORT: bad dt'", "run.log contains: 0: ABORT: bad dt"),
     ("error_lines", "echo ok > o; echo 'MPI_ABORT was invoked on rank 0'", "MPI_ABORT was invoked"),
     ("error_lines", "echo ' ** Severe error: no wave' > PRINT-001", "PRINT-001 contains: ** Severe error"),
     ("error_lines", "mkdir o; echo 'ABORT: x' > o/fatal.error", "o/fatal.error contains: ABORT: x"),
     ("all_missing", [sys.executable, "-c", MISSING], "every value in out.nc is missing"),
+    ("all_missing", [sys.executable, "-c", NO_STEPS], "every value in out.nc is missing"),
+    ("all_missing", "printf 'time,hs\\n0,****\\n1,****\\n' > a.csv", "every value in a.csv is missing"),
+    ("all_missing", "printf 'mode,hs\\n1,****\\n2,****\\n' > a.csv", "every value in a.csv is missing"),
+    ("all_missing", "printf 'time,hs\\n0,\\n1,\\n' > a.csv", "every value in a.csv is missing"),
+    ("all_missing", "printf 'time,hs\\n' > a.csv", "every value in a.csv is missing, or there is none"),
+    ("all_missing", ": > a.csv; echo done", "every value in a.csv is missing, or there is none"),
+    ("damaged", "printf '\\000\\000\\377' > a.csv", "a.csv is no table: it contains binary data"),
+    ("damaged", "printf '\\211HDF\\r\\n\\032\\n' > out.nc", "out.nc as netCDF"),
+    ("damaged", "printf 'CDF\\001' > out.nc", "end within the header"),
+    ("all_missing", "touch out.nc", "every value in out.nc is missing, or there is none"),
     ("all_missing", "printf 'time,hs\\n0,NaN\\n1,NaN\\n' > a.csv", "every value in a.csv is missing"),
     ("no_output", "cat < /dev/null", "the model wrote no file, and nothing to run.log"),
 ]
 FINE = [
     "echo to the log only",
-    "touch out.nc",
+    "touch out.txt",
     "true",
     "sleep 0",
     ": nothing to do",
@@ -39,6 +56,10 @@ FINE = [
     "printf 'time,hs\\n0,NaN\\n1,2.5\\n' > a.csv",
     "printf 'station,name\\n1,Tofino\\n' > a.csv",
     "echo 'not netCDF' > out.nc",
+    "printf 'name,place\\nTofino,north\\n' > a.csv",
+    "printf 'mode,hs\\n1,****\\n2,3\\n' > a.csv",
+    "printf 'time,hs\\n0,1.5+103\\n' > a.csv",
+    ": > warnings.csv; printf 'time,hs\\n0,1\\n' > a.csv",
 ]
 
 
@@ -76,7 +97,7 @@ def test_declared_checks_replace_the_safeguards(tmp_path: Path) -> None:
 
 def test_outputs_may_be_elsewhere_or_changed_inputs(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
-    config = BaseConfig(commands=["touch out.nc"])
+    config = BaseConfig(commands=["touch out.txt"])
     run = ModelRun(run_id="elsewhere", output_dir=tmp_path, config=config)
     assert run.run(LocalConfig(working_dir=str(tmp_path / "work")))
     (tmp_path / "state").write_text("0\n")
@@ -102,6 +123,24 @@ def test_a_model_without_checks_is_warned_about_in_check_and_at_the_start(tmp_pa
     assert warning not in output("run_id=a"), "nothing is left to do"
     assert warning not in output("run_id=b", "model.success.log_must_contain=[done]")
     assert warning not in output("run_id=c", "model.success.allow=[no_output]")
+
+
+def test_a_minimal_installation_says_which_safeguard_it_lacks(
+    minimal_python: BareRun, tmp_path: Path
+) -> None:
+    xarray.Dataset({"hs": ("x", [float("nan")] * 3)}).to_netcdf(tmp_path / "lost.nc")
+    result = minimal_python(
+        "from rompy_hydra import BaseConfig, ModelRun, RunRecord\n"
+        "from tests.plans import plan_of\n"
+        "run = ModelRun(run_id='a', config=BaseConfig(commands=['cp ../../lost.nc out.nc']))\n"
+        "print(plan_of(run).caution)\n"
+        "assert run.run()\n"
+        "print(RunRecord.load(run.workspace).warnings)\n"
+    )
+    assert result.returncode == 0, result.stderr
+    extra = "pip install 'rompy-hydra[analysis]'"
+    assert f"netCDF outputs only with xarray and netCDF4: {extra}" in result.stdout
+    assert "out.nc was not searched for missing values" in result.stdout
 
 
 def test_the_safeguards_cost_no_measurable_time(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_another_file_can_be_searched_instead_of_the_log(workspace):
     assert failed(workspace, log_must_contain=["completed"], log_file="outputs/mirror.out") == []
     assert failed(workspace, log_must_contain=["completed"], log_file="outputs/*.out") == []
     assert failed(workspace, log_must_contain=["completed"], log_file="missing") == [
-        "missing has no line with 'completed'"
+        "missing was not written"
     ]
 
 

@@ -120,6 +120,13 @@ def test_directions_are_read_in_blocks(model_run: ModelRun) -> None:
         ("v", {"units": "degrees", "long_name": "mean wave direction"}),
         ("M2_pha", {"units": "degrees"}),
         ("wave_dir_deg", {}),
+        ("PkDir", {"units": "degr"}),
+        ("DIR", {"units": "degr", "long_name": "average wave direction"}),
+        ("wave_direction", {"units": "deg N"}),
+        ("cdir", {"units": "degrees clockwise from north"}),
+        ("cdir", {"units": "Nautical degrees"}),
+        ("v", {"units": "degree (true north)", "long_name": "wind direction"}),
+        ("Dir", {"units": "1"}),
     ],
 )
 def test_directions_are_recognised(name: str, attrs: dict[str, str]) -> None:
@@ -147,10 +154,23 @@ def test_directions_are_recognised(name: str, attrs: dict[str, str]) -> None:
         ("hs", {"units": "m"}),
         ("direct_radiation", {"units": "W m-2"}),
         ("wind_dir_change", {"units": "degrees per hour"}),
+        ("wave_dir", {"units": "gon"}),
+        ("mean_dir", {"units": "degrees2"}),
+        ("v", {"units": "degC", "long_name": "temperature in wind direction"}),
     ],
 )
 def test_other_variables_are_not_directions(name: str, attrs: dict[str, str]) -> None:
     assert full_circle(name, **attrs) is None
+
+
+def test_a_direction_in_unknown_units_is_mentioned(model_run: ModelRun) -> None:
+    write(model_run, np.array([[390.0, 10.0]]), units="gon")
+    results = SummaryPostprocessor().process(model_run)
+    assert "dir may be a direction, but its units 'gon' are unknown: its mean is not circ" in str(results)
+    write(model_run, np.array([[350.0, 10.0]]), units="degr")
+    assert "unknown" not in str(SummaryPostprocessor().process(model_run))
+    write(model_run, np.array([[350.0, 10.0]]), units="m", name="hs")
+    assert "unknown" not in str(SummaryPostprocessor().process(model_run))
 
 
 def test_longitudes_that_cross_the_date_line_stay_longitudes(model_run: ModelRun) -> None:

@@ -501,10 +501,26 @@ def test_settings_change_the_map(model_run: ModelRun) -> None:
     small = {"dpi": 30, "width": 4}
     plain = np.asarray(draw(model_run, **small)[1])
     assert plain.shape[1] == 120
-    for settings in ({"vmax": 1.0}, {"vmin": 1.0}, {"colormap": "magma"}, {"units": "ft"}):
+    for settings in ({"vmax": 1.0}, {"vmin": 1.0}, {"colormap": "magma"}):
         results, image = draw(model_run, **small, **settings)
         assert not np.array_equal(plain, np.asarray(image)), settings
-        assert results["units"] == settings.get("units", "m")
+        assert results["units"] == "m"
+
+
+def test_units_name_what_the_file_does_not_say_but_convert_nothing(model_run: ModelRun) -> None:
+    waves(model_run)
+    assert draw(model_run, units="m")[0]["units"] == "m"
+    with pytest.raises(PostprocessError, match=r"'hs' is in 'm', and a map does not convert .* to 'ft'"):
+        draw(model_run, units="ft")
+    with netCDF4.Dataset(model_run.workspace.path / "waves.nc", "a") as dataset:
+        dataset["hs"].delncattr("units")
+    assert draw(model_run, units="ft")[0]["units"] == "ft"
+
+
+def test_a_layer_of_a_variable_without_layers_is_refused(model_run: ModelRun) -> None:
+    waves(model_run)
+    with pytest.raises(PostprocessError, match=r"'hs' of waves\.nc has no layers: leave processor\.layer"):
+        draw(model_run, layer=3)
 
 
 def test_an_unknown_colormap_is_an_error_with_similar_names(model_run: ModelRun) -> None:

@@ -43,6 +43,56 @@ def test_a_program_that_could_not_be_started_is_explained(tmp_path: Path) -> Non
     assert "exited with 126 (the program is not executable)" in message
 
 
+def test_a_program_that_could_not_be_started_comes_first_and_failed_checks_are_only_counted(
+    tmp_path: Path,
+) -> None:
+    success = {
+        "must_exist": ["a.nc", "b.nc"],
+        "range": [{"file": "a.nc", "variable": "hs", "min": 0}],
+        "log_must_contain": ["done"],
+    }
+    message = failure(tmp_path, "ls >list; no-such-program", success=success)
+    assert message.startswith(
+        "the command `ls >list; no-such-program` exited with 127 (the program was not found); "
+        "4 checks failed as well in "
+    )
+    message = failure(tmp_path, "true", "no-such-program -x $HOME", success=success, run_id="b")
+    assert message.startswith("command 2 of 2, `no-such-program -x $HOME`, exited with 127 (the program")
+    message = failure(tmp_path, "exit 3", success=success, run_id="c")
+    assert (
+        "exited with 3; check must_exist: a.nc was not written; 3 more checks failed as well in" in message
+    )
+    record = RunRecord.load(ModelRun(run_id="c", output_dir=tmp_path, config=BaseConfig()).workspace)
+    assert record is not None
+    assert [check["ok"] for check in record.checks] == [False] * 4, "the record has them all"
+
+
+@pytest.mark.parametrize(
+    ("command", "loses"),
+    [
+        ("false | tee x.log", True),
+        ("swan.exe 2>&1 |tee x.log", True),
+        ("swan.exe |& tee x.log", True),
+        (["bash", "-c", "false | tee x.log"], True),
+        (["bash", "-o", "pipefail", "-c", "false | tee x.log"], False),
+        ("set -o pipefail; false | tee x.log", False),
+        ("grep -c 'norm | end' PRINT || true", False),
+        ("echo a\\|b", False),
+        ("swan.exe > x.log", False),
+        ("echo 'unbalanced | ", False),
+        (["echo", "a | b"], False),
+    ],
+)
+def test_a_pipeline_that_loses_an_exit_code_is_warned_about(
+    command: Any, loses: bool, tmp_path: Path
+) -> None:
+    model = BaseConfig(commands=["true", command], success={"must_exist": ["x.log"]})
+    run = ModelRun(run_id="a", output_dir=tmp_path, config=model)
+    caution = plan_of(run, "generate", "run").caution
+    assert caution.startswith("command 2 is a pipeline, and only the exit code") == loses
+    assert bool(caution) == loses
+
+
 def test_the_error_files_of_a_model_are_quoted(tmp_path: Path) -> None:
     message = failure(
         tmp_path,

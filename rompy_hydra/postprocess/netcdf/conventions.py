@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import xarray as xr
 
-from rompy_hydra.postprocess.directions import full_circle
+from rompy_hydra.postprocess.directions import full_circle, has_unknown_units
 
 _CONNECTIVITY = {"volumes", "tri", "triangles", "element", "elements", "nv", "face_nodes"}
 _AXES = {
@@ -81,6 +81,15 @@ def circle(dataset: xr.Dataset, name: str) -> float | None:
     if axis(name, attrs) in {"lon", "lat", "time"}:
         return None
     return full_circle(name, *(str(attrs.get(key, "")) for key in ("units", "standard_name", "long_name")))
+
+
+def unclear_direction(dataset: xr.Dataset, name: str) -> str:
+    """What to know of a variable that is a direction by its name, but in unknown units; '' otherwise."""
+    attrs = dataset.variables[name].attrs
+    unit = str(attrs.get("units", ""))
+    if axis(name, attrs) or not has_unknown_units(name, unit, str(attrs.get("standard_name", ""))):
+        return ""
+    return f"{name} may be a direction, but its units '{unit}' are unknown: its mean is not circular"
 
 
 def axis(name: str, attrs: Mapping[str, object]) -> str:

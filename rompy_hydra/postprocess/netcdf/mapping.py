@@ -95,6 +95,11 @@ def at_layer(dataset: xr.Dataset, layer: int | None) -> xr.Dataset:
     return dataset.isel({dim: layer for dim, size in sizes.items() if size > 1})
 
 
+def has_layers(dataset: xr.Dataset, name: str) -> bool:
+    """Whether a variable has a vertical dimension, of whatever size."""
+    return any(cv.is_vertical(dataset, str(dim)) for dim in dataset.variables[name].dims)
+
+
 class Reduction:
     """A variable that is reduced over time, from blocks of one or several files in any order.
 

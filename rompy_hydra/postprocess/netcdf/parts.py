@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cftime
@@ -30,32 +30,19 @@ from rompy_hydra.postprocess.netcdf.mapping import (
     with_values,
 )
 from rompy_hydra.reading.netcdf import is_numeric, open_groups, read
+from rompy_hydra.reading.series import Timed, join_times
 
 # The calendar of times without a date, such as "seconds".
 NO_DATE = ""
 
 
-@dataclass(frozen=True)
-class Part:
+@dataclass(frozen=True, kw_only=True)
+class Part(Timed):
     """A variable in one file. It is opened when it is read: a run may have thousands of files."""
 
     path: Path
-    # Relative to the run directory, and the group inside the file.
-    file: str
-    group: str
     variable: str
     location: Location
-    # Seconds since 1970 in `calendar`, or since the start of the run if it is NO_DATE.
-    times: tuple[float, ...]
-    calendar: str
-    # A hash of the dimensions and coordinates.
-    grid: str
-    # The first time step that no earlier part has.
-    begin: int = 0
-
-    @property
-    def label(self) -> str:
-        return f"{self.file}/{self.group}" if self.group else self.file
 
 
 @dataclass(frozen=True)
@@ -110,7 +97,16 @@ def part_of(
     for name in (location.x, location.y, location.faces):
         if name is not None:
             digest.update(np.ascontiguousarray(read(dataset.variables[name])).tobytes())
-    return Part(path, file, group, variable, location, times, calendar, digest.hexdigest())
+    return Part(
+        path=path,
+        file=file,
+        group=group,
+        variable=variable,
+        location=location,
+        times=times,
+        calendar=calendar,
+        grid=digest.hexdigest(),
+    )
 
 
 def read_times(dataset: xr.Dataset, variable: xr.Variable) -> tuple[tuple[float, ...], str]:
@@ -148,7 +144,7 @@ def group_parts(parts: Sequence[Part]) -> list[Output]:
     """
     if len(parts) == 1:
         return [Output([parts])]
-    series = _join_times(parts)
+    series = join_times(parts)
     if len(series) == 1 or any(part.location.x is None for part in parts):
         return [Output([each]) for each in series]
     geometries = [_geometry(each[0]) for each in series]
@@ -169,24 +165,6 @@ def group_parts(parts: Sequence[Part]) -> list[Output]:
         whole = [group] if len(grids) == len(group) else [[number] for number in group]
         found += [Output([series[n] for n in tiles], [geometries[n] for n in tiles]) for tiles in whole]
     return found
-
-
-def _join_times(parts: Sequence[Part]) -> list[list[Part]]:
-    """Consecutive parts of the same grid as one series, in the order of time; each other part alone."""
-    same: dict[tuple[str, str, str], list[Part]] = {}
-    for part in parts:
-        same.setdefault((part.grid, part.calendar, part.group), []).append(part)
-    found: list[list[Part]] = []
-    for group in same.values():
-        ordered = sorted(group, key=lambda part: (part.times[:1], part.times[-1:]))
-        chain, is_chain = ordered[:1], bool(ordered[0].times)
-        for part in ordered[1:]:
-            end = chain[-1].times[-1:]
-            is_chain = is_chain and part.times[:1] >= end and part.times[-1:] > end
-            chain.append(replace(part, begin=int(part.times[:1] == end)))
-        found += [chain] if is_chain else [[part] for part in group]
-    order = {part.label: number for number, part in enumerate(parts)}
-    return sorted(found, key=lambda each: min(order[part.label] for part in each))
 
 
 def _are_tiles(a: Sequence[Part], b: Sequence[Part], at_a: Field, at_b: Field) -> bool:

@@ -99,6 +99,7 @@ def netcdf_statistics(
 
 def _statistics(dataset: xr.Dataset, name: str, dry_depth: float | None) -> RunningStatistics:
     found = statistics_of(cv.circle(dataset, name))
+    found.note = cv.unclear_direction(dataset, name)
     for values in _read_blocks(dataset, name, dry_depth):
         valid = values[np.isfinite(values)]
         if isinstance(found, RunningDirections):
