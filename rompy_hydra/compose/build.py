@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rompy_hydra.compose.allowed_targets import allowed_prefixes, load_target
 from rompy_hydra.compose.composer import Composed, config_dir
 from rompy_hydra.compose.override_parser import json_value, parse, path_of
 from rompy_hydra.compose.unread_keys import READ, references, unread
+from rompy_hydra.compose.unread_parameters import check_parameters, settings_in, settings_of
 from rompy_hydra.compose.validate import SPECIAL, is_target, problems, walk
 from rompy_hydra.core.pipeline import BasePipeline
 from rompy_hydra.core.plan import Origin, RunPlan
@@ -78,14 +80,17 @@ def build_run(composed: Composed, trusted: Sequence[str] = ()) -> Built:
         if not each.is_delete() and not each.is_sweep_override()
     }
     plain = composed.plain()
+    typed = [(path_of(each), parameters.get(each.get_key_element())) for each in parse(composed.overrides)]
     if not READ.issuperset(plain):
-        typed = [
-            (path_of(each), parameters.get(each.get_key_element())) for each in parse(composed.overrides)
-        ]
         choices = composed.config.hydra.runtime.choices
         if found := unread(plain, typed, references(composed.config), choices):
             raise InvalidConfig(found)
-    origin = Origin(composed.overrides, origin_of(composed), parameters=parameters)
+    given, declared = settings_in(composed.files)
+    given += [each for path, value in typed for each in settings_of(path, value)]
+    cautions = check_parameters(
+        plain.get("model"), given, declared, lambda: chain(*references(composed.config).values())
+    )
+    origin = Origin(composed.overrides, origin_of(composed), parameters=parameters, cautions=cautions)
     return Builder(plain, trusted).build_run(origin)
 
 

@@ -10,8 +10,8 @@ import argparse
 import functools
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -57,6 +58,8 @@ class Composed:
 
     config: DictConfig
     overrides: tuple[str, ...]
+    # The files that it was composed of by their name; none if a launcher of Hydra's composed it.
+    files: Mapping[str, ConfigResult] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """The configuration without Hydra's part, resolved, as plain data (`???` stays `???`)."""
@@ -110,7 +113,9 @@ class Composer:
         with readable_errors(self, overrides):
             config = self.compose_config(overrides)
         HydraConfig.instance().set_config(config)
-        return Composed(config, tuple(_typed()))
+        # A stored configuration is a model's own: nobody has set its values in this command.
+        files = {} if self.hydra.is_stored else dict(self.loader.repository.loaded)
+        return Composed(config, tuple(_typed()), files)
 
     def without_plus(self, overrides: Sequence[str]) -> list[str]:
         """Overrides in which `+GROUP=OPTION`, as in other programs, selects an option of a known group."""

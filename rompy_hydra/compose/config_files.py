@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig
@@ -22,8 +23,20 @@ _ALIAS = re.compile(r"(?m)(?:^|[\s\[{,])\*[\w-]")
 _LINES = "Write lines such as 'key: value'"
 
 
+class _Loaded(dict[str, ConfigResult]):
+    """Shared by the copies of a repository, which Hydra makes for each composition."""
+
+    def __deepcopy__(self, memo: object) -> _Loaded:
+        return self
+
+
 class ConfigFiles(ConfigRepository):
     """The configurations on the search path. ConfigError names a file that cannot be one."""
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        # The files of the present composition by their name, without their suffix.
+        self.loaded = _Loaded()
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         self._check_aliases(config_path)
@@ -40,6 +53,7 @@ class ConfigFiles(ConfigRepository):
             self._check(found, config_path)
         if isinstance(found.config, DictConfig):
             separate_limits(found.config, config_path)
+        self.loaded[config_path.removesuffix(".yaml")] = found
         return found
 
     def _check(self, found: ConfigResult, config_path: str) -> None:
@@ -67,6 +81,14 @@ class ConfigFiles(ConfigRepository):
         source = self._find_object_source(config_path, ObjectType.CONFIG)
         name = config_path if config_path.endswith((".yaml", ".yml")) else f"{config_path}.yaml"
         return Path(source.path if source else "", name)
+
+
+def package_of(name: str, found: ConfigResult) -> str:
+    """Where a file's keys belong in the configuration: '' for its root."""
+    package = found.header.get("package")
+    if package is None:
+        return name.rpartition("/")[0].replace("/", ".")
+    return "" if package == "_global_" else package
 
 
 def _expanded_size(text: str) -> int:

@@ -29,6 +29,8 @@ class Origin:
     config_dir: Path = field(default_factory=Path.cwd)
     # The values that the overrides set: the columns of a table of results.
     parameters: Mapping[str, Json] = field(default_factory=dict)
+    # What a person should know of the configuration, although nothing is wrong.
+    cautions: tuple[str, ...] = ()
     # The composed configuration by file name, written below `.hydra/` when the run begins.
     composed: Mapping[str, str] = field(default_factory=dict)
 
@@ -123,15 +125,16 @@ class RunPlan:
         )
 
     @property
-    def caution(self) -> str:
-        """What a person should know before the run, although nothing is wrong; '' for nothing."""
+    def cautions(self) -> tuple[str, ...]:
+        """What a person should know before the run, although nothing is wrong."""
         executes = "run" in self.stages and self.model.needs_execution
         if not executes or not getattr(self.model.success, "is_default", False):
-            return ""
-        return (
+            return self.origin.cautions
+        unchecked = (
             f"the model ({self.model.kind}) declares no success checks (model.success): only its exit code "
             "and what is never right are checked"
         )
+        return (*self.origin.cautions, unchecked)
 
     def stored_config(self) -> dict[str, Json]:
         """The resolved configuration, as the record keeps it."""

@@ -31,6 +31,8 @@ from rompy_hydra.time_range import TimeRange
 _IGNORED = {"__pycache__", ".git", ".hg", ".svn", ".mypy_cache", ".ruff_cache"}
 _IGNORED |= {".pytest_cache", ".ipynb_checkpoints"}
 _UNDEFINED = re.compile(r"'(?P<name>[^']+)' is undefined|has no attribute '(?P<attribute>[^']+)'")
+# How every Jinja expression, statement and comment starts.
+_MARKS = ("{{", "{%", "{#")
 
 # A template that does more than this has no end, or none that anybody waits for.
 _MOST_ITERATIONS = 10_000_000
@@ -117,6 +119,28 @@ def render_directory(directory: Path, context: Mapping[str, object]) -> Iterator
         yield Input(name, content, source, executable=executable)
 
 
+def texts_of(directory: Path) -> Iterator[str]:
+    """The relative path of every file below `directory`, and its text, before they are rendered.
+
+    GenerateError if one cannot be read.
+    """
+    root = os.path.join(directory, "")
+    for path in _walk(root):
+        yield path.removeprefix(root)
+        if (text := _read(path)[0]) is not None:
+            yield text
+
+
+def parse(text: str) -> jinja2.nodes.Template | None:
+    """The syntax tree of a text; None without Jinja syntax. GenerateError if it is not valid."""
+    if not any(mark in text for mark in _MARKS):
+        return None
+    try:
+        return _environment("\n").parse(text)
+    except jinja2.TemplateSyntaxError as error:
+        raise GenerateError(f"line {error.lineno}: {error.message}") from error
+
+
 def _encoded(text: str, path: str) -> bytes:
     try:
         return text.encode(errors="surrogateescape")
@@ -167,7 +191,7 @@ def _read_text(path: str, mtime_ns: int, size: int) -> str | None:
 
 def _render(text: str, path: str, context: Mapping[str, object]) -> str:
     """Render a text or a file name; without Jinja syntax it stays unchanged, including line ends."""
-    if not any(mark in text for mark in ("{{", "{%", "{#")):
+    if not any(mark in text for mark in _MARKS):
         return text
     template = _compile(text, path)
     _spent.iterations = 0
