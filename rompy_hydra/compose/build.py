@@ -87,7 +87,7 @@ def build_run(composed: Composed, trusted: Sequence[str] = ()) -> Built:
             raise InvalidConfig(found)
     given, declared = settings_in(composed.files)
     given += [each for path, value in typed for each in settings_of(path, value)]
-    cautions = check_parameters(
+    cautions = composed.cautions + check_parameters(
         plain.get("model"), given, declared, lambda: chain(*references(composed.config).values())
     )
     origin = Origin(composed.overrides, origin_of(composed), parameters=parameters, cautions=cautions)

@@ -60,6 +60,8 @@ class Composed:
     overrides: tuple[str, ...]
     # The files that it was composed of by their name; none if a launcher of Hydra's composed it.
     files: Mapping[str, ConfigResult] = field(default_factory=dict)
+    # What a person should know of these files.
+    cautions: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """The configuration without Hydra's part, resolved, as plain data (`???` stays `???`)."""
@@ -114,8 +116,9 @@ class Composer:
             config = self.compose_config(overrides)
         HydraConfig.instance().set_config(config)
         # A stored configuration is a model's own: nobody has set its values in this command.
-        files = {} if self.hydra.is_stored else dict(self.loader.repository.loaded)
-        return Composed(config, tuple(_typed()), files)
+        loaded = self.loader.repository.loaded
+        files = {} if self.hydra.is_stored else dict(loaded)
+        return Composed(config, tuple(_typed()), files, loaded.cautions)
 
     def without_plus(self, overrides: Sequence[str]) -> list[str]:
         """Overrides in which `+GROUP=OPTION`, as in other programs, selects an option of a known group."""

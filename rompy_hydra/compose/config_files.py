@@ -13,6 +13,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig
 
 from rompy_hydra.compose.declared_parameters import separate_limits
+from rompy_hydra.compose.yaml_words import misread_parameters
 from rompy_hydra.errors import ConfigError
 
 # Groups whose options configure a class: an empty file cannot be one of them.
@@ -25,6 +26,13 @@ _LINES = "Write lines such as 'key: value'"
 
 class _Loaded(dict[str, ConfigResult]):
     """Shared by the copies of a repository, which Hydra makes for each composition."""
+
+    # What a person should know of the files.
+    cautions: tuple[str, ...] = ()
+
+    def clear(self) -> None:
+        super().clear()
+        self.cautions = ()
 
     def __deepcopy__(self, memo: object) -> _Loaded:
         return self
@@ -39,7 +47,7 @@ class ConfigFiles(ConfigRepository):
         self.loaded = _Loaded()
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        self._check_aliases(config_path)
+        text = self._checked_text(config_path)
         try:
             found = super().load_config(config_path)
         except UnicodeDecodeError as error:
@@ -53,7 +61,10 @@ class ConfigFiles(ConfigRepository):
             self._check(found, config_path)
         if isinstance(found.config, DictConfig):
             separate_limits(found.config, config_path)
-        self.loaded[config_path.removesuffix(".yaml")] = found
+        name = config_path.removesuffix(".yaml")
+        self.loaded[name] = found
+        in_model = package_of(name, found) == "model"
+        self.loaded.cautions += misread_parameters(text, in_model, f"{name}.yaml")
         return found
 
     def _check(self, found: ConfigResult, config_path: str) -> None:
@@ -67,15 +78,19 @@ class ConfigFiles(ConfigRepository):
         if len(keys) == 1 and config._get_node(keys[0])._is_none() and ":" not in file.read_text():  # type: ignore[union-attr]
             raise ConfigError(f"{file} is plain text, and a configuration has keys. {_LINES}")
 
-    def _check_aliases(self, config_path: str) -> None:
-        """ConfigError if the aliases of a file stand for more values than fit into memory."""
+    def _checked_text(self, config_path: str) -> str:
+        """The text of a file, '' for another source.
+
+        ConfigError if its aliases stand for more values than fit into memory.
+        """
         source = self._find_object_source(config_path, ObjectType.CONFIG)
         if source is None or source.scheme() != "file":
-            return
+            return ""
         file = self._file(config_path)
         text = file.read_text(errors="replace")
         if "&" in text and _ALIAS.search(text) and _expanded_size(text) > _MOST_NODES:
             raise ConfigError(f"{file}: its aliases stand for more than {_MOST_NODES} values")
+        return text
 
     def _file(self, config_path: str) -> Path:
         source = self._find_object_source(config_path, ObjectType.CONFIG)

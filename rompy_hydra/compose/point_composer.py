@@ -58,7 +58,7 @@ class PointComposer:
         number, shared, plain, changed, alike = self._plain(point)
         if not READ.issuperset(plain):
             _check_keys(point, shared, plain)
-        cautions = _check_parameters(point, shared, plain)
+        cautions = shared.composed.cautions + _check_parameters(point, shared, plain)
         if number is None or plain.keys() != shared.plain.keys():
             number, nodes = None, plain
         else:
