@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.default_element import GroupDefault
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import DictConfig
+from omegaconf import DictConfig, Node
 
 from rompy_hydra.compose.declared_parameters import separate_limits
 from rompy_hydra.compose.yaml_words import misread_parameters
@@ -104,6 +106,28 @@ def package_of(name: str, found: ConfigResult) -> str:
     if package is None:
         return name.rpartition("/")[0].replace("/", ".")
     return "" if package == "_global_" else package
+
+
+def files_setting(files: Mapping[str, ConfigResult], key: str) -> Iterator[tuple[str, Node]]:
+    """The files for the whole configuration that set a top-level key, with its node."""
+    for name, found in files.items():
+        if package_of(name, found) == "" and isinstance(found.config, DictConfig):
+            node = found.config._get_node(key, validate_access=False)
+            if isinstance(node, Node):
+                yield name, node
+
+
+def file_selecting(files: Mapping[str, ConfigResult], group: str) -> str:
+    """A file that sets the values of a group or selects its option, for a part of all runs; '' if none does.
+
+    Files beside the groups, such as the main one, hold what is the default of all runs.
+    """
+    names = [name for name, _ in files_setting(files, group)]
+    for name, found in files.items():
+        selected = (each for each in found.defaults_list or () if isinstance(each, GroupDefault))
+        if any((each.group or "").lstrip("/") == group for each in selected):
+            names.append(name)
+    return next((name for name in names if "/" in name), "")
 
 
 def _expanded_size(text: str) -> int:

@@ -18,6 +18,7 @@ from yaml.reader import ReaderError
 from rompy_hydra.compose.override_parser import first_line, parse, whole_text
 from rompy_hydra.compose.processor_settings import wrong_form
 from rompy_hydra.compose.unread_keys import meant
+from rompy_hydra.compose.validate import option_as_text
 from rompy_hydra.errors import ConfigError, closest
 
 _NOT_SET = re.compile(r"Environment variable '([^']+)' not found")
@@ -155,6 +156,11 @@ def _unknown_key(key: str, advice: str, composer: Composing, others: Sequence[st
         options = composer.hydra.config_loader.get_group_options(key.split(".")[0])
         if reason := wrong_form(key, config, options):
             return reason
+        group = key.split(".")[0]
+        found = option_as_text(group, OmegaConf.select(config, group)) if parent else None
+        if found:
+            hint = found.hint.replace("an option, write", "an option in a file, write")
+            return f"{key}: {group} is the text '{found.value}'. {hint}"
         while parent and not isinstance(OmegaConf.select(config, parent), DictConfig):
             parent, _, last = parent.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config

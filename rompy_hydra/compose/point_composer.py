@@ -44,8 +44,9 @@ class PointComposer:
         self._settings = list(settings)
         self._shared: OrderedDict[tuple[str, ...], SharedComposition | ConfigError] = OrderedDict()
         # The first compositions, which points are built with; a point of a later one is kept whole.
-        # Each is a plain configuration, a cache of the parts that are built from it, and its origin.
-        self._bases: list[tuple[dict[str, Any], dict[Any, Any], Path]] = []
+        # Each is a plain configuration, a cache of the parts that are built from it, and where it comes
+        # from: the directory of its files, and what sets its period.
+        self._bases: list[tuple[dict[str, Any], dict[Any, Any], tuple[Path, tuple[str, str]]]] = []
         self._base_of: dict[tuple[str, ...], int] = {}
         self._goes_first = functools.cache(self._belongs_to_the_shared)
 
@@ -63,15 +64,16 @@ class PointComposer:
             number, nodes = None, plain
         else:
             nodes = {key: plain[key] for key in {*changed, "run_id", "output_dir"}}
-        origin = shared.origin if number is None else None
+        origin = (shared.origin, shared.period_from) if number is None else None
         return tuple(point.overrides), point.parameters, number, nodes, alike, origin, cautions
 
     def build(self, composed: Any) -> Built:
         """A composed point's run, checked and built; InvalidConfig lists what is wrong with it."""
         overrides, parameters, number, nodes, alike, origin, cautions = composed
-        plain, parts, config_dir = ({}, {}, origin) if number is None else self._bases[number]
+        plain, parts, origin = ({}, {}, origin) if number is None else self._bases[number]
+        config_dir, set_by = origin
         changed = nodes.keys() - {"run_id", "output_dir"}
-        builder = Builder({**plain, **nodes}, self._composer.trusted, parts, changed, alike)
+        builder = Builder({**plain, **nodes}, self._composer.trusted, parts, changed, alike, set_by)
         return builder.build_run(Origin(overrides, config_dir, parameters=parameters, cautions=cautions))
 
     def _plain(
@@ -136,7 +138,7 @@ class PointComposer:
                 found = SharedComposition(self._composer.compose([*self._settings, *overrides]))
                 if overrides not in self._base_of and len(self._bases) < _KEPT:
                     self._base_of[overrides] = len(self._bases)
-                    self._bases.append((found.plain, {}, found.origin))
+                    self._bases.append((found.plain, {}, (found.origin, found.period_from)))
             except ConfigError as error:
                 found = error
             self._shared[overrides] = found

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from rompy_hydra.compose.build import origin_of
+from rompy_hydra.compose.build import origin_of, period_from
 from rompy_hydra.compose.composer import Composed
 from rompy_hydra.compose.hydra_errors import raise_interrupt
 from rompy_hydra.compose.override_parser import parse
@@ -44,6 +44,7 @@ class SharedComposition:
     def __init__(self, composed: Composed) -> None:
         self.composed = composed
         self.origin = origin_of(composed)
+        self.period_from = period_from(composed)
         # Of the only processor's settings.
         self.long_prefix = long_prefix(composed.config)
         # Why an override of a key is wrong, by the key and the kind of its error.

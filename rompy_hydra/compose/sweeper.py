@@ -18,7 +18,7 @@ from rompy_hydra.compose.hydra_errors import readable_errors
 from rompy_hydra.compose.hydra_node import check_hydra_settings
 from rompy_hydra.compose.override_parser import parse, text_of
 from rompy_hydra.compose.point_composer import PointComposer
-from rompy_hydra.compose.validate import problems
+from rompy_hydra.compose.validate import option_as_text, problems
 from rompy_hydra.errors import ConfigError, InvalidConfig, ModelFailed, SweepInvalid, closest
 from rompy_hydra.jsonable import Json
 from rompy_hydra.process.cpus import available_cores
@@ -73,6 +73,8 @@ class SweepRequest:
     def accept(self, config: DictConfig) -> None:
         """ConfigError for a setting without effect, or a sweeper that would run what is to be validated."""
         check_hydra_settings(config, is_sweep=True)
+        if problem := option_as_text("sweep", config.sweep):
+            raise InvalidConfig([problem])
         chosen = config.hydra.sweeper.get("_target_")
         own = f"{_PLUGINS}.RompySweeper"
         if chosen != own and may_appear():

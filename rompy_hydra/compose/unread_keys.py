@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from rompy_hydra.compose.validate import is_target, walk
+from rompy_hydra.compose.validate import is_target, option_as_text, walk
 from rompy_hydra.errors import NO_VALUE, Problem
 
 # What building a run reads, and Hydra.
@@ -99,6 +99,8 @@ def is_read(path: str, read: set[str]) -> bool:
 
 def _problem(path: str, value: Any, plain: Mapping[str, Any], choices: Mapping[str, Any]) -> Problem:
     key = path.split(".")[0]
+    if key in choices and (problem := option_as_text(key, plain.get(key))):
+        return problem
     if key in choices and not isinstance(plain.get(key), str | int | float | None):
         reason = (
             f"{key}={choices[key]} puts its values below '{key}', where no part of the program reads them"

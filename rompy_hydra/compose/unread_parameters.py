@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
-from rompy_hydra.compose.config_files import package_of
+from rompy_hydra.compose.config_files import files_setting, package_of
 from rompy_hydra.compose.unread_keys import is_read
 from rompy_hydra.errors import InvalidConfig, Problem, closest
 
@@ -47,9 +47,9 @@ def settings_in(files: Mapping[str, ConfigResult]) -> tuple[list[Setting], list[
     """The parameters that files set for a model, and those that the model's own files declare."""
     given: list[Setting] = []
     declared: list[Setting] = []
-    for name, found in files.items():
-        node = _model_node(name, found)
-        if node is None:
+    of_model = [(name, each.config) for name, each in files.items() if package_of(name, each) == "model"]
+    for name, node in [*files_setting(files, "model"), *of_model]:
+        if not isinstance(node, DictConfig) or node._is_none():
             continue
         own = name.startswith("model/") or "_target_" in node
         parameters = node._get_node("parameters", validate_access=False)
@@ -57,15 +57,6 @@ def settings_in(files: Mapping[str, ConfigResult]) -> tuple[list[Setting], list[
             plain = OmegaConf.to_container(parameters, resolve=False)
             (declared if own else given).extend(settings_of(_ROOT, plain, name))
     return given, declared
-
-
-def _model_node(name: str, found: ConfigResult) -> DictConfig | None:
-    package, node = package_of(name, found), found.config
-    if package == "" and isinstance(node, DictConfig):
-        node = node._get_node("model", validate_access=False)
-    elif package != "model":
-        return None
-    return node if isinstance(node, DictConfig) and not node._is_none() else None
 
 
 def check_parameters(

@@ -22,6 +22,20 @@ FILES = {
     "experiment/vars.yaml": GLOBAL + "vars: {rough: 0.3, other: 1}\nmodel: {friction: '${vars.rough}'}\n",
     "experiment/alias.yaml": GLOBAL + "rough: 0.3\nmodel: {friction: '${rough}'}\n",
     "experiment/two.yaml": GLOBAL + "processor: {map: {dpi: 90}}\ndefaults: [{override /processor: map}]\n",
+    "experiment/model_text.yaml": f"{GLOBAL}model: beach\n",
+    "experiment/period_text.yaml": f"{GLOBAL}period: one_day\n",
+    "experiment/backend_text.yaml": f"{GLOBAL}run_backend: local\n",
+    "experiment/pipeline_text.yaml": f"{GLOBAL}pipeline: local\n",
+    "experiment/processor_text.yaml": f"{GLOBAL}processor: map\n",
+    "experiment/processor_list.yaml": f"{GLOBAL}processor: [summary, map]\n",
+    "experiment/site_text.yaml": f"{GLOBAL}site: workstation\n",
+    "experiment/sweep_text.yaml": f"{GLOBAL}sweep: standard\n",
+    "experiment/model_null.yaml": f"{GLOBAL}model: null\n",
+    "experiment/swept.yaml": GLOBAL + "hydra: {sweeper: {params: {model.friction: '0.1,0.2'}}}\n",
+    "experiment/cases.yaml": f"{GLOBAL}sweep: {{cases: table.csv}}\n",
+    "experiment/sweep_typo.yaml": f"{GLOBAL}sweep: {{nme: x}}\n",
+    "experiment/day.yaml": f"{GLOBAL}defaults: [{{override /period: one_day}}]\n",
+    "experiment/own_period.yaml": f"{GLOBAL}period: {{duration: 2d}}\n",
     "model/binary.yaml": b"\x00\x01\xff\xfe",
     "model/empty.yaml": "# nothing\n",
     "model/a_list.yaml": "- a\n",
@@ -131,6 +145,94 @@ MISTAKES = {
     "option of Hydra": (
         ["hydra/launcher=nope"],
         "hydra/launcher=nope: there is no such option. Choices: basic",
+    ),
+    **{
+        f"{key} as a text": (
+            [f"experiment={file}"],
+            f"{key} = '{name}': is a text, and {key} has settings. To select an option, write "
+            f"`override /{key}: {name}` under `defaults`",
+        )
+        for file, key, name in [
+            ("model_text", "model", "beach"),
+            ("period_text", "period", "one_day"),
+            ("backend_text", "run_backend", "local"),
+            ("pipeline_text", "pipeline", "local"),
+            ("processor_text", "processor", "map"),
+            ("site_text", "site", "workstation"),
+            ("sweep_text", "sweep", "standard"),
+        ]
+    },
+    "model as a text, and a command": (
+        ["experiment=model_text", "run_backend.command=ls"],
+        "write `override /model: beach` under `defaults`",
+    ),
+    "model as a text, and a value": (
+        ["experiment=model_text", "model.friction=0.1"],
+        "model.friction: model is the text 'beach'. To select an option in a file, write `override "
+        "/model: beach` under `defaults`",
+    ),
+    "model as a text in a sweep": (
+        ["-m", "experiment=model_text,good"],
+        "write `override /model: beach` under `defaults`",
+    ),
+    "no model": (
+        ["experiment=model_null"],
+        "model: has no settings (null). Select an option: model=OPTION",
+    ),
+    "processors as a list": (
+        ["experiment=processor_list"],
+        "processor = ['summary', 'map']: names are not settings. To select several, write "
+        "`/processor/summary@processor.summary`, `/processor/map@processor.map` and `override "
+        "/processor: none` under `defaults`",
+    ),
+    "unknown key of the pipeline": (
+        ["+pipeline.cleanup_on_failur=true"],
+        "pipeline.cleanup_on_failur = True: no such key. Did you mean 'cleanup_on_failure'?",
+    ),
+    "unknown key of the pipeline in a sweep": (
+        ["-m", "+pipeline.cleanup_on_failur=true", "model.friction=0.1,0.2"],
+        "Did you mean 'cleanup_on_failure'?",
+    ),
+    # Sweeps in files.
+    "sweep in an experiment": (
+        ["experiment=swept"],
+        "this is a sweep (hydra.sweeper.params): add -m. For one run with the other values, add "
+        "hydra.mode=RUN",
+    ),
+    "cases in an experiment": (
+        ["experiment=cases"],
+        "this is a sweep (sweep.cases): add -m",
+    ),
+    "checked sweep in an experiment": (
+        ["check", "experiment=swept"],
+        "this is a sweep (hydra.sweeper.params): add -m",
+    ),
+    "misspelt setting of a sweep": (
+        ["experiment=sweep_typo"],
+        "sweep.nme = 'x': no such key. Did you mean 'name'?",
+    ),
+    # A period that the model does not use.
+    "period of an experiment": (
+        ["experiment=day"],
+        "period = 'one_day': the model does not use the period (Beach). Leave period out of "
+        "experiment/day.yaml",
+    ),
+    "values of the period of an experiment": (
+        ["experiment=own_period"],
+        "period: the model does not use the period (Beach). Leave period out of experiment/own_period.yaml",
+    ),
+    "period of an experiment in a sweep": (
+        ["-m", "experiment=day", "model.friction=0.1,0.2"],
+        "the model does not use the period (Beach)",
+    ),
+    "end of an unused period": (
+        ["model.success.last_time=[{file: profile.csv}]"],
+        "model.success.last_time[0].reaches = 'end': the model does not use the period (Beach). Give a "
+        "date or a number",
+    ),
+    "end of an unused period, under the run": (
+        ["+success.last_time=[{file: profile.csv}]"],
+        "success.last_time[0].reaches = 'end': the model does not use the period (Beach)",
     ),
     # Files that are not configurations.
     "binary file": (
