@@ -113,7 +113,7 @@ def composed_run(composer: Composer, overrides: Sequence[str]) -> Composed | Non
         return None
     if of_sweep:
         raise ConfigError(f"'{of_sweep[0]}' is a setting of a sweep: add -m")
-    check_hydra_settings(composed.config, is_sweep=False)
+    check_hydra_settings(composed.config, composed.files, is_sweep=False)
     _check_is_one_run(composed)
     return composed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,22 @@ class CheckedLoader(ConfigLoaderImpl):
                 raise
             # How it refuses some overrides, such as null for a group, or a key inside of a list.
             raise ConfigCompositionException(str(error) or "an override cannot be applied") from error
+        except AttributeError as error:
+            # How OmegaConf merges a mapping into one that has no value.
+            if not (found := re.search(r"full_key: (\S+)", str(error))):
+                raise
+            key = found[1]
+            instead = f"Write +{key}.NAME=VALUE"
+            if key == "hydra.sweeper.params":
+                instead = "Write the values into the command: model.friction=..."
+            raise ConfigError(
+                f"{key} has no value, which a command cannot replace by a mapping. {instead}"
+            ) from error
+        except KeyError as error:
+            # How it looks up the environment variables that are to be copied.
+            raise ConfigError(
+                f"hydra.job.env_copy: the environment variable {error.args[0]} is not set"
+            ) from error
         except RecursionError as error:
             raise ConfigCompositionException(
                 "the configuration is nested too deeply, or one of its options includes itself (defaults)"

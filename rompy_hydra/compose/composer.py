@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
+from rompy_hydra import __version__
 from rompy_hydra.compose import stored_config
 from rompy_hydra.compose.allowed_targets import KEY as TARGETS
 from rompy_hydra.compose.allowed_targets import user_prefixes
@@ -231,6 +232,9 @@ def parser() -> argparse.ArgumentParser:
     """Hydra's own parser of the command line, with `--debug`."""
     found = get_args_parser()
     found.prog = "rompy-hydra"
+    for action in found._actions:
+        if "--version" in action.option_strings:
+            action.version = f"rompy-hydra {__version__}"  # type: ignore[attr-defined]
     found.add_argument("--dry-run", action="store_true", help="List a sweep's points and stop")
     found.add_argument("--debug", action="store_true", help="Show the traceback of an error")
     return found

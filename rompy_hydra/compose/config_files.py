@@ -15,6 +15,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, Node
 
 from rompy_hydra.compose.declared_parameters import separate_limits
+from rompy_hydra.compose.hydra_keys import check_hydra_file
 from rompy_hydra.compose.yaml_words import misread_parameters
 from rompy_hydra.errors import ConfigError
 
@@ -79,6 +80,15 @@ class ConfigFiles(ConfigRepository):
         [*keys] = config
         if len(keys) == 1 and config._get_node(keys[0])._is_none() and ":" not in file.read_text():  # type: ignore[union-attr]
             raise ConfigError(f"{file} is plain text, and a configuration has keys. {_LINES}")
+        for key in keys:
+            if isinstance(key, str) and "." in key:
+                first, rest = key.split(".", 1)
+                tree = f"{first}: {{{rest.replace('.', ': {')}: ...{'}' * (1 + rest.count('.'))}"
+                raise ConfigError(
+                    f"{file}: the key '{key}' has a dot, which YAML does not divide. Write: {tree}"
+                )
+        if package_of(config_path, found) == "" and "hydra" in keys:
+            check_hydra_file(config._get_node("hydra"), f"{config_path.removesuffix('.yaml')}.yaml")
 
     def _checked_text(self, config_path: str) -> str:
         """The text of a file, '' for another source.
@@ -90,6 +100,8 @@ class ConfigFiles(ConfigRepository):
             return ""
         file = self._file(config_path)
         text = file.read_text(errors="replace")
+        if text.startswith("\ufeff"):
+            raise ConfigError(f"{file} starts with a byte order mark. Save it as UTF-8 without one")
         if "&" in text and _ALIAS.search(text) and _expanded_size(text) > _MOST_NODES:
             raise ConfigError(f"{file}: its aliases stand for more than {_MOST_NODES} values")
         return text

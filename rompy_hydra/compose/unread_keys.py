@@ -118,7 +118,8 @@ def meant(path: str, plain: Mapping[str, Any]) -> str:
     for key in READ & plain.keys() - {"hydra", "allowed_targets"}:
         names.setdefault(key, []).append(key)
         for found, node in walk(plain[key], key):
-            if isinstance(node, Mapping):
+            # A parameter is set by its value.
+            if isinstance(node, Mapping) and found != "model.parameter_limits":
                 for each in node:
                     if not str(each).startswith("_"):
                         names.setdefault(str(each), []).append(f"{found}.{each}")

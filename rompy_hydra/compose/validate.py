@@ -122,6 +122,11 @@ def _problem_of(model: type[BaseModel], error: Any, path: str, node: Mapping[str
         return Problem(where, error["input"], "no such key", closest(str(keys[-1]), names))
     if error["type"] in ("missing", "missing_argument"):
         return Problem(where, NO_VALUE, "is required")
+    if error["type"] in ("tuple_type", "list_type"):
+        if error["input"] is None:
+            return Problem(where, NO_VALUE, "must be a list, and has no value", "Write [], or leave it out")
+        shown = "{...}" if isinstance(error["input"], Mapping) else error["input"]
+        return Problem(where, error["input"], "must be a list", f"Write [{shown}]")
     # A validator of the whole model starts its message with the name of the field that it is about.
     name, separator, rest = message.partition(": ")
     if separator and not keys and name in node:

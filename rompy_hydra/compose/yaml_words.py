@@ -14,7 +14,9 @@ import yaml
 from rompy_hydra.errors import ConfigError
 
 # Whether a file may contain such a value: cheaper than parsing it once more.
-_CANDIDATE = re.compile(r"(?i)[:\[,{-]\s*(?:yes|no|on|off)\s*(?:[,}\]#\n]|$)|\d:[0-5]?\d|[\s:\[,{+-]0[\d_]*\d")
+_CANDIDATE = re.compile(
+    r"(?i)[:\[,{-]\s*(?:yes|no|on|off)\s*(?:[,}\]#\n]|$)|\d:[0-5]?\d|[\s:\[,{+-]0[\d_]*\d"
+)
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _BASE_8 = re.compile(r"[-+]?0[0-7_]+")
 _WORDS = {"yes", "no", "on", "off"}

@@ -377,7 +377,9 @@ def _not_writable(value: object, context: Mapping[str, object], line: str) -> st
     if isinstance(value, Mapping):
         example = f", such as {name}.{next(iter(value))}" if value and len(names) == 1 else ""
         return f"{name} is a mapping: write one of its values{example}, or all with the filter tojson"
-    return f"{name} is not a text: write {name}.{'start' if isinstance(value, TemplatePeriod) else 'run_id'}"
+    return (
+        f"{name} is not a text: write {name}.{'start' if isinstance(value, TemplatePeriod) else 'run_id'}"
+    )
 
 
 def _dotted(prefix: str, value: object) -> Iterator[tuple[str, object]]:

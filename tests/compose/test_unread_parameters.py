@@ -37,10 +37,16 @@ def project(sweeps):
 
 
 REFUSED = {
-    "added": ([f"+{P}.frction=9"], f"{P}.frction = 9: nothing reads this parameter. Did you mean 'friction'?"),
+    "added": (
+        [f"+{P}.frction=9"],
+        f"{P}.frction = 9: nothing reads this parameter. Did you mean 'friction'?",
+    ),
     "forced": ([f"++{P}.frction=9"], "Did you mean 'friction'?"),
     "declared, but in no template": ([f"{P}.unused=9"], f"{P}.unused = 9: nothing reads this parameter"),
-    "nested": ([f"+{P}.grid.dxx=9"], f"{P}.grid.dxx = 9: nothing reads this parameter. Did you mean 'grid.dx'?"),
+    "nested": (
+        [f"+{P}.grid.dxx=9"],
+        f"{P}.grid.dxx = 9: nothing reads this parameter. Did you mean 'grid.dx'?",
+    ),
     "in a mapping": ([f"+{P}={{friction: 2, frction: 9}}"], f"{P}.frction = 9"),
     "two": ([f"+{P}.aa=1", f"+{P}.bb=1"], "2 problems in the configuration"),
     "referred to by an unread one": ([f"+{P}.aa=1", f"+{P}.bb=${{{P}.aa}}"], f"{P}.bb"),

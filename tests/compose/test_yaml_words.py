@@ -18,7 +18,9 @@ def lake(sweeps):
     """Run a command with a model of these parameters, all of which its template writes."""
     template = sweeps.configs.parent / "lake"
     template.mkdir()
-    (template / "in.txt").write_text("{% for name, value in model.items() %}{{ name }}={{ value }} {% endfor %}")
+    (template / "in.txt").write_text(
+        "{% for name, value in model.items() %}{{ name }}={{ value }} {% endfor %}"
+    )
 
     def run(parameters, *arguments, code=0):
         text = MODEL.format(template=template, parameters=parameters)

@@ -171,7 +171,10 @@ def test_an_edited_template_is_rendered_again(template):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a\n{{ model.d }}", "line 2: model.d has no value (null). Give it one, or write a default into the template: {{ model.d or 0 }}"),
+        (
+            "a\n{{ model.d }}",
+            "line 2: model.d has no value (null). Give it one, or write a default into the template: {{ model.d or 0 }}",
+        ),
         ("{{ model['g'] }}", "model.g is a mapping: write one of its values, such as model.g.dx"),
         ("{{ model }}", "model is a mapping: write one of its values"),
         ("{% for x in [none] %}{{ x }}{% endfor %}", "an expression has no value (null)"),
@@ -192,7 +195,9 @@ def test_a_value_that_is_no_text_of_a_model_is_not_written(template, text, reaso
 
 
 def test_a_missing_value_may_be_tested_for_and_replaced(template):
-    text = "{% if model.d is none %}no{% endif %} {{ model.d or 5 }} {{ model.g | tojson }} {{ model.list }}"
+    text = (
+        "{% if model.d is none %}no{% endif %} {{ model.d or 5 }} {{ model.g | tojson }} {{ model.list }}"
+    )
     (template / "INPUT").write_text(text)
     assert rendered(template, d=None, g={"dx": 3})["INPUT"] == b'no 5 {"dx": 3} [1, 2]'
 
