@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from rompy_hydra.compose.config_files import ConfigFiles
+from rompy_hydra.compose.config_files import ConfigFiles, Loaded
 from rompy_hydra.compose.hydra_node import check_hydra_node
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.redaction import redacted, redacted_overrides, remember_secrets
@@ -33,6 +33,12 @@ class CheckedLoader(ConfigLoaderImpl):
     # are resolved before that.
     shown_resolved: bool | None = None
 
+    @property
+    def files(self) -> Loaded:
+        """The files of the last composition."""
+        assert isinstance(self.repository, ConfigFiles)
+        return self.repository.loaded
+
     def load_configuration(
         self,
         config_name: str | None,
@@ -41,8 +47,7 @@ class CheckedLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        if isinstance(self.repository, ConfigFiles):
-            self.repository.loaded.clear()
+        self.files.clear()
         try:
             config = super().load_configuration(
                 config_name, overrides, run_mode, from_shell, validate_sweep_overrides

@@ -117,7 +117,7 @@ class Composer:
             config = self.compose_config(overrides)
         HydraConfig.instance().set_config(config)
         # A stored configuration is a model's own: nobody has set its values in this command.
-        loaded = self.loader.repository.loaded
+        loaded = self.loader.files
         files = {} if self.hydra.is_stored else dict(loaded)
         return Composed(config, tuple(_typed()), files, loaded.cautions)
 

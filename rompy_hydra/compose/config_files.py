@@ -27,7 +27,7 @@ _ALIAS = re.compile(r"(?m)(?:^|[\s\[{,])\*[\w-]")
 _LINES = "Write lines such as 'key: value'"
 
 
-class _Loaded(dict[str, ConfigResult]):
+class Loaded(dict[str, ConfigResult]):
     """Shared by the copies of a repository, which Hydra makes for each composition."""
 
     # What a person should know of the files.
@@ -37,7 +37,7 @@ class _Loaded(dict[str, ConfigResult]):
         super().clear()
         self.cautions = ()
 
-    def __deepcopy__(self, memo: object) -> _Loaded:
+    def __deepcopy__(self, memo: object) -> Loaded:
         return self
 
 
@@ -47,7 +47,7 @@ class ConfigFiles(ConfigRepository):
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
         # The files of the present composition by their name, without their suffix.
-        self.loaded = _Loaded()
+        self.loaded = Loaded()
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         text = self._checked_text(config_path)
@@ -130,7 +130,7 @@ def files_setting(files: Mapping[str, ConfigResult], key: str) -> Iterator[tuple
 
 
 def file_selecting(files: Mapping[str, ConfigResult], group: str) -> str:
-    """A file that sets the values of a group or selects its option, for a part of all runs; '' if none does.
+    """A file that sets values of a group or selects its option, for a part of all runs; '' if none does.
 
     Files beside the groups, such as the main one, hold what is the default of all runs.
     """

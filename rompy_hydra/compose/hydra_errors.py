@@ -152,7 +152,7 @@ def _mismatch(text: str, composer: Composing) -> str:
         return f"{key} is a mapping, and not a list"
     if not (found := re.search(r"In '([^']+)'", text)):
         return ""
-    files = composer.hydra.config_loader.repository.loaded
+    files = composer.hydra.config_loader.files
     mine = dict(_containers(found[1], files[found[1]])) if found[1] in files else {}
     for name, each in files.items():
         for path, node in _containers(name, each) if name != found[1] else ():

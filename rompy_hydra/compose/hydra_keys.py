@@ -50,7 +50,7 @@ def without_effect(
 
 
 def check_hydra_file(node: Any, file: str) -> None:
-    """ConfigError if a file removes a part of Hydra's configuration, or has a key that Hydra does not know."""
+    """ConfigError if a file removes a part of Hydra's configuration, or has a key unknown to Hydra."""
     for key, each in (("hydra", node), *((key, _child(node, key)) for key in _OF_SWEEPS)):
         if isinstance(each, Node) and each._is_none():
             raise ConfigError(f"{key}: must not be null ({file}). Leave it out")

@@ -72,7 +72,7 @@ class SweepRequest:
 
     def accept(self, config: DictConfig) -> None:
         """ConfigError for a setting without effect, or a sweeper that would run what is to be validated."""
-        check_hydra_settings(config, self.composer.loader.repository.loaded, is_sweep=True)
+        check_hydra_settings(config, self.composer.loader.files, is_sweep=True)
         if problem := option_as_text("sweep", config.sweep):
             raise InvalidConfig([problem])
         chosen = config.hydra.sweeper.get("_target_")
@@ -110,8 +110,8 @@ def _check_objective(config: DictConfig) -> None:
     if objective is None:
         choice = config.hydra.runtime.choices.get("hydra/sweeper")
         raise ConfigError(
-            f"hydra/sweeper={choice} needs the metric that it optimises. Set sweep.objective=METRIC, such as "
-            "a column of metrics in results.csv"
+            f"hydra/sweeper={choice} needs the metric that it optimises. Set sweep.objective=METRIC, one of "
+            "the metrics in results.csv"
         )
     metrics, ways = (len(each) if isinstance(each, ListConfig) else 1 for each in (objective, direction))
     if metrics != ways:

@@ -1,8 +1,8 @@
 """Parameters of a template model that are set and that nothing reads.
 
 A misspelt `+model.parameters.frction=9` would be part of the run's name and of its record, and change
-nothing. It is refused where an override or an experiment sets it. What only the model's own file declares is
-worth a warning.
+nothing. It is refused where an override or an experiment sets it. What only the model's own file declares
+is worth a warning.
 """
 
 from __future__ import annotations

@@ -125,8 +125,8 @@ def _check_executable(commands: Iterable[Command], files: Mapping[str, Input]) -
                 continue
             if found.source is None or not os.access(found.source, os.X_OK):
                 raise ConfigError(
-                    f"the program '{program}' is an input file that is not executable (command: {command}). "
-                    "Make its template executable: chmod +x, or start it with its interpreter, as in "
+                    f"the program '{program}' is an input file that is not executable (command: {command})"
+                    ". Make its template executable: chmod +x, or start it with its interpreter, as in "
                     f"[sh, {program}]"
                 )
 

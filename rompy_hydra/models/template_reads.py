@@ -41,7 +41,7 @@ def _reads(text: str) -> frozenset[ParameterPath]:
     tree = parse(text)
     if tree is None:
         return frozenset()
-    others = tree.find(_OTHERS) is not None
+    others = next(tree.find_all(_OTHERS), None) is not None
     return frozenset(_found(tree)) | ({()} if others else set())
 
 

@@ -237,7 +237,8 @@ MISTAKES = {
     ),
     "sweep with a list of params": (
         ["-m", "experiment=listed_params"],
-        "hydra.sweeper.params = ['a']: must be a mapping from keys to values, such as {model.friction: '0.01,0.02'}",
+        "hydra.sweeper.params = ['a']: must be a mapping from keys to values, such as "
+        "{model.friction: '0.01,0.02'}",
     ),
     # Hydra's part of the configuration.
     **{

@@ -19,7 +19,7 @@ P = "model.parameters"
 
 @pytest.fixture
 def project(sweeps):
-    """The command line with a model whose template reads `friction`, `depth` if it is given, and `grid.dx`."""
+    """The command line with a model whose template reads `friction`, `grid.dx` and, if given, `depth`."""
     template = sweeps.configs.parent / "lake"
     template.mkdir()
     text = "f={{ model.friction }} d={{ model.get('depth', 5) }} dx={{ model.grid.dx }}\n"

@@ -173,7 +173,8 @@ def test_an_edited_template_is_rendered_again(template):
     [
         (
             "a\n{{ model.d }}",
-            "line 2: model.d has no value (null). Give it one, or write a default into the template: {{ model.d or 0 }}",
+            "line 2: model.d has no value (null). Give it one, or write a default into the template: "
+            "{{ model.d or 0 }}",
         ),
         ("{{ model['g'] }}", "model.g is a mapping: write one of its values, such as model.g.dx"),
         ("{{ model }}", "model is a mapping: write one of its values"),
