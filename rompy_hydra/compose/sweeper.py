@@ -110,8 +110,8 @@ def _check_objective(config: DictConfig) -> None:
     if objective is None:
         choice = config.hydra.runtime.choices.get("hydra/sweeper")
         raise ConfigError(
-            f"hydra/sweeper={choice} needs the metric that it optimises. Set sweep.objective=METRIC, one of "
-            "the metrics in results.csv"
+            f"hydra/sweeper={choice} needs the metric that it optimises. Set sweep.objective=METRIC, one "
+            "of the metrics in results.csv"
         )
     metrics, ways = (len(each) if isinstance(each, ListConfig) else 1 for each in (objective, direction))
     if metrics != ways:

@@ -203,7 +203,7 @@ def test_a_missing_value_may_be_tested_for_and_replaced(template):
     assert rendered(template, d=None, g={"dx": 3})["INPUT"] == b'no 5 {"dx": 3} [1, 2]'
 
 
-def test_a_template_without_a_period_is_told_how_to_get_one(template):
+def test_the_error_about_a_period_that_a_model_does_not_use_names_the_setting(template):
     (template / "INPUT").write_text("{{ run.period.start }}")
     facts = RunFacts("shoal", None, "/runs/shoal")
     with pytest.raises(GenerateError, match=r"run\.period\.start is not available.* uses_period: true"):
