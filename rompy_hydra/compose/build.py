@@ -193,9 +193,11 @@ class Builder:
             hint = f"Leave period out of {file}.yaml"
             raise InvalidConfig([Problem("period", option or NO_VALUE, reason, hint)])
         for path in ("model.success", "success"):
-            checks = self.config["success"] if path == "success" else node.get("success")
-            for number, each in enumerate((checks or {}).get("last_time") or ()):
-                if each.get("reaches", "end") == "end":
+            owner = self.config if path == "success" or not isinstance(node, Mapping) else node
+            checks = owner.get("success")
+            listed = checks.get("last_time") if isinstance(checks, Mapping) else None
+            for number, each in enumerate(listed if isinstance(listed, list) else ()):
+                if isinstance(each, Mapping) and each.get("reaches", "end") == "end":
                     where = f"{path}.last_time[{number}].reaches"
                     raise InvalidConfig([Problem(where, "end", reason, "Give a date or a number")])
 

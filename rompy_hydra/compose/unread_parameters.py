@@ -91,7 +91,7 @@ def check_parameters(
 
 def template_of(model: Any) -> str | None:
     """The directory of a template model; None for another one, or without a directory."""
-    if not isinstance(model, Mapping) or model.get("_target_") not in _TARGETS:
+    if not isinstance(model, Mapping) or str(model.get("_target_")) not in _TARGETS:
         return None
     template = model.get("template")
     return template if isinstance(template, str) and template not in ("", "???") else None
