@@ -55,7 +55,7 @@ def opening(plan: RunPlan) -> list[str]:
         f"inputs     {_first(inputs)}",
         f"stages     {stages}",
     ]
-    return lines + ([f"warning    {plan.caution}"] if plan.caution and status.stale else [])
+    return lines + ([f"warning    {each}" for each in plan.cautions] if status.stale else [])
 
 
 def _first(names: Sequence[str]) -> str:

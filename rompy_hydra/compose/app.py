@@ -18,11 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from rompy_hydra.compose.build import Built, build_run
 from rompy_hydra.compose.composer import Composed, Composer, parser
+from rompy_hydra.compose.config_files import files_setting
 from rompy_hydra.compose.hydra_errors import readable_errors
 from rompy_hydra.compose.hydra_node import check_hydra_settings
 from rompy_hydra.compose.override_parser import in_hydra_grammar, parse, remember_overrides
+from rompy_hydra.compose.validate import option_as_text, problems
 from rompy_hydra.core.execute import preflight
-from rompy_hydra.errors import ConfigError, GenerateError, ModelFailed
+from rompy_hydra.errors import ConfigError, GenerateError, InvalidConfig, ModelFailed
 from rompy_hydra.redaction import printable, redacted, redacted_overrides
 from rompy_hydra.run.handle import drive
 from rompy_hydra.workspace.workspace import place_problem
@@ -130,8 +132,27 @@ def composed_run(composer: Composer, overrides: Sequence[str]) -> Composed | Non
         return None
     if of_sweep:
         raise ConfigError(f"'{of_sweep[0]}' is a setting of a sweep: add -m")
-    check_hydra_settings(composed.config, is_sweep=False)
+    check_hydra_settings(composed.config, composed.files, is_sweep=False)
+    _check_is_one_run(composed)
     return composed
+
+
+def _check_is_one_run(composed: Composed) -> None:
+    """InvalidConfig for wrong settings of a sweep in a file, ConfigError if they make this a sweep."""
+    sets_sweep = any(name != "config" for name, _ in files_setting(composed.files, "sweep"))
+    node = composed.resolved("sweep") if sets_sweep else {}
+    if problem := option_as_text("sweep", node):
+        raise InvalidConfig([problem])
+    if found := problems({"sweep": node}, []):
+        raise InvalidConfig(found)
+    if composed.config.hydra.mode is RunMode.RUN:
+        return
+    given = {"hydra.sweeper.params": composed.config.hydra.sweeper.get("params")}
+    given |= {f"sweep.{name}": node.get(name) for name in ("cases", "design")}
+    if makes := next((name for name, value in given.items() if value), None):
+        raise ConfigError(
+            f"this is a sweep ({makes}): add -m. For one run with the other values, add hydra.mode=RUN"
+        )
 
 
 def prepared(composer: Composer, composed: Composed) -> Built:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from rompy_hydra.adapters.pipeline import resolve_pipeline
 from rompy_hydra.adapters.resolve import resolve_backend, resolve_processor
 from rompy_hydra.compose.allowed_targets import allowed_prefixes, load_target
 from rompy_hydra.compose.composer import Composed, config_dir
+from rompy_hydra.compose.config_files import file_selecting, files_setting
 from rompy_hydra.compose.override_parser import json_value, parse, path_of
 from rompy_hydra.compose.unread_keys import READ, references, unread
-from rompy_hydra.compose.validate import SPECIAL, is_target, problems, walk
+from rompy_hydra.compose.unread_parameters import check_parameters, settings_in, settings_of
+from rompy_hydra.compose.validate import SPECIAL, is_target, option_as_text, problems, walk
 from rompy_hydra.core.pipeline import BasePipeline
 from rompy_hydra.core.plan import Origin, RunPlan
 from rompy_hydra.errors import NO_VALUE, ConfigError, InvalidConfig, Problem, RompyHydraError, closest
@@ -80,15 +83,18 @@ def build_run(composed: Composed, trusted: Sequence[str] = ()) -> Built:
         if not each.is_delete() and not each.is_sweep_override()
     }
     plain = composed.plain()
+    typed = [(path_of(each), parameters.get(each.get_key_element())) for each in parse(composed.overrides)]
     if not READ.issuperset(plain):
-        typed = [
-            (path_of(each), parameters.get(each.get_key_element())) for each in parse(composed.overrides)
-        ]
         choices = composed.config.hydra.runtime.choices
         if found := unread(plain, typed, references(composed.config), choices):
             raise InvalidConfig(found)
-    origin = Origin(composed.overrides, origin_of(composed), parameters=parameters)
-    return Builder(plain, trusted).build_run(origin)
+    given, declared = settings_in(composed.files)
+    given += [each for path, value in typed for each in settings_of(path, value)]
+    cautions = composed.cautions + check_parameters(
+        plain.get("model"), given, declared, lambda: chain(*references(composed.config).values())
+    )
+    origin = Origin(composed.overrides, origin_of(composed), parameters=parameters, cautions=cautions)
+    return Builder(plain, trusted, period_from=period_from(composed)).build_run(origin)
 
 
 @dataclass
@@ -105,6 +111,8 @@ class Builder:
     cache: dict[Any, Any] = field(default_factory=dict)
     changed: Set[str] = frozenset()
     alike: tuple[str, ...] | None = None
+    # The file that sets the period for this run, and the option that it selects.
+    period_from: tuple[str, str] = ("", "")
 
     def __post_init__(self) -> None:
         self._allowed = allowed_prefixes(self.config, self.trusted)
@@ -162,7 +170,7 @@ class Builder:
             raise InvalidConfig([Problem("log_level", config["log_level"], "is not a valid level", hint)])
         resolved = resolve_model(model, success)
         if not resolved.depends_on_period:
-            _refuse_period(origin, config["model"])
+            self._refuse_period(origin)
         plan = RunPlan(
             model_run,
             resolved,
@@ -175,6 +183,27 @@ class Builder:
         )
         pipeline.check(plan)
         return Built(plan, pipeline, config)
+
+    def _refuse_period(self, origin: Origin) -> None:
+        """InvalidConfig if something refers to the period of a model that does not depend on it."""
+        node = self.config["model"]
+        what = node.get("_target_", "") if isinstance(node, Mapping) else ""
+        reason = f"the model does not use the period ({what.rpartition('.')[2]})"
+        for key, value in origin.parameters.items():
+            if key.lstrip("+~").split(".")[0].split("@")[0] == "period":
+                raise InvalidConfig([Problem(key, value, reason, f"Leave out {key}")])
+        file, option = self.period_from
+        if file:
+            hint = f"Leave period out of {file}.yaml"
+            raise InvalidConfig([Problem("period", option or NO_VALUE, reason, hint)])
+        for path in ("model.success", "success"):
+            owner = self.config if path == "success" or not isinstance(node, Mapping) else node
+            checks = owner.get("success")
+            listed = checks.get("last_time") if isinstance(checks, Mapping) else None
+            for number, each in enumerate(listed if isinstance(listed, list) else ()):
+                if isinstance(each, Mapping) and each.get("reaches", "end") == "end":
+                    where = f"{path}.last_time[{number}].reaches"
+                    raise InvalidConfig([Problem(where, "end", reason, "Give a date or a number")])
 
     def _part(self, key: str, make: Callable[[Any], Any] | None = None) -> Any:
         if key not in self.config:
@@ -209,6 +238,11 @@ class Builder:
         Whether the part is one target without nested ones.
         """
         kind, node = (key, self.alike), self.config[key]
+        if problem := option_as_text(key, node):
+            raise InvalidConfig([problem])
+        if node is None and key in _CLASSES:
+            hint = f"Select an option: {key}=OPTION"
+            raise InvalidConfig([Problem(key, NO_VALUE, "has no settings (null)", hint)])
         if self.alike is not None and kind in self.cache:
             return bool(self.cache[kind])
         if key in _CLASSES and isinstance(node, Mapping) and not is_target(node):
@@ -217,7 +251,9 @@ class Builder:
             raise InvalidConfig([Problem(key, NO_VALUE, reason, hint)])
         # Building a pydantic model without nested targets finds all that is wrong with it.
         inside = [each for _, each in walk(node)]
-        if is_target(node) and sum(map(is_target, inside)) == 1 and "???" not in inside:
+        # But a pipeline passes what it does not know to its method.
+        is_flat = is_target(node) and sum(map(is_target, inside)) == 1 and "???" not in inside
+        if is_flat and key != "pipeline":
             target = load_target(node["_target_"], self._allowed)
             if isinstance(target, type) and issubclass(target, BaseModel | BaseRunBackend):
                 self.cache[kind] = _HYDRA_ONLY.isdisjoint(node)
@@ -245,15 +281,6 @@ class Builder:
         return resolve(load_target(node["_target_"], self._allowed), fields)
 
 
-def _refuse_period(origin: Origin, node: Any) -> None:
-    """InvalidConfig if an override sets the period of a model that does not depend on it."""
-    for key, value in origin.parameters.items():
-        if key.lstrip("+~").split(".")[0].split("@")[0] == "period":
-            what = node.get("_target_", "") if isinstance(node, Mapping) else ""
-            reason = f"the model does not use the period ({what.rpartition('.')[2]})"
-            raise InvalidConfig([Problem(key, value, reason, f"Leave out {key}")])
-
-
 # The runs of a sweep share their output directory.
 _path = functools.lru_cache(maxsize=64)(Path)
 
@@ -263,6 +290,14 @@ def _several(node: Any) -> list[Any]:
     if isinstance(node, Mapping) and not is_target(node):
         node = list(node.values())
     return [each for each in (node if isinstance(node, list) else [node]) if each]
+
+
+def period_from(composed: Composed) -> tuple[str, str]:
+    """The file that sets the period for this run, and the option that it selects; '' for none."""
+    file = file_selecting(composed.files, "period")
+    if not file or file in dict(files_setting(composed.files, "period")):
+        return file, ""
+    return file, str(composed.config.hydra.runtime.choices.get("period", ""))
 
 
 def origin_of(composed: Composed) -> Path:

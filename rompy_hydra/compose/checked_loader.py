@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
+from rompy_hydra.compose.config_files import ConfigFiles, Loaded
 from rompy_hydra.compose.hydra_node import check_hydra_node
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.redaction import redacted, redacted_overrides, remember_secrets
@@ -31,6 +33,12 @@ class CheckedLoader(ConfigLoaderImpl):
     # are resolved before that.
     shown_resolved: bool | None = None
 
+    @property
+    def files(self) -> Loaded:
+        """The files of the last composition."""
+        assert isinstance(self.repository, ConfigFiles)
+        return self.repository.loaded
+
     def load_configuration(
         self,
         config_name: str | None,
@@ -39,6 +47,7 @@ class CheckedLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
+        self.files.clear()
         try:
             config = super().load_configuration(
                 config_name, overrides, run_mode, from_shell, validate_sweep_overrides
@@ -48,6 +57,22 @@ class CheckedLoader(ConfigLoaderImpl):
                 raise
             # How it refuses some overrides, such as null for a group, or a key inside of a list.
             raise ConfigCompositionException(str(error) or "an override cannot be applied") from error
+        except AttributeError as error:
+            # How OmegaConf merges a mapping into one that has no value.
+            if not (found := re.search(r"full_key: (\S+)", str(error))):
+                raise
+            key = found[1]
+            instead = f"Write +{key}.NAME=VALUE"
+            if key == "hydra.sweeper.params":
+                instead = "Write the values into the command: model.friction=..."
+            raise ConfigError(
+                f"{key} has no value, which a command cannot replace by a mapping. {instead}"
+            ) from error
+        except KeyError as error:
+            # How it looks up the environment variables that are to be copied.
+            raise ConfigError(
+                f"hydra.job.env_copy: the environment variable {error.args[0]} is not set"
+            ) from error
         except RecursionError as error:
             raise ConfigCompositionException(
                 "the configuration is nested too deeply, or one of its options includes itself (defaults)"

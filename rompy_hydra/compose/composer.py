@@ -10,8 +10,8 @@ import argparse
 import functools
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
+from rompy_hydra import __version__
 from rompy_hydra.compose import rompy_variables, stored_config
 from rompy_hydra.compose.allowed_targets import KEY as TARGETS
 from rompy_hydra.compose.allowed_targets import user_prefixes
@@ -57,6 +59,10 @@ class Composed:
 
     config: DictConfig
     overrides: tuple[str, ...]
+    # The files that it was composed of by their name; none if a launcher of Hydra's composed it.
+    files: Mapping[str, ConfigResult] = field(default_factory=dict)
+    # What a person should know of these files.
+    cautions: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """The configuration without Hydra's part, resolved, as plain data (`???` stays `???`)."""
@@ -110,7 +116,10 @@ class Composer:
         with readable_errors(self, overrides):
             config = self.compose_config(overrides)
         HydraConfig.instance().set_config(config)
-        return Composed(config, tuple(_typed()))
+        # A stored configuration is a model's own: nobody has set its values in this command.
+        loaded = self.loader.files
+        files = {} if self.hydra.is_stored else dict(loaded)
+        return Composed(config, tuple(_typed()), files, loaded.cautions)
 
     def without_plus(self, overrides: Sequence[str]) -> list[str]:
         """Overrides in which `+GROUP=OPTION`, as in other programs, selects an option of a known group."""
@@ -233,6 +242,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--rompy-include", metavar="DIR", action="append", help="Where such a file may include files from"
     )
+    for action in found._actions:
+        if "--version" in action.option_strings:
+            action.version = f"rompy-hydra {__version__}"  # type: ignore[attr-defined]
     found.add_argument("--dry-run", action="store_true", help="List a sweep's points and stop")
     found.add_argument("--debug", action="store_true", help="Show the traceback of an error")
     return found

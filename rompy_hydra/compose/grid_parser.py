@@ -43,6 +43,11 @@ def grid(
     Nothing is enumerated here, so that a huge grid can be counted.
     """
     typed = parse(arguments)
+    if not isinstance(params, Mapping):
+        raise ConfigError(
+            f"hydra.sweeper.params = {params!r}: must be a mapping from keys to values, such as "
+            "{model.friction: '0.01,0.02'}"
+        )
     if nested := next((key for key, value in params.items() if isinstance(value, Mapping)), None):
         raise ConfigError(
             f"hydra.sweeper.params: '{nested}' has keys below it. Write a whole path as one key, such as "

@@ -5,21 +5,37 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml.error import MarkedYAMLError
 from yaml.reader import ReaderError
 
+from rompy_hydra.compose.config_files import package_of
 from rompy_hydra.compose.override_parser import first_line, parse, whole_text
 from rompy_hydra.compose.processor_settings import wrong_form
 from rompy_hydra.compose.unread_keys import meant
+from rompy_hydra.compose.validate import option_as_text, walk
 from rompy_hydra.errors import ConfigError, closest
+from rompy_hydra.models.parameters import ParameterLimits
 
+# Packages with Hydra's other plugins, by their option.
+_PACKAGES = {
+    "hydra/sweeper/optuna": "hydra-optuna-sweeper",
+    "hydra/sweeper/ax": "hydra-ax-sweeper",
+    "hydra/sweeper/nevergrad": "hydra-nevergrad-sweeper",
+    "hydra/launcher/joblib": "hydra-joblib-launcher",
+    "hydra/launcher/ray": "hydra-ray-launcher",
+    "hydra/launcher/rq": "hydra-rq-launcher",
+    "hydra/launcher/submitit_local": "hydra-submitit-launcher",
+    "hydra/launcher/submitit_slurm": "hydra-submitit-launcher",
+}
 _NOT_SET = re.compile(r"Environment variable '([^']+)' not found")
 
 
@@ -79,6 +95,12 @@ def _explain(error: BaseException, composer: Composing, overrides: Sequence[str]
     if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
         options = get_options(group) if group else []
+        if package := _PACKAGES.get(found[1]):
+            return f"{group}={option} is not installed. Run: pip install {package}"
+        if file := _with_other_suffix(composer, found[1]):
+            return (
+                f"{group}={option}: there is no such option, but a file {file}. Rename it to {option}.yaml"
+            )
         if options:
             return f"{group}={option}: there is no such option. {closest(option, options)}"
         return (
@@ -90,6 +112,8 @@ def _explain(error: BaseException, composer: Composing, overrides: Sequence[str]
             f"hydra.sweeper.params.{found[1]}: the command line cannot set one of hydra.sweeper.params. "
             f"Instead, write the values into the command: {found[1]}{found[2] or '=...'}"
         )
+    if "Cannot merge" in text and (reason := _mismatch(text, composer)):
+        return reason
     key, advice = "", ""
     if found := re.search(r"Could not override '([^']+)'", text):
         # A new key at the top would be read by nobody.
@@ -109,6 +133,45 @@ def _explain(error: BaseException, composer: Composing, overrides: Sequence[str]
     if _NOT_SET.search(text):
         return reason_of(error)
     return first_line(error) if len(text) > 400 else text
+
+
+def _with_other_suffix(composer: Composing, name: str) -> str:
+    """The file of an option that does not end in .yaml; '' if there is none."""
+    sources = composer.hydra.config_loader.get_sources()
+    files = (f"{name}{suffix}" for suffix in (".yml", ".YAML", ".YML", ".json"))
+    places = [source.path for source in sources if source.scheme() == "file"]
+    return next((file for file in files if any(Path(each, file).is_file() for each in places)), "")
+
+
+def _mismatch(text: str, composer: Composing) -> str:
+    """Which key has a mapping for a list, or a list for a mapping; '' if that is not known."""
+    if found := re.search(r"Error merging override \+*([^=\s]+)=(.*)", text):
+        key, value = found.groups()
+        if value.startswith("{"):
+            return f"{key} is a list, and not a mapping. Write {key}=[{value}]"
+        return f"{key} is a mapping, and not a list"
+    if not (found := re.search(r"In '([^']+)'", text)):
+        return ""
+    files = composer.hydra.config_loader.files
+    mine = dict(_containers(found[1], files[found[1]])) if found[1] in files else {}
+    for name, each in files.items():
+        for path, node in _containers(name, each) if name != found[1] else ():
+            other = mine.get(path)
+            if isinstance(node, ListConfig) and isinstance(other, DictConfig):
+                return f"{path} is a mapping in {found[1]}.yaml, and must be a list: [{{...}}]"
+            if isinstance(node, DictConfig) and isinstance(other, ListConfig):
+                problem = option_as_text(path, OmegaConf.to_container(other, resolve=False))
+                known = f"{path} is a list in {found[1]}.yaml, and must have keys"
+                return str(problem) if problem else known
+    return ""
+
+
+def _containers(name: str, found: ConfigResult) -> Iterator[tuple[str, Any]]:
+    """The mappings and lists of a file with their paths in the whole configuration."""
+    package = package_of(name, found)
+    for path, node in walk(found.config, package, lambda node, key: node._get_node(key)):
+        if OmegaConf.is_config(node) and not node._is_none():
+            yield path, node
 
 
 def _mistake_in_defaults(text: str, overrides: Sequence[str]) -> str:
@@ -155,6 +218,11 @@ def _unknown_key(key: str, advice: str, composer: Composing, others: Sequence[st
         options = composer.hydra.config_loader.get_group_options(key.split(".")[0])
         if reason := wrong_form(key, config, options):
             return reason
+        group = key.split(".")[0]
+        found = option_as_text(group, OmegaConf.select(config, group)) if parent else None
+        if found:
+            hint = found.hint.replace("an option, write", "an option in a file, write")
+            return f"{key}: {group} is the text '{found.value}'. {hint}"
         while parent and not isinstance(OmegaConf.select(config, parent), DictConfig):
             parent, _, last = parent.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
@@ -162,6 +230,8 @@ def _unknown_key(key: str, advice: str, composer: Composing, others: Sequence[st
         plain = OmegaConf.to_container(config)  # type: ignore[assignment]
     except (HydraException, OmegaConfBaseException):
         names = []  # another override is wrong as well; report this one without a suggestion
+    if last in names and f"{parent}.{last}".lstrip(".") != key:
+        return _below_a_value(f"{parent}.{last}".lstrip("."), key, config)
     if last in names:
         return f"{key}: the value contains an unknown key. {advice.replace('=...', '.NAME=VALUE')}"
     if parent:
@@ -175,6 +245,15 @@ def _unknown_key(key: str, advice: str, composer: Composing, others: Sequence[st
             choices.partition("? ")[2] or choices if near else choices,
         ]
     return " ".join(part for part in parts if part)
+
+
+def _below_a_value(path: str, key: str, config: DictConfig) -> str:
+    """Why a key cannot be set below a path that has no keys."""
+    if OmegaConf.select(config, path) is None:
+        return f"{key}: {path} is null. Write +{key}=..."
+    limits = key.replace("model.parameters.", "model.parameter_limits.", 1)
+    near = limits != key and key.rpartition(".")[2] in ParameterLimits.model_fields
+    return f"{key}: {path} is a plain value." + (f" Did you mean {limits}?" if near else "")
 
 
 def group_choices(overrides: Sequence[str]) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rompy_hydra.compose.allowed_targets import defined_at, has_prefix, import_object
+from rompy_hydra.compose.config_files import files_setting
+from rompy_hydra.compose.hydra_keys import without_effect
 from rompy_hydra.compose.validate import walk
 from rompy_hydra.errors import NO_VALUE, InvalidConfig, Problem
 
@@ -70,15 +73,15 @@ _OWN_LOGGING = {
 }
 
 
-def check_hydra_settings(config: DictConfig, *, is_sweep: bool) -> None:
+def check_hydra_settings(config: DictConfig, files: Mapping[str, ConfigResult], *, is_sweep: bool) -> None:
     """InvalidConfig if a setting of Hydra would have no effect on a run or a sweep.
 
-    Hydra's own launchers use its settings in a sweep.
+    `files` are those that it was composed of. Hydra's own launchers use its settings in a sweep.
     """
     hydra = config.hydra
     own_launcher = str(hydra.launcher.get("_target_")).startswith(_OWN)
     own_sweeper = str(hydra.sweeper.get("_target_")).startswith(_OWN)
-    found = []
+    found = list(without_effect(config, files_setting(files, "hydra"), REFUSED, is_sweep=is_sweep))
     for key, (harmless, instead) in REFUSED.items():
         by_hydra = is_sweep and not own_launcher and key != "hydra.run.dir"
         if by_hydra and not (own_sweeper and key.startswith("hydra.sweep.")):

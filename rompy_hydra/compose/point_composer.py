@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence, Set
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,11 +20,13 @@ from rompy_hydra.compose.composer import Composer
 from rompy_hydra.compose.processor_settings import may_be_long, shortened_values
 from rompy_hydra.compose.shared_composition import Refusal, SharedComposition
 from rompy_hydra.compose.unread_keys import READ, references_in, unread
+from rompy_hydra.compose.unread_parameters import check_parameters, settings_of, template_of
 from rompy_hydra.core.plan import Origin
 from rompy_hydra.errors import ConfigError, InvalidConfig, Problem
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.points import Point
 
+_PARAMETERS = "model.parameters"
 # Compositions that are kept, for the points that share them.
 _KEPT = 32
 
@@ -41,8 +44,9 @@ class PointComposer:
         self._settings = list(settings)
         self._shared: OrderedDict[tuple[str, ...], SharedComposition | ConfigError] = OrderedDict()
         # The first compositions, which points are built with; a point of a later one is kept whole.
-        # Each is a plain configuration, a cache of the parts that are built from it, and its origin.
-        self._bases: list[tuple[dict[str, Any], dict[Any, Any], Path]] = []
+        # Each is a plain configuration, a cache of the parts that are built from it, and where it comes
+        # from: the directory of its files, and what sets its period.
+        self._bases: list[tuple[dict[str, Any], dict[Any, Any], tuple[Path, tuple[str, str]]]] = []
         self._base_of: dict[tuple[str, ...], int] = {}
         self._goes_first = functools.cache(self._belongs_to_the_shared)
 
@@ -55,20 +59,22 @@ class PointComposer:
         number, shared, plain, changed, alike = self._plain(point)
         if not READ.issuperset(plain):
             _check_keys(point, shared, plain)
+        cautions = shared.composed.cautions + _check_parameters(point, shared, plain)
         if number is None or plain.keys() != shared.plain.keys():
             number, nodes = None, plain
         else:
             nodes = {key: plain[key] for key in {*changed, "run_id", "output_dir"}}
-        origin = shared.origin if number is None else None
-        return tuple(point.overrides), point.parameters, number, nodes, alike, origin
+        origin = (shared.origin, shared.period_from) if number is None else None
+        return tuple(point.overrides), point.parameters, number, nodes, alike, origin, cautions
 
     def build(self, composed: Any) -> Built:
         """A composed point's run, checked and built; InvalidConfig lists what is wrong with it."""
-        overrides, parameters, number, nodes, alike, origin = composed
-        plain, parts, config_dir = ({}, {}, origin) if number is None else self._bases[number]
+        overrides, parameters, number, nodes, alike, origin, cautions = composed
+        plain, parts, origin = ({}, {}, origin) if number is None else self._bases[number]
+        config_dir, set_by = origin
         changed = nodes.keys() - {"run_id", "output_dir"}
-        builder = Builder({**plain, **nodes}, self._composer.trusted, parts, changed, alike)
-        return builder.build_run(Origin(overrides, config_dir, parameters=parameters))
+        builder = Builder({**plain, **nodes}, self._composer.trusted, parts, changed, alike, set_by)
+        return builder.build_run(Origin(overrides, config_dir, parameters=parameters, cautions=cautions))
 
     def _plain(
         self, point: Point
@@ -132,7 +138,7 @@ class PointComposer:
                 found = SharedComposition(self._composer.compose([*self._settings, *overrides]))
                 if overrides not in self._base_of and len(self._bases) < _KEPT:
                     self._base_of[overrides] = len(self._bases)
-                    self._bases.append((found.plain, {}, found.origin))
+                    self._bases.append((found.plain, {}, (found.origin, found.period_from)))
             except ConfigError as error:
                 found = error
             self._shared[overrides] = found
@@ -154,13 +160,39 @@ def _sets_processor(kinds: tuple[tuple[str, bool, bool], ...]) -> bool:
 def _check_keys(point: Point, shared: SharedComposition, plain: Mapping[str, Any]) -> None:
     """InvalidConfig if a point has a top-level key that nothing reads."""
     typed = [(_path(each.key), each.value) for each in point.assignments]
-    refers = dict(shared.references)
-    for path, value in typed:
-        if isinstance(value, str) and "${" in value:
-            key = path.split(".")[0]
-            refers[key] = {*refers.get(key, ()), *references_in(value, path)}
-    if found := unread(plain, typed, refers, shared.choices):
+    if found := unread(plain, typed, _references(point, shared), shared.choices):
         raise InvalidConfig(found)
+
+
+def _check_parameters(point: Point, shared: SharedComposition, plain: Mapping[str, Any]) -> tuple[str, ...]:
+    """See `check_parameters`; points that set the same parameters share the answer."""
+    template = template_of(plain.get("model"))
+    if template is None:
+        return ()
+    typed = [(_path(a.key), a.value) for a in point.assignments if _PARAMETERS in a.key or a.key == "model"]
+    kind = (template, *(path for path, _ in typed))
+    is_simple = not any(isinstance(value, dict) for _, value in typed)
+    if is_simple and kind in shared.cautions:
+        return shared.cautions[kind]
+    given, declared = shared.parameters
+    given = [*given, *(each for path, value in typed for each in settings_of(path, value))]
+    found = check_parameters(
+        plain["model"], given, declared, lambda: chain(*_references(point, shared).values())
+    )
+    if is_simple and not any("${" in a.text for a in point.assignments):
+        shared.cautions[kind] = found
+    return found
+
+
+def _references(point: Point, shared: SharedComposition) -> dict[str, set[str]]:
+    """The paths that interpolations refer to, those in the values of a point included."""
+    refers = dict(shared.references)
+    for each in point.assignments:
+        if isinstance(each.value, str) and "${" in each.value:
+            path = _path(each.key)
+            key = path.split(".")[0]
+            refers[key] = {*refers.get(key, ()), *references_in(each.value, path)}
+    return refers
 
 
 def _is_apart(path: str, others: Sequence[str]) -> bool:

@@ -14,12 +14,13 @@ from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from rompy_hydra.compose.build import origin_of
+from rompy_hydra.compose.build import origin_of, period_from
 from rompy_hydra.compose.composer import Composed
 from rompy_hydra.compose.hydra_errors import raise_interrupt
 from rompy_hydra.compose.override_parser import parse
 from rompy_hydra.compose.processor_settings import long_prefix
 from rompy_hydra.compose.unread_keys import references
+from rompy_hydra.compose.unread_parameters import Setting, settings_in
 from rompy_hydra.compose.validate import walk
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.sweep.points import Assignment
@@ -43,10 +44,13 @@ class SharedComposition:
     def __init__(self, composed: Composed) -> None:
         self.composed = composed
         self.origin = origin_of(composed)
+        self.period_from = period_from(composed)
         # Of the only processor's settings.
         self.long_prefix = long_prefix(composed.config)
         # Why an override of a key is wrong, by the key and the kind of its error.
         self.wrong: dict[tuple[str, str], str] = {}
+        # What is to be said of the parameters of points, by the parameters that they set.
+        self.cautions: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._dependent: set[str] = set()
         self._asks = False
         for key in composed.config:
@@ -85,6 +89,11 @@ class SharedComposition:
     def references(self) -> Mapping[str, set[str]]:
         """The paths that interpolations refer to, by the top-level key that contains them."""
         return references(self.composed.config)
+
+    @functools.cached_property
+    def parameters(self) -> tuple[list[Setting], list[Setting]]:
+        """The parameters that files set, see `settings_in`."""
+        return settings_in(self.composed.files)
 
     @property
     def choices(self) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from rompy_hydra.compose import grid_parser
 from rompy_hydra.compose.build import build
@@ -18,7 +18,7 @@ from rompy_hydra.compose.hydra_errors import readable_errors
 from rompy_hydra.compose.hydra_node import check_hydra_settings
 from rompy_hydra.compose.override_parser import parse, text_of
 from rompy_hydra.compose.point_composer import PointComposer
-from rompy_hydra.compose.validate import problems
+from rompy_hydra.compose.validate import option_as_text, problems
 from rompy_hydra.errors import ConfigError, InvalidConfig, ModelFailed, SweepInvalid, closest
 from rompy_hydra.jsonable import Json
 from rompy_hydra.process.cpus import available_cores
@@ -72,7 +72,9 @@ class SweepRequest:
 
     def accept(self, config: DictConfig) -> None:
         """ConfigError for a setting without effect, or a sweeper that would run what is to be validated."""
-        check_hydra_settings(config, is_sweep=True)
+        check_hydra_settings(config, self.composer.loader.files, is_sweep=True)
+        if problem := option_as_text("sweep", config.sweep):
+            raise InvalidConfig([problem])
         chosen = config.hydra.sweeper.get("_target_")
         own = f"{_PLUGINS}.RompySweeper"
         if chosen != own and may_appear():
@@ -81,6 +83,7 @@ class SweepRequest:
                 "hydra/sweeper=..., or take the secrets from the environment, as in password: "
                 "${oc.env:DB_PASSWORD}"
             )
+        _check_objective(config)
         if not (self.dry_run or config.sweep.get("dry_run") is True):
             return
         config.hydra.callbacks = {}  # validating runs nobody's code
@@ -97,6 +100,26 @@ class SweepRequest:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         # A launcher that starts processes needs nothing but the function of one job.
         return functools.partial, (self.run_point,)
+
+
+def _check_objective(config: DictConfig) -> None:
+    """ConfigError if a sweeper that optimises does not know what: before its first run."""
+    if "direction" not in config.hydra.sweeper:
+        return
+    objective, direction = config.sweep.get("objective"), config.hydra.sweeper.direction
+    if objective is None:
+        choice = config.hydra.runtime.choices.get("hydra/sweeper")
+        raise ConfigError(
+            f"hydra/sweeper={choice} needs the metric that it optimises. Set sweep.objective=METRIC, one "
+            "of the metrics in results.csv"
+        )
+    metrics, ways = (len(each) if isinstance(each, ListConfig) else 1 for each in (objective, direction))
+    if metrics != ways:
+        example = ",".join(["minimize"] * metrics)
+        raise ConfigError(
+            f"sweep.objective has {metrics} metric{'s' * (metrics != 1)}, and hydra.sweeper.direction "
+            f"{ways} value{'s' * (ways != 1)}. Set 'hydra.sweeper.direction=[{example}]'"
+        )
 
 
 def multirun(request: SweepRequest, overrides: Sequence[str]) -> SweepOutcome:

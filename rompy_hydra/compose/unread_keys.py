@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from rompy_hydra.compose.validate import is_target, walk
+from rompy_hydra.compose.validate import is_target, option_as_text, walk
 from rompy_hydra.errors import NO_VALUE, Problem
 
 # What building a run reads, and Hydra.
@@ -73,25 +73,25 @@ def unread(
     read: set[str] = set()
     waiting = dict(refers)
     # A key that only keys that nobody reads refer to is not read, either.
-    while alive := [key for key in waiting if key in READ or _is_read(key, read)]:
+    while alive := [key for key in waiting if key in READ or is_read(key, read)]:
         for key in alive:
             read.update(waiting.pop(key))
     set_by_user = [(path, value) for path, value in typed if path.split(".")[0] in extra]
     found = [
-        _problem(path, value, plain, choices) for path, value in set_by_user if not _is_read(path, read)
+        _problem(path, value, plain, choices) for path, value in set_by_user if not is_read(path, read)
     ]
     known = {problem.path.split(".")[0] for problem in found}
     for key in extra:
-        if key not in known and key != VARIABLES and not _is_read(key, read):
+        if key not in known and key != VARIABLES and not is_read(key, read):
             found.append(_problem(key, plain[key], plain, choices))
     return found
 
 
-def _is_read(path: str, read: set[str]) -> bool:
+def is_read(path: str, read: set[str]) -> bool:
     """Whether one of the paths is this one, or a part of it, or the other way round."""
     own = path.split(".")
     for each in read:
-        other = each.replace("[", ".").split(".")
+        other = re.split(r"\]?[.\[]|\]$", each)
         if all(a == b or "*" in b for a, b in zip(own, other, strict=False)):
             return True
     return False
@@ -99,6 +99,8 @@ def _is_read(path: str, read: set[str]) -> bool:
 
 def _problem(path: str, value: Any, plain: Mapping[str, Any], choices: Mapping[str, Any]) -> Problem:
     key = path.split(".")[0]
+    if key in choices and (problem := option_as_text(key, plain.get(key))):
+        return problem
     if key in choices and not isinstance(plain.get(key), str | int | float | None):
         reason = (
             f"{key}={choices[key]} puts its values below '{key}', where no part of the program reads them"
@@ -116,7 +118,8 @@ def meant(path: str, plain: Mapping[str, Any]) -> str:
     for key in READ & plain.keys() - {"hydra", "allowed_targets"}:
         names.setdefault(key, []).append(key)
         for found, node in walk(plain[key], key):
-            if isinstance(node, Mapping):
+            # A parameter is set by its value.
+            if isinstance(node, Mapping) and found != "model.parameter_limits":
                 for each in node:
                     if not str(each).startswith("_"):
                         names.setdefault(str(each), []).append(f"{found}.{each}")

@@ -49,6 +49,20 @@ def problems(config: Mapping[str, Any], allowed: Sequence[str]) -> list[Problem]
     return found
 
 
+def option_as_text(key: str, node: object) -> Problem | None:
+    """The mistake `model: beach` in a file, which does not select an option of a group, but replaces it."""
+    if isinstance(node, str) and node != "???":
+        hint = f"To select an option, write `override /{key}: {node}` under `defaults`"
+        return Problem(key, node, f"is a text, and {key} has settings", hint)
+    if isinstance(node, list) and node and all(isinstance(each, str) for each in node):
+        options = [f"`/{key}/{each}@{key}.{each}`" for each in node]
+        several = f"{', '.join(options)} and `override /{key}: none`"
+        one = f"`override /{key}: {node[0]}`"
+        hint = f"To select several, write {several} under `defaults`" if options[1:] else f"Write {one}"
+        return Problem(key, node, "names are not settings", hint)
+    return None
+
+
 def is_target(node: object) -> bool:
     """Whether a node describes an object."""
     return isinstance(node, Mapping) and "_target_" in node
@@ -108,6 +122,11 @@ def _problem_of(model: type[BaseModel], error: Any, path: str, node: Mapping[str
         return Problem(where, error["input"], "no such key", closest(str(keys[-1]), names))
     if error["type"] in ("missing", "missing_argument"):
         return Problem(where, NO_VALUE, "is required")
+    if error["type"] in ("tuple_type", "list_type"):
+        if error["input"] is None:
+            return Problem(where, NO_VALUE, "must be a list, and has no value", "Write [], or leave it out")
+        shown = "{...}" if isinstance(error["input"], Mapping) else error["input"]
+        return Problem(where, error["input"], "must be a list", f"Write [{shown}]")
     # A validator of the whole model starts its message with the name of the field that it is about.
     name, separator, rest = message.partition(": ")
     if separator and not keys and name in node:

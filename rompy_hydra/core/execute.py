@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from loguru import logger
@@ -16,14 +17,17 @@ from rompy_hydra.core.scope import Watch, ignore
 from rompy_hydra.core.stages import STAGES
 from rompy_hydra.core.status import RunStatus, inspect
 from rompy_hydra.errors import Busy, ConfigError, GenerateError, RompyHydraError, TransferError
+from rompy_hydra.models.inputs import Input
 from rompy_hydra.models.success import SuccessChecks
 from rompy_hydra.plugins.requirements import check_packages
 from rompy_hydra.process import StopSignal
 from rompy_hydra.run.handle import Waiting, drive
+from rompy_hydra.run.programs import programs_of
 from rompy_hydra.transfer.urls import remote_facts
 from rompy_hydra.workspace import Workspace, lease
 from rompy_hydra.workspace.lease import Owner, Snapshot
 from rompy_hydra.workspace.record import LOST, RunRecord
+from rompy_hydra.workspace.script import Command
 
 
 def execute(
@@ -147,6 +151,21 @@ def os_errors(plan: RunPlan) -> Iterator[None]:
         ) from error
 
 
+def _check_executable(commands: Iterable[Command], files: Mapping[str, Input]) -> None:
+    """ConfigError if a command starts an input file that will not be executable."""
+    for command in commands:
+        for program in programs_of(command):
+            found = files.get(os.path.normpath(program)) if "/" in program else None
+            if found is None or found.executable:
+                continue
+            if found.source is None or not os.access(found.source, os.X_OK):
+                raise ConfigError(
+                    f"the program '{program}' is an input file that is not executable (command: {command})"
+                    ". Make its template executable: chmod +x, or start it with its interpreter, as in "
+                    f"[sh, {program}]"
+                )
+
+
 def preflight(plan: RunPlan) -> RunStatus:
     """Find what is wrong with a plan before anything is done; nothing is changed. Its status.
 
@@ -156,9 +175,10 @@ def preflight(plan: RunPlan) -> RunStatus:
     # A model of another package may have checks of another type.
     if isinstance(checks, SuccessChecks) and checks.missing_package:
         raise ConfigError(checks.missing_package)
-    files = {item.path for item in plan.inputs}
+    files = {item.path: item for item in plan.inputs}
     if plan.backend and "run" in plan.stages and plan.executes:
-        plan.backend.check_in(plan.model, files, plan.workspace.root)
+        plan.backend.check_in(plan.model, set(files), plan.workspace.root)
+        _check_executable(plan.backend.commands(plan.model), files)
     with os_errors(plan):
         status = inspect(plan)
     if "postprocess" in status.stale or ("postprocess" in plan.stages and plan.overwrite):

@@ -32,6 +32,8 @@ class Origin:
     config_dir: Path = field(default_factory=Path.cwd)
     # The values that the overrides set: the columns of a table of results.
     parameters: Mapping[str, Json] = field(default_factory=dict)
+    # What a person should know of the configuration, although nothing is wrong.
+    cautions: tuple[str, ...] = ()
     # The composed configuration by file name, written below `.hydra/` when the run begins.
     composed: Mapping[str, str] = field(default_factory=dict)
 
@@ -138,11 +140,11 @@ class RunPlan:
         return self.model.needs_execution or (self.backend is not None and self.backend.has_command)
 
     @property
-    def caution(self) -> str:
-        """What a person should know before the run, although nothing is wrong; '' for nothing."""
+    def cautions(self) -> tuple[str, ...]:
+        """What a person should know before the run, although nothing is wrong."""
+        found = [*self.origin.cautions]
         if "run" not in self.stages or not self.executes:
-            return ""
-        found = []
+            return tuple(found)
         if getattr(self.model.success, "is_default", False):
             missing = (
                 "" if can_read_netcdf() else f" (netCDF outputs only with xarray and netCDF4: {EXTRA})"
@@ -158,7 +160,7 @@ class RunPlan:
                     f"command {number} is a pipeline, and only the exit code of its last program counts: "
                     "redirect the output to a file instead, or use [bash, -o, pipefail, -c, ...]"
                 )
-        return "; ".join(found)
+        return tuple(found)
 
     def stored_config(self) -> dict[str, Json]:
         """The resolved configuration, as the record keeps it."""

@@ -24,7 +24,7 @@ _NOUNS: dict[Kind, str] = {
 
 
 class ParameterLimits(BaseModel):
-    """What a parameter may be. A list is checked element by element."""
+    """What a parameter may be. A list, if `many` allows one, is checked element by element."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -33,6 +33,8 @@ class ParameterLimits(BaseModel):
     min: FiniteFloat | None = None
     max: FiniteFloat | None = None
     units: str = ""
+    # By default, where it is declared with a single value, it has none.
+    many: bool = True
 
     @model_validator(mode="after")
     def _check_range(self) -> Self:
@@ -44,6 +46,8 @@ class ParameterLimits(BaseModel):
 
     def wrong(self, value: JsonValue) -> str:
         """Why a value is not allowed; '' if it is."""
+        if isinstance(value, list) and not self.many:
+            return f"must be {self._described()}, not a list"
         if isinstance(value, list):
             return next((reason for each in value if (reason := self.wrong(each))), "")
         if isinstance(value, dict):
@@ -81,7 +85,7 @@ def separate(
     """Plain values, and the limits of those that are declared with some; InvalidValues for a mistake.
 
     >>> separate({"h": {"value": 2.0, "min": 0}, "n": 3})
-    ({'h': 2.0, 'n': 3}, {'h': {'min': 0, 'type': 'number'}})
+    ({'h': 2.0, 'n': 3}, {'h': {'min': 0, 'type': 'number', 'many': False}})
     """
     values: dict[str, JsonValue] = {}
     limits: dict[str, dict[str, JsonValue]] = {}
@@ -98,6 +102,8 @@ def separate(
         values[name] = node["value"]
         kind = _kind_of(node["value"])
         limits[name] = rest if kind is None or "type" in rest else {**rest, "type": kind}
+        if not isinstance(node["value"], list | None):
+            limits[name].setdefault("many", False)
     if wrong:
         raise InvalidValues(wrong)
     return values, limits

@@ -182,6 +182,12 @@ class Count(OfFiles):
     min: int = Field(default=1, ge=0)
     max: int | None = Field(default=None, ge=0)
 
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.max is not None and self.min > self.max:
+            raise ValueError(f"min: {self.min} is above max, {self.max}")
+        return self
+
 
 class LogValue(_Bounded):
     """A number in a log is in a range: the group of a regular expression, in lines that match.

@@ -31,6 +31,8 @@ from rompy_hydra.time_range import TimeRange
 _IGNORED = {"__pycache__", ".git", ".hg", ".svn", ".mypy_cache", ".ruff_cache"}
 _IGNORED |= {".pytest_cache", ".ipynb_checkpoints"}
 _UNDEFINED = re.compile(r"'(?P<name>[^']+)' is undefined|has no attribute '(?P<attribute>[^']+)'")
+# How every Jinja expression, statement and comment starts.
+_MARKS = ("{{", "{%", "{#")
 
 # A template that does more than this has no end, or none that anybody waits for.
 _MOST_ITERATIONS = 10_000_000
@@ -67,6 +69,12 @@ class TemplateRun:
     # None for a model that does not depend on it.
     period: TemplatePeriod | None
     workspace: str
+
+
+_OF_PERIOD = (*(each.name for each in fields(TemplatePeriod)), "times")
+# How Jinja names these objects, and their names in a template.
+_OWN_OBJECT = re.compile(r"'rompy_hydra\.models\.render\.(\w+) object'")
+_OWN_NAMES = {"TemplatePeriod": ".period", "TemplateRun": ""}
 
 
 def template_context(context: Mapping[str, object]) -> dict[str, object]:
@@ -115,6 +123,28 @@ def render_directory(directory: Path, context: Mapping[str, object]) -> Iterator
         content = None if text is None else _encoded(_render(text, path, context), path)
         source = Path(path) if text is None else None
         yield Input(name, content, source, executable=executable)
+
+
+def texts_of(directory: Path) -> Iterator[str]:
+    """The relative path of every file below `directory`, and its text, before they are rendered.
+
+    GenerateError if one cannot be read.
+    """
+    root = os.path.join(directory, "")
+    for path in _walk(root):
+        yield path.removeprefix(root)
+        if (text := _read(path)[0]) is not None:
+            yield text
+
+
+def parse(text: str) -> jinja2.nodes.Template | None:
+    """The syntax tree of a text; None without Jinja syntax. GenerateError if it is not valid."""
+    if not any(mark in text for mark in _MARKS):
+        return None
+    try:
+        return _environment("\n").parse(text)
+    except jinja2.TemplateSyntaxError as error:
+        raise GenerateError(f"line {error.lineno}: {error.message}") from error
 
 
 def _encoded(text: str, path: str) -> bytes:
@@ -167,7 +197,7 @@ def _read_text(path: str, mtime_ns: int, size: int) -> str | None:
 
 def _render(text: str, path: str, context: Mapping[str, object]) -> str:
     """Render a text or a file name; without Jinja syntax it stays unchanged, including line ends."""
-    if not any(mark in text for mark in ("{{", "{%", "{#")):
+    if not any(mark in text for mark in _MARKS):
         return text
     template = _compile(text, path)
     _spent.iterations = 0
@@ -176,7 +206,9 @@ def _render(text: str, path: str, context: Mapping[str, object]) -> str:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, jinja2.UndefinedError):
-            reason = f"{error.message}. {_hint(str(error), context)}"
+            reason = _undefined(str(error.message), context)
+        elif isinstance(error, _NotWritable):
+            reason = _not_writable(error.value, context, text.splitlines()[_line(error, path) - 1])
         raise GenerateError(f"{path}, line {_line(error, path)}: {reason}") from error
 
 
@@ -229,6 +261,21 @@ def _joined(parts: Iterable[str]) -> str:
     return "".join(blocks)
 
 
+class _NotWritable(Exception):
+    """A template writes a value that is no text of an input file."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+        super().__init__()
+
+
+def _writable(value: Any) -> Any:
+    """The result of an expression, before it is written."""
+    if value is None or isinstance(value, dict | TemplateRun | TemplatePeriod):
+        raise _NotWritable(value)
+    return value
+
+
 class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     """Templates may be untrusted: they format values, run no Python code, change nothing, and end."""
 
@@ -278,6 +325,7 @@ def _environment(newline: Literal["\n", "\r\n"]) -> jinja2.Environment:
         keep_trailing_newline=True,
         newline_sequence=newline,
         autoescape=False,
+        finalize=_writable,
     )
     environment.filters["_counted"] = _counted
     return environment
@@ -289,20 +337,53 @@ def _line(error: BaseException, path: str) -> int:
     return lines[-1] or 1 if lines else 1
 
 
-def _hint(message: str, context: Mapping[str, object]) -> str:
-    """The variable whose name is closest to an undefined one."""
+def _undefined(message: str, context: Mapping[str, object]) -> str:
+    """What is undefined, with the name that is closest."""
     found = _UNDEFINED.search(message)
     if not found:
-        return ""
+        return message
     if found["name"]:
-        return closest(found["name"], context)
-    names = [*_dotted_names("model", context["model"]), "run.run_id", "run.period", "run.workspace"]
-    names += [f"run.period.{name}" for name in ("start", "end", "duration", "interval", "times")]
+        return f"{message}. {closest(found['name'], context)}"
+    attribute, run = found["attribute"], context.get("run")
+    if getattr(run, "period", ...) is None and attribute in _OF_PERIOD and "'None'" in message:
+        return (
+            f"run.period.{attribute} is not available, because the model has uses_period: false. If it "
+            "depends on the period, set uses_period: true"
+        )
+    message = _OWN_OBJECT.sub(lambda match: "run" + _OWN_NAMES[match[1]], message)
+    names = [*(name for name, _ in _dotted("model", context["model"])), "run.run_id", "run.period"]
+    names += ["run.workspace", *(f"run.period.{name}" for name in _OF_PERIOD)]
     owner = "model" if "dict object" in message else "run"
-    return closest(f"{owner}.{found['attribute']}", names)
+    return f"{message}. {closest(f'{owner}.{attribute}', names)}"
 
 
-def _dotted_names(prefix: str, value: object) -> Iterator[str]:
+def _not_writable(value: object, context: Mapping[str, object], line: str) -> str:
+    """Why a value in a line cannot be written into a file, and what can be written instead."""
+    run = context.get("run")
+    named = {"run": run, "run.period": getattr(run, "period", ...), "model": context["model"]}
+    named |= dict(_dotted("model", context["model"]))
+    # Many values may be None.
+    words = set(re.findall(r"\w+", line))
+    names = [n for n, each in named.items() if each is value and n.rpartition(".")[2] in words]
+    name = names[0] if len(names) == 1 else "an expression"
+    if value is None and names == ["run.period"]:
+        return "run.period has no value, because the model has uses_period: false"
+    if value is None:
+        shown = name if names else "VALUE"
+        return (
+            f"{name} has no value (null). Give it one, or write a default into the template: "
+            f"{{{{ {shown} or 0 }}}}"
+        )
+    if isinstance(value, Mapping):
+        example = f", such as {name}.{next(iter(value))}" if value and len(names) == 1 else ""
+        return f"{name} is a mapping: write one of its values{example}, or all with the filter tojson"
+    return (
+        f"{name} is not a text: write {name}.{'start' if isinstance(value, TemplatePeriod) else 'run_id'}"
+    )
+
+
+def _dotted(prefix: str, value: object) -> Iterator[tuple[str, object]]:
+    """Everything below a mapping, by its dotted name."""
     for name, item in value.items() if isinstance(value, Mapping) else ():
-        yield f"{prefix}.{name}"
-        yield from _dotted_names(f"{prefix}.{name}", item)
+        yield f"{prefix}.{name}", item
+        yield from _dotted(f"{prefix}.{name}", item)

@@ -32,6 +32,7 @@ _NO_VALUE = (
     "-q -v -l --tag-output -tag-output -prepend-rank --exclusive"
 )
 _MPI = {word: n for n, words in enumerate([_NO_VALUE, _ONE_VALUE, _TWO_VALUES]) for word in words.split()}
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _STARTERS: dict[str, dict[str, int]] = {
     **dict.fromkeys(["mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun", "srun"], _MPI),
     "nice": {"-n": 1},
@@ -101,9 +102,12 @@ def loses_exit_code(command: Command) -> bool:
 def programs_of(command: Command) -> Iterator[str]:
     """The first program of a command, and those that it starts, as far as they are certain."""
     words = list(_plain_words(command) if isinstance(command, str) else command)
-    if not words:
-        return
-    if isinstance(command, str) and ("=" in command.split()[0] or words[0] in _SHELL_WORDS):
+    if isinstance(command, str):
+        # OMP_NUM_THREADS=2 swan.exe
+        while words and _ASSIGNMENT.match(words[0]):
+            if words.pop(0).startswith("PATH="):
+                return
+    if not words or (isinstance(command, str) and words[0] in _SHELL_WORDS):
         return
     yield words[0]
     options = _STARTERS.get(words[0].rpartition("/")[2])

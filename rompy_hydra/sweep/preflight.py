@@ -106,8 +106,8 @@ def inspect_points(
             preflight.fail(point.label, _as_problem(error))
             continue
         preflight.actions[decision.action] += 1
-        if decision.action in (RUN, RETRY, AGAIN) and built.caution:
-            preflight.cautions[built.caution] += 1
+        if decision.action in (RUN, RETRY, AGAIN):
+            preflight.cautions.update(built.cautions)
         if decision.action == LEAVE and decision.row is not None:
             preflight.left[decision.row.state] += 1
         keep = b"" if decision.action in (SKIP, LEAVE) else pickle.dumps(composed)

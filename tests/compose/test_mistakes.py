@@ -7,10 +7,18 @@ import re
 
 import pytest
 
+from rompy_hydra import __version__
+
 TEMPLATE = ("model=template", "model.commands=[ls]")
 GLOBAL = "# @package _global_\n"
 
+LAKE = (
+    "defaults: [template]\ntemplate: template\nparameters: {h: {value: 1, max: 3}}\n"
+    "commands: ['echo > out']\n"
+)
+
 FILES = {
+    "template/in.txt": "{{ model.h }}",
     "experiment/good.yaml": f"{GLOBAL}model: {{friction: 0.3}}\n",
     "experiment/lost.yaml": "model: {friction: 0.3}\n",
     "experiment/lost_defaults.yaml": "defaults: [{override /model: beach}]\nmodel: {friction: 0.3}\n",
@@ -23,6 +31,35 @@ FILES = {
     "experiment/vars.yaml": GLOBAL + "vars: {rough: 0.3, other: 1}\nmodel: {friction: '${vars.rough}'}\n",
     "experiment/alias.yaml": GLOBAL + "rough: 0.3\nmodel: {friction: '${rough}'}\n",
     "experiment/two.yaml": GLOBAL + "processor: {map: {dpi: 90}}\ndefaults: [{override /processor: map}]\n",
+    "experiment/model_text.yaml": f"{GLOBAL}model: beach\n",
+    "experiment/period_text.yaml": f"{GLOBAL}period: one_day\n",
+    "experiment/backend_text.yaml": f"{GLOBAL}run_backend: local\n",
+    "experiment/pipeline_text.yaml": f"{GLOBAL}pipeline: local\n",
+    "experiment/processor_text.yaml": f"{GLOBAL}processor: map\n",
+    "experiment/processor_list.yaml": f"{GLOBAL}processor: [summary, map]\n",
+    "experiment/site_text.yaml": f"{GLOBAL}site: workstation\n",
+    "experiment/sweep_text.yaml": f"{GLOBAL}sweep: standard\n",
+    "experiment/model_null.yaml": f"{GLOBAL}model: null\n",
+    "experiment/swept.yaml": GLOBAL + "hydra: {sweeper: {params: {model.friction: '0.1,0.2'}}}\n",
+    "experiment/cases.yaml": f"{GLOBAL}sweep: {{cases: table.csv}}\n",
+    "experiment/sweep_typo.yaml": f"{GLOBAL}sweep: {{nme: x}}\n",
+    "experiment/day.yaml": f"{GLOBAL}defaults: [{{override /period: one_day}}]\n",
+    "experiment/own_period.yaml": f"{GLOBAL}period: {{duration: 2d}}\n",
+    "experiment/no_hydra.yaml": f"{GLOBAL}hydra: null\n",
+    "experiment/no_sweeper.yaml": f"{GLOBAL}hydra: {{sweeper: null}}\n",
+    "experiment/no_launcher.yaml": f"{GLOBAL}hydra: {{launcher: null}}\n",
+    "experiment/listed_params.yaml": f"{GLOBAL}hydra: {{sweeper: {{params: [a]}}}}\n",
+    "experiment/hydra_typo.yaml": f"{GLOBAL}hydra: {{job: {{chdirr: true}}}}\n",
+    "experiment/job_number.yaml": f"{GLOBAL}hydra: {{job: {{num: 3}}}}\n",
+    "experiment/dotted.yaml": f"{GLOBAL}model.friction: 0.1\n",
+    "experiment/marked.yaml": f"\ufeff{GLOBAL}model: {{friction: 0.1}}\n",
+    "model/range_mapping.yaml": f"{LAKE}success: {{range: {{file: o.nc, variable: h, min: 0}}}}\n",
+    "model/commands_mapping.yaml": f"{LAKE}files: {{source: x}}\n",
+    "model/one_file.yaml": f"{LAKE}success: {{must_exist: o.nc}}\nfiles: x\n",
+    "model/empty_list.yaml": f"{LAKE}success: {{must_exist: , allow: no_output}}\n",
+    "model/counted.yaml": f"{LAKE}success: {{count: [{{file: a.csv, min: 5, max: 2}}]}}\n",
+    "model/limited.yaml": f"{LAKE}",
+    "model/suffix.yml": f"{LAKE}",
     "model/binary.yaml": b"\x00\x01\xff\xfe",
     "model/empty.yaml": "# nothing\n",
     "model/a_list.yaml": "- a\n",
@@ -36,7 +73,8 @@ FILES = {
 def configs(sweeps):
     """The command line, with the files of this page in its configuration directory."""
     for name, content in FILES.items():
-        path = sweeps.configs / name
+        place = sweeps.directory if name.startswith("template/") else sweeps.configs
+        path = place / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return sweeps
@@ -144,6 +182,256 @@ MISTAKES = {
     "option of Hydra": (
         ["hydra/launcher=nope"],
         "hydra/launcher=nope: there is no such option. Choices: basic",
+    ),
+    **{
+        f"{key} as a text": (
+            [f"experiment={file}"],
+            f"{key} = '{name}': is a text, and {key} has settings. To select an option, write "
+            f"`override /{key}: {name}` under `defaults`",
+        )
+        for file, key, name in [
+            ("model_text", "model", "beach"),
+            ("period_text", "period", "one_day"),
+            ("backend_text", "run_backend", "local"),
+            ("pipeline_text", "pipeline", "local"),
+            ("processor_text", "processor", "map"),
+            ("site_text", "site", "workstation"),
+            ("sweep_text", "sweep", "standard"),
+        ]
+    },
+    "model as a text, and a command": (
+        ["experiment=model_text", "run_backend.command=ls"],
+        "write `override /model: beach` under `defaults`",
+    ),
+    "model as a text, and a value": (
+        ["experiment=model_text", "model.friction=0.1"],
+        "model.friction: model is the text 'beach'. To select an option in a file, write `override "
+        "/model: beach` under `defaults`",
+    ),
+    "model as a text in a sweep": (
+        ["-m", "experiment=model_text,good"],
+        "write `override /model: beach` under `defaults`",
+    ),
+    "no model": (
+        ["experiment=model_null"],
+        "model: has no settings (null). Select an option: model=OPTION",
+    ),
+    "processors as a list": (
+        ["experiment=processor_list"],
+        "processor = ['summary', 'map']: names are not settings. To select several, write "
+        "`/processor/summary@processor.summary`, `/processor/map@processor.map` and `override "
+        "/processor: none` under `defaults`",
+    ),
+    "unknown key of the pipeline": (
+        ["+pipeline.cleanup_on_failur=true"],
+        "pipeline.cleanup_on_failur = True: no such key. Did you mean 'cleanup_on_failure'?",
+    ),
+    "unknown key of the pipeline in a sweep": (
+        ["-m", "+pipeline.cleanup_on_failur=true", "model.friction=0.1,0.2"],
+        "Did you mean 'cleanup_on_failure'?",
+    ),
+    # Sweeps in files.
+    "sweep in an experiment": (
+        ["experiment=swept"],
+        "this is a sweep (hydra.sweeper.params): add -m. For one run with the other values, add "
+        "hydra.mode=RUN",
+    ),
+    "cases in an experiment": (
+        ["experiment=cases"],
+        "this is a sweep (sweep.cases): add -m",
+    ),
+    "checked sweep in an experiment": (
+        ["check", "experiment=swept"],
+        "this is a sweep (hydra.sweeper.params): add -m",
+    ),
+    "misspelt setting of a sweep": (
+        ["experiment=sweep_typo"],
+        "sweep.nme = 'x': no such key. Did you mean 'name'?",
+    ),
+    "sweep with a list of params": (
+        ["-m", "experiment=listed_params"],
+        "hydra.sweeper.params = ['a']: must be a mapping from keys to values, such as "
+        "{model.friction: '0.01,0.02'}",
+    ),
+    # Hydra's part of the configuration.
+    **{
+        f"{key} is null": (
+            ["experiment=" + file],
+            f"{key}: must not be null (experiment/{file}.yaml). Leave it out",
+        )
+        for key, file in [
+            ("hydra", "no_hydra"),
+            ("hydra.sweeper", "no_sweeper"),
+            ("hydra.launcher", "no_launcher"),
+        ]
+    },
+    "no sweeper for a sweep": (
+        ["-m", "experiment=no_sweeper"],
+        "hydra.sweeper: must not be null",
+    ),
+    "no launcher for a sweep": (
+        ["-m", "experiment=no_launcher"],
+        "hydra.launcher: must not be null",
+    ),
+    "environment variable to copy": (
+        ["hydra.job.env_copy=[NOPE]"],
+        "hydra.job.env_copy: the environment variable NOPE is not set",
+    ),
+    "unknown key of Hydra": (
+        ["+hydra.nonsense=1"],
+        "hydra.nonsense = 1: has no effect here",
+    ),
+    "misspelt key of Hydra": (
+        ["+hydra.job.chdirr=true"],
+        "hydra.job.chdirr = True: has no effect here. Did you mean 'hydra.job.chdir'?",
+    ),
+    "misspelt key of Hydra in a sweep": (
+        ["-m", "+hydra.job.chdirr=true", "hydra/launcher=basic"],
+        "hydra.job.chdirr = True: has no effect here",
+    ),
+    "misspelt key of Hydra in a file": (
+        ["experiment=hydra_typo"],
+        "hydra.job.chdirr: there is no such key (experiment/hydra_typo.yaml). Did you mean 'chdir'?",
+    ),
+    "workers of a single run": (
+        ["hydra.launcher.workers=7"],
+        "hydra.launcher.workers = 7: is a setting of a sweep. Add -m",
+    ),
+    "launcher of a single run": (
+        ["hydra/launcher=basic"],
+        "hydra/launcher = 'basic': is a setting of a sweep. Add -m",
+    ),
+    "sweeper params of a single run": (
+        ["hydra.sweeper.params={model.friction: '0.1,0.2'}"],
+        "hydra.sweeper.params: is a setting of a sweep. Add -m",
+    ),
+    "what Hydra computes": (
+        ["hydra.runtime.cwd=/tmp"],
+        "hydra.runtime.cwd = '/tmp': has no effect here",
+    ),
+    "number of a job": (
+        ["hydra.job.num=3"],
+        "hydra.job.num = 3: has no effect here",
+    ),
+    "number of a job in a file": (
+        ["experiment=job_number"],
+        "hydra.job.num = 3: has no effect here",
+    ),
+    "optimising without an objective": (
+        ["-m", "hydra/sweeper=optuna", "model.friction=interval(0.01,0.1)"],
+        "hydra/sweeper=optuna needs the metric that it optimises. Set sweep.objective=METRIC",
+    ),
+    "optimising with params in the command": (
+        ["-m", "hydra/sweeper=optuna", "hydra.sweeper.params={model.friction: 'interval(0.01,0.1)'}"],
+        "hydra.sweeper.params has no value, which a command cannot replace by a mapping. Write the values "
+        "into the command: model.friction=...",
+    ),
+    "sweeper that is not installed": (
+        ["-m", "hydra/sweeper=ax", "model.friction=interval(0.01,0.1)"],
+        "hydra/sweeper=ax is not installed. Run: pip install hydra-ax-sweeper",
+    ),
+    "objectives without a direction each": (
+        ["-m", "hydra/sweeper=optuna", "sweep.objective=[a,b]", "model.friction=interval(0.01,0.1)"],
+        "sweep.objective has 2 metrics, and hydra.sweeper.direction 1 value. Set "
+        "'hydra.sweeper.direction=[minimize,minimize]'",
+    ),
+    # Lists and mappings.
+    "mapping instead of a list": (
+        ["model=range_mapping"],
+        "model.success.range is a mapping in model/range_mapping.yaml, and must be a list: [{...}]",
+    ),
+    "mapping instead of a list of files": (
+        ["model=commands_mapping"],
+        "model.files is a mapping in model/commands_mapping.yaml, and must be a list: [{...}]",
+    ),
+    "mapping instead of a list, in the command": (
+        ["model.success.range={file: x}"],
+        "model.success.range is a list, and not a mapping. Write model.success.range=[{file: x}]",
+    ),
+    "text instead of a list": (
+        ["model=one_file"],
+        "model.success.must_exist = 'o.nc': must be a list. Write [o.nc]",
+    ),
+    "text instead of a list of files": (
+        ["model=one_file"],
+        "model.files = 'x': must be a list. Write [x]",
+    ),
+    "nothing instead of a list": (
+        ["model=empty_list"],
+        "model.success.must_exist: must be a list, and has no value. Write [], or leave it out",
+    ),
+    "text instead of a list of what is allowed": (
+        ["model=empty_list"],
+        "model.success.allow = 'no_output': must be a list. Write [no_output]",
+    ),
+    "count of nothing": (
+        ["model=counted"],
+        "min: 5 is above max, 2",
+    ),
+    # Programs.
+    "template file that is not executable": (
+        ["model=limited", "model.commands=[[./in.txt]]"],
+        "the program './in.txt' is an input file that is not executable (command: ['./in.txt']). Make its "
+        "template executable: chmod +x, or start it with its interpreter, as in [sh, ./in.txt]",
+    ),
+    "program after an environment variable": (
+        ["model=limited", "model.commands=['OMP_NUM_THREADS=2 nosuch --fast']"],
+        "the program 'nosuch' was not found on PATH",
+    ),
+    # Parameters and their limits.
+    "checks under the run": (
+        ["success.must_exist=[x.nc]"],
+        "success.must_exist: success is null. Write +success.must_exist=...",
+    ),
+    "limit of a parameter": (
+        ["model=limited", "model.parameters.h.max=99"],
+        "model.parameters.h.max: model.parameters.h is a plain value. Did you mean "
+        "model.parameter_limits.h.max?",
+    ),
+    "list for a scalar": (
+        ["model=limited", "model.parameters.h=[1,2]"],
+        "model.parameters.h = [1, 2]: must be a number of at most 3, not a list",
+    ),
+    "added parameter with limits": (
+        ["model=limited", "+h=3"],
+        "Did you mean model.parameters.h?",
+    ),
+    "suffix of a file": (
+        ["model=suffix"],
+        "model=suffix: there is no such option, but a file model/suffix.yml. Rename it to suffix.yaml",
+    ),
+    # Files of experiments, again.
+    "key with a dot": (
+        ["experiment=dotted"],
+        "experiment/dotted.yaml: the key 'model.friction' has a dot, which YAML does not divide. Write: "
+        "model: {friction: ...}",
+    ),
+    "mark at the start": (
+        ["experiment=marked"],
+        "experiment/marked.yaml starts with a byte order mark. Save it as UTF-8 without one",
+    ),
+    # A period that the model does not use.
+    "period of an experiment": (
+        ["experiment=day"],
+        "period = 'one_day': the model does not use the period (Beach). Leave period out of "
+        "experiment/day.yaml",
+    ),
+    "values of the period of an experiment": (
+        ["experiment=own_period"],
+        "period: the model does not use the period (Beach). Leave period out of experiment/own_period.yaml",
+    ),
+    "period of an experiment in a sweep": (
+        ["-m", "experiment=day", "model.friction=0.1,0.2"],
+        "the model does not use the period (Beach)",
+    ),
+    "end of an unused period": (
+        ["model.success.last_time=[{file: profile.csv}]"],
+        "model.success.last_time[0].reaches = 'end': the model does not use the period (Beach). Give a "
+        "date or a number",
+    ),
+    "end of an unused period, under the run": (
+        ["+success.last_time=[{file: profile.csv}]"],
+        "success.last_time[0].reaches = 'end': the model does not use the period (Beach)",
     ),
     # Files that are not configurations.
     "binary file": (
@@ -397,3 +685,16 @@ def test_a_refused_sweep_advises_another_name_of_the_sweep(configs):
     assert "holds another configuration" in out
     assert "Choose another sweep.name" in out
     assert "run_id" not in out
+
+
+def test_the_version_is_that_of_this_program(configs):
+    for arguments in (["--version"], ["model.friction=0.1", "--version"]):
+        assert configs.run(*arguments) == f"rompy-hydra {__version__}\n"
+
+
+def test_a_program_after_an_environment_variable_is_found(configs):
+    for command in ("A=1 B=x/y ls > out", "PATH=/opt nosuch", "A='1 2' nosuch", "A=1", "A=1 ./in.sh"):
+        script = configs.directory / "template/in.sh"
+        script.write_text("#!/bin/sh\n")
+        script.chmod(0o755)
+        configs.run("model=limited", f'model.commands=["{command}"]', "--dry-run")

@@ -28,7 +28,7 @@ success: {must_exist: [out.txt]}
 def project(tmp_path: Path) -> Path:
     (tmp_path / "tpl").mkdir()
     (tmp_path / "tpl" / "in.txt.j2").write_text(
-        "{{ model.wave_height }} {{ model.d50 }} {{ model.shape }}\n"
+        "{{ model.wave_height }} {{ model.d50 }} {{ model.shape }}{% if model.steps %}{% endif %}\n"
     )
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "wave.yaml").write_text(MODEL.replace("TPL", str(tmp_path / "tpl")))
@@ -120,7 +120,8 @@ def test_python_takes_both_forms(tmp_path: Path) -> None:
     ("limits", "good", "bad"),
     [
         ({"value": True}, [False], [1, "yes", None]),
-        ({"value": 1.5}, [1, -3.0], ["x", None, True, {}]),
+        ({"value": 1.5}, [1, -3.0], ["x", None, True, {}, [1.5]]),
+        ({"value": 1.5, "many": True}, [1, [1.5, 2]], [["x"]]),
         ({"value": "a", "type": "text"}, ["b", 3], [{}]),
         ({"value": [1.0, 2.0], "max": 3}, [[3], 1, []], [[1, 4], ["a"]]),
     ],

@@ -166,3 +166,45 @@ def test_an_edited_template_is_rendered_again(template):
     path.write_text("{{ model.friction }} two")
     assert rendered(template)["INPUT"] == b"0.02 two"
     assert rendered(template, friction=0.5)["INPUT"] == b"0.5 two"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "a\n{{ model.d }}",
+            "line 2: model.d has no value (null). Give it one, or write a default into the template: "
+            "{{ model.d or 0 }}",
+        ),
+        ("{{ model['g'] }}", "model.g is a mapping: write one of its values, such as model.g.dx"),
+        ("{{ model }}", "model is a mapping: write one of its values"),
+        ("{% for x in [none] %}{{ x }}{% endfor %}", "an expression has no value (null)"),
+        ("{{ {'a': 1} }}", "an expression is a mapping"),
+        ("{{ run.period }}", "run.period is not a text: write run.period.start"),
+        ("{{ run }}", "run is not a text: write run.run_id"),
+        ("{{ run.period.begin }}", "run.period has no attribute 'begin'"),
+        ("{{ run.period.times.first }}", "'tuple object' has no attribute 'first'"),
+    ],
+)
+def test_a_value_that_is_no_text_of_a_model_is_not_written(template, text, reason):
+    (template / "INPUT").write_text(text)
+    with pytest.raises(GenerateError) as error:
+        rendered(template, d=None, g={"dx": 3})
+    assert f"{template}/INPUT, line " in str(error.value)
+    assert reason in str(error.value)
+    assert "rompy_hydra.models" not in str(error.value)
+
+
+def test_a_missing_value_may_be_tested_for_and_replaced(template):
+    text = (
+        "{% if model.d is none %}no{% endif %} {{ model.d or 5 }} {{ model.g | tojson }} {{ model.list }}"
+    )
+    (template / "INPUT").write_text(text)
+    assert rendered(template, d=None, g={"dx": 3})["INPUT"] == b'no 5 {"dx": 3} [1, 2]'
+
+
+def test_the_error_about_a_period_that_a_model_does_not_use_names_the_setting(template):
+    (template / "INPUT").write_text("{{ run.period.start }}")
+    facts = RunFacts("shoal", None, "/runs/shoal")
+    with pytest.raises(GenerateError, match=r"run\.period\.start is not available.* uses_period: true"):
+        list(render_directory(template, {"run": facts, "model": {}}))

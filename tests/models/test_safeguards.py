@@ -133,7 +133,7 @@ def test_a_minimal_installation_says_which_safeguard_it_lacks(
         "from rompy_hydra import BaseConfig, ModelRun, RunRecord\n"
         "from tests.plans import plan_of\n"
         "run = ModelRun(run_id='a', config=BaseConfig(commands=['cp ../../lost.nc out.nc']))\n"
-        "print(plan_of(run).caution)\n"
+        "print(*plan_of(run).cautions)\n"
         "assert run.run()\n"
         "print(RunRecord.load(run.workspace).warnings)\n"
     )

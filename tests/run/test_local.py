@@ -93,7 +93,7 @@ def test_a_missing_program_is_reported_with_the_closest_name_before_the_run_star
 @pytest.mark.parametrize(
     "command",
     [
-        "A=1 no-such-program", "cd /tmp && ls", "if true; then ls; fi", "[ -e x ] || true", "(true)",
+        "PATH=/x no-such-program", "cd /tmp && ls", "if true; then ls; fi", "[ -e x ] || true", "(true)",
         "'quoted program' x", "export A=1; ls", ": > file", "sh -c true", ["sh", "-c", "true"],
         "/bin/sh -c true", "\n\n  ls", "test -e x", "{ ls; }", "! true", "$SHELL -c true", "python3 -c 'x'",
     ],

@@ -149,7 +149,7 @@ LOOKS: dict[str, list[str]] = {
 
 
 def write(directory: Path, files: Mapping[str, object], caught: Path) -> None:
-    files = {"template/INPUT": "plain\n", **files}
+    files = {"template/INPUT": "plain{% if model %}{% endif %}\n", **files}
     for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)

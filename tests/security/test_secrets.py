@@ -473,7 +473,7 @@ WAYS: dict[str, Callable[[], Way]] = {
 
 
 def run(way: Way, directory: Path) -> subprocess.CompletedProcess[str]:
-    files = {"template/INPUT": "plain\n", **way.files}
+    files = {"template/INPUT": "plain{% if model %}{% endif %}\n", **way.files}
     for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)

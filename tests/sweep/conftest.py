@@ -27,6 +27,7 @@ echo "probe {{ model.x }} says {{ model.text }}"
 if [ -e "{{ model.outside }}/fail-{{ model.x }}" ]; then echo "Fatal: no water at {{ model.x }}"; exit 3; fi
 echo "{{ model.x }}" > result.txt
 echo "{{ model.x }}" >> "{{ model.outside }}/finished"
+{# Any parameter may be added: #}{% if model %}{% endif %}
 """
 _MODEL = """
 _target_: rompy_hydra.models.TemplateModel

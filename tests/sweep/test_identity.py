@@ -90,14 +90,13 @@ def test_the_period_of_a_model_that_does_not_use_it_is_refused_as_an_override(sw
 
 
 def test_the_period_does_not_distinguish_runs_of_a_model_that_does_not_use_it(sweeps):
-    option = sweeps.configs / "period" / "spring.yaml"
+    option = sweeps.configs / "period" / "three_days.yaml"
     option.parent.mkdir()
     week = "_target_: rompy_hydra.TimeRange\nstart: '2024-03-01'\nduration: 7d\n"
     experiment = sweeps.configs / "experiment" / "tides.yaml"
     experiment.parent.mkdir()
     experiment.write_text(
-        "# @package _global_\ndefaults: [{override /model: probe}, {override /period: spring}]\n"
-        "model: {uses_period: false}\n"
+        "# @package _global_\ndefaults: [{override /model: probe}]\nmodel: {uses_period: false}\n"
     )
     for text in (week, week.replace("7d", "9d")):
         option.write_text(text)
