@@ -107,6 +107,7 @@ def test_outputs_may_be_elsewhere_or_changed_inputs(tmp_path: Path) -> None:
 
 def test_a_model_without_checks_is_warned_about_in_check_and_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "tpl").mkdir()
+    (tmp_path / "tpl/in.txt").write_text("{{ model.x | default(0) }}")
     base = ["model=template", "model.template=tpl", "model.commands=['echo done']", "processor=none"]
     warning = "the model (template) declares no success checks"
 
