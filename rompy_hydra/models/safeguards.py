@@ -180,8 +180,10 @@ def _table_has_number(workspace: Workspace, name: str) -> bool | None:
 
     with read_table(workspace, name, OfFiles(file=name)) as (names, rows):
         columns = [index for index, each in enumerate(names) if not is_coordinate(each)]
-        missing, text = False, False
+        # A single word is no header; a table of coordinates only has no results to miss.
+        missing, text = False, len(names) == 1
         for row in rows:
+            text = text or not columns
             cells = [row[index].strip() for index in columns if index < len(row)]
             # A program does not write such a row for a result, whatever else stands in it.
             too_large = any(map(is_too_large, cells))

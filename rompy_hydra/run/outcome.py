@@ -20,6 +20,8 @@ from rompy_hydra.workspace.script import Command
 # What the shell returns if a program cannot be started.
 _NOT_STARTED = {126: "the program is not executable", 127: "the program was not found"}
 _LONGEST_COMMAND = 80
+# Checks that fail by what a model left, which says more about an error than what it did not write.
+_TELLING = {"must_not_exist", "must_be_empty", "log_must_not_contain", "error_files", "error_lines"}
 
 
 class CheckLike(Protocol):
@@ -75,7 +77,10 @@ def check_success(
     success = ended.success or getattr(model, "success", None)
     checks = _evaluated(success, workspace, outcome.exit_code, ended if ended.executed else None)
     facts = [check.facts() for check in checks]
-    reasons = [f"check {check.check}: {check.message}" for check in checks if not check.ok]
+    wrong = [check for check in checks if not check.ok]
+    if outcome.exit_code:
+        wrong.sort(key=lambda check: check.check not in _TELLING)
+    reasons = [f"check {check.check}: {check.message}" for check in wrong]
     if outcome.exit_code == 0 and not reasons:
         if ended.executed and disk_is_full(workspace):
             message = "the disk is full: the outputs may be incomplete"

@@ -58,6 +58,8 @@ FINE = [
     "echo 'not netCDF' > out.nc",
     "printf 'name,place\\nTofino,north\\n' > a.csv",
     "printf 'mode,hs\\n1,****\\n2,3\\n' > a.csv",
+    "printf 'x,y\\n1,13\\n' > a.csv",
+    "echo done > a.csv",
     "printf 'time,hs\\n0,1.5+103\\n' > a.csv",
     ": > warnings.csv; printf 'time,hs\\n0,1\\n' > a.csv",
 ]

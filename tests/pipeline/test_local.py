@@ -74,7 +74,7 @@ def test_a_failure_to_generate_inputs_is_reported_with_the_stage(model):
             {"must_exist": ["out.nc"]},
             "base exited with 0 but check must_exist: out.nc was not written",
         ),
-        ("no-such-program", {}, "base exited with 127"),
+        ("no-such-program", {}, "the command `no-such-program` exited with 127"),
     ],
 )
 def test_a_failed_model_is_reported_with_the_stage_and_the_reason(model, commands, checks, error):

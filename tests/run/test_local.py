@@ -202,7 +202,7 @@ HOOKS = """
     class Answers(Hook):
         def run(self, model_run):
             print("running", model_run.run_id)
-            Path("out.nc").write_text(os.environ.get("FROM_BACKEND", ""))
+            Path("out.nc").write_text(os.environ.get("FROM_BACKEND", "none"))
             os.environ["LEAK"] = "1"
             os.chdir("/")
             return self.answer

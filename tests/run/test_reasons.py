@@ -65,6 +65,9 @@ def test_a_program_that_could_not_be_started_comes_first_and_failed_checks_are_o
     record = RunRecord.load(ModelRun(run_id="c", output_dir=tmp_path, config=BaseConfig()).workspace)
     assert record is not None
     assert [check["ok"] for check in record.checks] == [False] * 4, "the record has them all"
+    success |= {"must_not_exist": ["Errfile"]}
+    message = failure(tmp_path, "touch Errfile; exit 3", success=success, run_id="d")
+    assert "exited with 3; check must_not_exist: the model left Errfile; 4 more checks failed" in message
 
 
 @pytest.mark.parametrize(
