@@ -26,8 +26,8 @@ def main(argv: Sequence[str], is_process: bool = False, check_only: bool = False
     if arguments.shell_completion:
         from rompy_hydra.cli import completion
 
-        if completion.main(arguments.overrides):
-            return 0
+        completion.main(arguments.overrides)
+        return 0
     for word in arguments.overrides:
         check_command(word)
     if arguments.experimental_rerun is not None:

@@ -59,9 +59,8 @@ def notes(arguments: argparse.Namespace) -> list[str]:
 
 
 def delegate(composer: Composer, arguments: argparse.Namespace) -> bool:
-    """`--cfg`, `--info`, `--help`, `--hydra-help` and completion, as Hydra does them; else False."""
-    flags = (arguments.help, arguments.hydra_help, arguments.shell_completion)
-    if not any(flags) and arguments.cfg is None and arguments.info is None:
+    """`--cfg`, `--info`, `--help` and `--hydra-help`, as Hydra does them; else False."""
+    if not (arguments.help or arguments.hydra_help) and arguments.cfg is None and arguments.info is None:
         return False
     with _without_secrets(composer, arguments.resolve):
         _delegate(composer, arguments)
@@ -85,9 +84,6 @@ def _delegate(composer: Composer, arguments: argparse.Namespace) -> None:
     hydra, name, overrides = composer.hydra, composer.config_name, arguments.overrides
     if arguments.resolve and arguments.cfg is None and not arguments.help:
         raise ConfigError("--resolve goes with --cfg or --help")
-    if arguments.shell_completion:
-        hydra.shell_completion(config_name=name, overrides=overrides)
-        return
     if arguments.cfg is not None or arguments.info is not None:
         flag = "--cfg" if arguments.cfg is not None else "--info"
         # Hydra would advise --multirun, which may have been given and does not help here.
