@@ -151,11 +151,11 @@ def _check_is_one_run(composed: Composed) -> None:
         )
 
 
-def prepared(composer: Composer, composed: Composed) -> Built:
-    """One run, checked and built; nothing on disk is changed."""
+def prepared(composer: Composer, composed: Composed, looks: bool = False) -> Built:
+    """One run, checked and built; nothing on disk is changed. `looks`: it will not run."""
     built = build_run(composed, composer.trusted)
     built = _with_composition(built, composed)
-    _check(built)
+    _check(built, looks)
     return built
 
 
@@ -170,11 +170,11 @@ def _with_composition(built: Built, composed: Composed) -> Built:
     return replace(built, plan=replace(built.plan, origin=origin))
 
 
-def _check(built: Built) -> None:
+def _check(built: Built, looks: bool = False) -> None:
     if problem := place_problem(built.plan.workspace.path):
         raise ConfigError(f"output_dir: {problem} with output_dir=DIR")
     try:
-        preflight(built.plan)
+        preflight(built.plan, looks)
     except GenerateError as error:
         # Before anything is written, an input that cannot be made is a fault of the configuration.
         raise ConfigError(str(error)) from error
