@@ -28,8 +28,8 @@ from rompy_hydra.workspace.atomic import remove_partials, stream_atomic
 from rompy_hydra.workspace.record import PENDING, RunRecord
 
 RESULTS = "results.csv"
-# What spreadsheets take for the beginning of a formula, but for numbers; also within a text, where a program
-# that splits lines at other characters than commas sees another cell.
+# What spreadsheets take for the beginning of a formula, but for numbers; also within a text, where a
+# program that splits lines at other characters than commas sees another cell.
 _FORMULA = re.compile(
     r"(^|[;|\t\r\n])(?=\s*[=+@\uff1d\uff0b\uff0d\uff20-]|[\t\r])"
     r"(?!\s*[+-](?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|Infinity)\s*(?:$|[;|\t\r\n]))"
