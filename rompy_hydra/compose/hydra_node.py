@@ -29,7 +29,8 @@ _LOGGERS = ("logging.", "colorlog.", "rompy_hydra.")
 _KINDS = (logging.Handler, logging.Formatter, logging.Filter)
 _OF_HYDRA = {"launcher": Launcher, "sweeper": Sweeper}
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
-# The keys whose values logging imports by name.
+# The keys whose values are imported by name: by Hydra and its plugin for Optuna, and by logging.
+_TARGETS = ("_target_", "custom_search_space")
 _CALLED = ("()", "class", "queue", "listener")
 # What Hydra uses of the composition of a run or of a job, and of that of a sweep.
 OF_RUNS = ("callbacks", *_LOGGING)
@@ -197,7 +198,9 @@ def _forbidden(plain: Any, key: str, trusted: Sequence[str]) -> Iterator[Problem
         reason = None
         if isinstance(value, dict | list):
             continue
-        if name in (_CALLED if for_logging else ("_target_",)):
+        if name == "custom_search_space" and value is None:
+            continue
+        if name in (_CALLED if for_logging else _TARGETS):
             reason = _refusal(value, key, path == f"hydra.{key}._target_", trusted)
         elif not isinstance(value, str):
             continue

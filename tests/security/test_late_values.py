@@ -133,6 +133,21 @@ def test_nothing_is_created_from_a_value_that_comes_later(name, tmp_path, module
         assert "call to target" not in shown, (look, shown)
 
 
+def test_a_function_that_a_sweeper_imports_by_its_name_must_be_allowed_by_the_user(tmp_path, modules):
+    caught = tmp_path / "caught"
+    sweeper = {"custom_search_space": "evil.space", "n_trials": 1}
+    write(tmp_path, everywhere(hydra={"sweeper": sweeper}), caught)
+    (modules / "evil" / "__init__.py").write_text(f"def space(*_): open({str(caught)!r}, 'w')\n")
+    arguments = ["-m", "--config-dir", "conf", "model=mine", "processor=noop", "hydra/sweeper=optuna"]
+    one = "+model.parameters.y=interval(1,2)"
+    answer = command(tmp_path, modules, [*arguments, one, "sweep.objective=seconds"])
+    assert answer.returncode == 2, answer
+    assert b"hydra.sweeper.custom_search_space" in answer.stderr
+    assert not caught.exists()
+    command(tmp_path, modules, [*arguments, one, "sweep.objective=seconds", "allowed_targets=[evil.]"])
+    assert caught.exists()
+
+
 def test_the_message_names_the_value_that_cannot_be_resolved_in_time(tmp_path, modules):
     write(tmp_path, LATE["workers from a setting that is merged later"], tmp_path / "caught")
     arguments = ["-m", "--config-dir", "conf", "model=mine", "processor=noop", "--dry-run"]
