@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json, to_jso
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -30,12 +31,15 @@ def json_text(value: object, indent: int | None = None, *, strict: bool = False)
         return json.dumps(value, indent=indent)
 
 
-def read_json(text: bytes) -> Any:
-    """Parse what `json_text` wrote; ValueError for invalid JSON."""
+def read_json(text: bytes | str) -> Any:
+    """Parse what `json_text` wrote; ValueError for invalid JSON, or if it is nested without an end."""
     try:
         return from_json(text)
     except ValueError:
-        # It rejects lone surrogates, which stand for file names that are not valid text.
+        # It rejects lone surrogates, which stand for file names that are not valid text. The standard
+        # library takes them, but may end in RecursionError.
+        data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+        from_json(_SURROGATE.sub(rb"\\u0020", data))
         return json.loads(text)
 
 

@@ -392,10 +392,11 @@ def may_be_shown(key: str, value: object) -> bool:
 
 
 # Control characters but tab and line feed; marks that change the direction of text; line separators.
-# Half of a pair that stands for a byte of a file name is left to the stream; other halves are no text.
+# Half of a pair that stands for a byte of a file name is left to the stream, apart from bytes that are
+# control characters or a part of one; other halves are no text.
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
-    "\ud800-\udc7f\udd00-\udfff]"
+    "\ud800-\udc9f\udcbb\udd00-\udfff]"
 )
 
 
@@ -405,7 +406,12 @@ def printable(text: str) -> str:
     >>> printable("a\x1b[2Jb")
     'a\\x1b[2Jb'
     """
-    return _CONTROL.sub(_escape, hide(text))
+    return escaped(hide(text))
+
+
+def escaped(text: str) -> str:
+    """A text as `printable` shows it, with its secrets."""
+    return _CONTROL.sub(_escape, text)
 
 
 def _escape(found: re.Match[str]) -> str:

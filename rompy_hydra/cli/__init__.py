@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 from typing import NoReturn
 
 from rompy_hydra import __version__
@@ -45,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: list[str], is_process: bool) -> int:
     # A terminated driver stops its models and records that, like an interrupted one.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if is_process:
+        warnings.showwarning = _show_warning
     try:
         name = arguments[0] if arguments else ""
         if name == "--version":
@@ -72,6 +75,11 @@ def _run(arguments: list[str], is_process: bool) -> int:
         # The reader has closed the pipe (`| head`).
         sys.stderr.close()
         return 1
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """A warning of a library, which may quote a configuration."""
+    sys.stderr.write(printable(f"{category.__name__}: {message}") + "\n")
 
 
 def check_command(word: str) -> None:

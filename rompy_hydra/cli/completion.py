@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -22,33 +23,67 @@ from rompy_hydra.cli import COMMANDS
 from rompy_hydra.cli.report import say
 from rompy_hydra.compose.composer import Composer, parser
 from rompy_hydra.compose.override_parser import in_hydra_grammar
-from rompy_hydra.errors import RompyHydraError
+from rompy_hydra.errors import ConfigError, RompyHydraError
 
-# Hydra's script for bash does not split words in zsh.
-_ZSH = """\
+# The scripts for the shells. Nothing that a configuration contains is expanded by them, as Hydra's own
+# script for bash does it (`compgen -W`).
+_INSTALL = {
+    "bash": """\
+_rompy_hydra() {
+    local word
+    COMPREPLY=()
+    while IFS= read -r word; do
+        [[ -n $word ]] && COMPREPLY+=("$word")
+    done <<< "$(COMP_LINE=$COMP_LINE COMP_POINT=$COMP_POINT COMP_WORD=$2 "$1" -sc query=bash 2>/dev/null)"
+}
+complete -o nospace -o default -F _rompy_hydra rompy-hydra""",
+    "zsh": """\
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
 _rompy_hydra() {
     local -a found
     found=(${(f)"$(COMP_LINE="${(j: :)words[1,CURRENT-1]} $PREFIX" $words[1] -sc query=zsh 2>/dev/null)"})
-    compadd -Q -S '' -- $found
+    compadd -S '' -- $found
 }
-compdef _rompy_hydra rompy-hydra"""
+compdef _rompy_hydra rompy-hydra""",
+    "fish": """\
+function _rompy_hydra
+    set -l words (commandline -cpo)
+    set -lx COMP_LINE (commandline -cp)
+    $words[1] -sc query=fish 2>/dev/null
+end
+complete -c rompy-hydra -x -a '(_rompy_hydra)'""",
+}
+_UNINSTALL = {
+    "bash": "complete -r rompy-hydra; unset -f _rompy_hydra",
+    "zsh": "compdef -d rompy-hydra; unfunction _rompy_hydra",
+    "fish": "complete -e -c rompy-hydra; functions -e _rompy_hydra",
+}
+# Words of which no shell expands a part, whatever a name or a value of a stranger contains.
+_SAFE = re.compile(r"[\w@%+=:,./~-]+")
 
 
-def main(overrides: Sequence[str]) -> bool:
-    """Answer `query=SHELL` and `install=zsh`; False for what Hydra answers."""
-    if list(overrides) == ["install=zsh"]:
-        say([_ZSH])
-        return True
-    shell = next((line.partition("=")[2] for line in overrides if line.startswith("query=")), "")
-    if not shell:
-        return False
+def main(overrides: Sequence[str]) -> None:
+    """Answer `install=SHELL`, `uninstall=SHELL` and `query=SHELL`; ConfigError for anything else."""
+    request, _, shell = overrides[0].partition("=") if len(overrides) == 1 else ("", "", "")
+    if shell not in _INSTALL or request not in ("install", "uninstall", "query"):
+        raise ConfigError(
+            f"--shell-completion {' '.join(overrides)}: write install=SHELL or uninstall=SHELL, with "
+            f"{', '.join(_INSTALL)}, and let the shell run what is printed, as in "
+            'eval "$(rompy-hydra --shell-completion install=bash)"'
+        )
+    if request != "query":
+        say([_INSTALL[shell] if request == "install" else _UNINSTALL[shell]])
+        return
     line = os.environ.get("COMP_LINE", "")
     with contextlib.suppress(ValueError):
         # In bytes, as bash counts.
         line = os.fsdecode(os.fsencode(line)[: int(os.environ.get("COMP_POINT", ""))])
-    say([(" " if shell == "bash" else "\n").join(completions(line))])
-    return True
+    # Bash replaces only a part of the word, such as what follows its last `=`.
+    replaced = os.environ.get("COMP_WORD")
+    last = line.split()[-1] if line[-1:].strip() else ""
+    kept = "" if replaced is None or not last.endswith(replaced) else last.removesuffix(replaced)
+    found = (word for word in completions(line) if _SAFE.fullmatch(word))
+    say([word.removeprefix(kept) for word in found])
 
 
 def completions(line: str) -> list[str]:

@@ -58,6 +58,20 @@ def opening(plan: RunPlan) -> list[str]:
     return lines + ([f"warning    {each}" for each in plan.cautions] if status.stale else [])
 
 
+def what_runs(plan: RunPlan) -> list[str]:
+    """The commands of a run, and what they are not kept away from."""
+    return [
+        *(line for command in plan.commands for line in in_lines("command", command)),
+        *(f"exposed    {each}" for each in plan.exposures),
+    ]
+
+
+def in_lines(title: str, text: str) -> list[str]:
+    """A text of one or more lines, with a title before the first."""
+    first, *rest = text.splitlines() or [""]
+    return [f"{title:<10} {first}", *(f"{'':<10} {line}" for line in rest)]
+
+
 def _first(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN_FILES} more" if names[_SHOWN_FILES:] else ""
     return ", ".join(names[:_SHOWN_FILES]) + more

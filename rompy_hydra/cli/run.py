@@ -26,8 +26,8 @@ def main(argv: Sequence[str], is_process: bool = False, check_only: bool = False
     if arguments.shell_completion:
         from rompy_hydra.cli import completion
 
-        if completion.main(arguments.overrides):
-            return 0
+        completion.main(arguments.overrides)
+        return 0
     for word in arguments.overrides:
         check_command(word)
     if arguments.experimental_rerun is not None:
@@ -49,14 +49,14 @@ def main(argv: Sequence[str], is_process: bool = False, check_only: bool = False
             since = iso_utc(lease.process_start_time()) if is_process else now()
             flags = {"dry_run": arguments.dry_run, "check_only": check_only}
             return sweep.run(composer, arguments.overrides, **flags, since=since)
-        built = app.prepared(composer, composed)
-        if check_only:
-            report.say([*report.opening(built.plan), "check      no problems found; nothing was changed"])
+        looks = check_only or arguments.dry_run
+        built = app.prepared(composer, composed, looks)
+        if looks:
+            found = ["check      no problems found; nothing was changed"] if check_only else []
+            report.say([*report.opening(built.plan), *report.what_runs(built.plan), *found])
             return 0
         set_up_logging(str(built.config["log_level"]))
         report.say(report.opening(built.plan))
-        if arguments.dry_run:
-            return 0
         try:
             with run_progress(built.plan) as watch:
                 drive(built.pipeline.steps(built.plan, watch=watch))

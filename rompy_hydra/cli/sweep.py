@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from rompy_hydra.cli.display import LiveWatcher, PlainWatcher
-from rompy_hydra.cli.report import counted, say, table
+from rompy_hydra.cli.report import counted, in_lines, say, table
 from rompy_hydra.compose import app
 from rompy_hydra.compose.composer import Composer
 from rompy_hydra.compose.logging_setup import set_up_logging
@@ -88,6 +88,10 @@ def run(
             "run by another driver": preflight.count(ELSEWHERE),
         }
         found = [f"warning  {message}" for message in preflight.cautions]
+        found += [line for each in preflight.commands.texts for line in in_lines("command", each)]
+        found += [f"exposed    {each}" for each in preflight.exposures.texts]
+        if more := preflight.commands.more + preflight.exposures.more:
+            found.append(f"           and more in {counted(more, 'point')}: see `rompy-hydra check` of one")
         found += [f"{counted(preflight.size, 'point')} in {place}: {_listed(counts)}"]
         found += ["check      no problems found; nothing was changed"] if check_only else []
         say([*table(listed), *found])

@@ -59,9 +59,8 @@ def notes(arguments: argparse.Namespace) -> list[str]:
 
 
 def delegate(composer: Composer, arguments: argparse.Namespace) -> bool:
-    """`--cfg`, `--info`, `--help`, `--hydra-help` and completion, as Hydra does them; else False."""
-    flags = (arguments.help, arguments.hydra_help, arguments.shell_completion)
-    if not any(flags) and arguments.cfg is None and arguments.info is None:
+    """`--cfg`, `--info`, `--help` and `--hydra-help`, as Hydra does them; else False."""
+    if not (arguments.help or arguments.hydra_help) and arguments.cfg is None and arguments.info is None:
         return False
     with _without_secrets(composer, arguments.resolve):
         _delegate(composer, arguments)
@@ -85,9 +84,6 @@ def _delegate(composer: Composer, arguments: argparse.Namespace) -> None:
     hydra, name, overrides = composer.hydra, composer.config_name, arguments.overrides
     if arguments.resolve and arguments.cfg is None and not arguments.help:
         raise ConfigError("--resolve goes with --cfg or --help")
-    if arguments.shell_completion:
-        hydra.shell_completion(config_name=name, overrides=overrides)
-        return
     if arguments.cfg is not None or arguments.info is not None:
         flag = "--cfg" if arguments.cfg is not None else "--info"
         # Hydra would advise --multirun, which may have been given and does not help here.
@@ -155,11 +151,11 @@ def _check_is_one_run(composed: Composed) -> None:
         )
 
 
-def prepared(composer: Composer, composed: Composed) -> Built:
-    """One run, checked and built; nothing on disk is changed."""
+def prepared(composer: Composer, composed: Composed, looks: bool = False) -> Built:
+    """One run, checked and built; nothing on disk is changed. `looks`: it will not run."""
     built = build_run(composed, composer.trusted)
     built = _with_composition(built, composed)
-    _check(built)
+    _check(built, looks)
     return built
 
 
@@ -174,11 +170,11 @@ def _with_composition(built: Built, composed: Composed) -> Built:
     return replace(built, plan=replace(built.plan, origin=origin))
 
 
-def _check(built: Built) -> None:
+def _check(built: Built, looks: bool = False) -> None:
     if problem := place_problem(built.plan.workspace.path):
         raise ConfigError(f"output_dir: {problem} with output_dir=DIR")
     try:
-        preflight(built.plan)
+        preflight(built.plan, looks)
     except GenerateError as error:
         # Before anything is written, an input that cannot be made is a fault of the configuration.
         raise ConfigError(str(error)) from error

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from rompy_hydra.compose.config_files import ConfigFiles, Loaded
-from rompy_hydra.compose.hydra_node import check_hydra_node
+from rompy_hydra.compose.hydra_node import OF_RUNS, OF_SWEEPS, settle_hydra_node
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.redaction import redacted, redacted_overrides, remember_secrets
 
@@ -79,7 +79,10 @@ class CheckedLoader(ConfigLoaderImpl):
             ) from error
         HydraConfig.instance().set_config(config)  # for interpolations that need it
         OmegaConf.set_readonly(config.hydra, None)
-        check_hydra_node(config, self.trusted)
+        if self.shown_resolved is None:
+            settle_hydra_node(config, self.trusted, OF_SWEEPS if run_mode is RunMode.MULTIRUN else OF_RUNS)
+        else:
+            settle_hydra_node(copy.deepcopy(config), self.trusted, ())  # shown as it is written
         remember_secrets(OmegaConf.to_container(config, resolve=False))
         return config if self.shown_resolved is None else redacted_config(config, self.shown_resolved)
 

@@ -194,6 +194,13 @@ class _CheckedHydra(Hydra):
         prefix = long_prefix(super().compose_config(config_name, group_choices(overrides), RunMode.RUN))
         return [shortened(line, prefix) for line in overrides]
 
+    def get_help(self, help_cfg: DictConfig, *args: Any, **kwargs: Any) -> str:
+        try:
+            return super().get_help(help_cfg, *args, **kwargs)
+        except (KeyError, ValueError, TypeError) as error:
+            key = help_cfg._get_full_key("template")
+            raise ConfigError(f"{key}: cannot be filled in: {error}. Write $$ for a dollar sign") from error
+
     def get_sanitized_cfg(self, cfg: DictConfig, cfg_type: str) -> DictConfig:
         shown = super().get_sanitized_cfg(cfg, cfg_type)
         return without_typed_secrets(shown) if cfg_type == "all" else shown

@@ -72,7 +72,8 @@ class SweepRequest:
 
     def accept(self, config: DictConfig) -> None:
         """ConfigError for a setting without effect, or a sweeper that would run what is to be validated."""
-        check_hydra_settings(config, self.composer.loader.files, is_sweep=True)
+        trusted = self.composer.trusted
+        check_hydra_settings(config, self.composer.loader.files, is_sweep=True, trusted=trusted)
         if problem := option_as_text("sweep", config.sweep):
             raise InvalidConfig([problem])
         chosen = config.hydra.sweeper.get("_target_")

@@ -166,9 +166,10 @@ def _check_executable(commands: Iterable[Command], files: Mapping[str, Input]) -
                 )
 
 
-def preflight(plan: RunPlan) -> RunStatus:
+def preflight(plan: RunPlan, looks: bool = False) -> RunStatus:
     """Find what is wrong with a plan before anything is done; nothing is changed. Its status.
 
+    `looks`: nothing will run after this, so that nobody outside of this machine is asked.
     Raises ConfigError or GenerateError.
     """
     checks = plan.model.success
@@ -178,6 +179,8 @@ def preflight(plan: RunPlan) -> RunStatus:
     files = {item.path: item for item in plan.inputs}
     if plan.backend and "run" in plan.stages and plan.executes:
         plan.backend.check_in(plan.model, set(files), plan.workspace.root)
+        if not looks:
+            plan.backend.check_outside(plan.model)
         _check_executable(plan.backend.commands(plan.model), files)
     with os_errors(plan):
         status = inspect(plan)

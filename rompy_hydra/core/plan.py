@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,6 +162,19 @@ class RunPlan:
                     "redirect the output to a file instead, or use [bash, -o, pipefail, -c, ...]"
                 )
         return tuple(found)
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that would be executed, as a shell takes them."""
+        if not self.backend or "run" not in self.stages or not self.executes:
+            return []
+        commands = self.backend.commands(self.model)
+        return [each if isinstance(each, str) else shlex.join(each) for each in commands]
+
+    @property
+    def exposures(self) -> list[str]:
+        """What the commands are not kept away from; see `BaseRunBackend.exposures`."""
+        return self.backend.exposures(self.model) if self.backend and self.commands else []
 
     def stored_config(self) -> dict[str, Json]:
         """The resolved configuration, as the record keeps it."""

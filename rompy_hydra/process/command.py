@@ -19,6 +19,7 @@ from rompy_hydra.errors import LeaseLost
 from rompy_hydra.process.memory import PeakMemory
 from rompy_hydra.process.tree import RUN_MARK, end_tree
 from rompy_hydra.process.wait import StopSignal, wait_for_exit
+from rompy_hydra.redaction import escaped
 from rompy_hydra.regular_files import open_regular
 
 
@@ -188,7 +189,8 @@ def _copy_to_stdout(output: int, position: int, done: threading.Event) -> None:
             last_round = done.is_set()
             while chunk := os.pread(output, 65536, position):
                 position += len(chunk)
-                text = decoder.decode(chunk)
+                # A display of progress may return to the beginning of its line, and nothing else.
+                text = "\r".join(map(escaped, decoder.decode(chunk).split("\r")))
                 sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
             sys.stdout.flush()
             if last_round:

@@ -176,6 +176,17 @@ class BaseRunBackend(Configured, ABC):
         """`check`, where the run's directory is known; it need not exist yet."""
         self.check(model, files)
 
+    def check_outside(self, model: object) -> None:
+        """The part of `check` that asks others, such as a registry: only before something runs."""
+
+    def exposures(self, model: object) -> list[str]:
+        """What a person should see before running a stranger's commands here.
+
+        Settings that take away protection which this backend gives by default, and what it would fetch.
+        Asks nobody but a local service.
+        """
+        return []
+
     def preflight(self, commands: tuple[Command, ...], files: set[str], image: str | None) -> None:
         """The part of `check` that is about these commands in this place."""
 

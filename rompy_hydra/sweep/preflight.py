@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rompy_hydra.core.execute import preflight as preflight_of
@@ -54,6 +54,21 @@ class FoundProblem:
 
 
 @dataclass
+class Distinct:
+    """Different texts of the points, `most` of them at most, and the number of points that have others."""
+
+    most: int
+    texts: list[str] = field(default_factory=list)
+    more: int = 0
+
+    def see(self, texts: Sequence[str]) -> None:
+        new = [each for each in dict.fromkeys(texts) if each not in self.texts]
+        shown = new[: max(0, self.most - len(self.texts))]
+        self.texts += shown
+        self.more += len(new) > len(shown)
+
+
+@dataclass
 class Preflight:
     """The result of the validation, in counters: the points themselves are in a `Spool`."""
 
@@ -63,6 +78,9 @@ class Preflight:
     left: Counter[str] = field(default_factory=Counter)
     # What a person should know of points that will run: each message with the number of points.
     cautions: Counter[str] = field(default_factory=Counter)
+    # What a sweep that is only looked at would execute, and what that is not kept away from.
+    commands: Distinct = field(default_factory=lambda: Distinct(6))
+    exposures: Distinct = field(default_factory=lambda: Distinct(60))
     # By path, kind of reason and hint.
     problems: dict[tuple[str, str, str], FoundProblem] = field(default_factory=dict)
 
@@ -97,7 +115,7 @@ def inspect_points(
         try:
             composed = plan.compose(point)
             built = plan.build(composed).plan
-            status = preflight_of(built)
+            status = preflight_of(built, looks=plan.config.dry_run)
             decision = decide(status, plan.config.retry, since)
         except InvalidConfig as error:
             preflight.fail(point.label, *error.problems)
@@ -108,6 +126,9 @@ def inspect_points(
         preflight.actions[decision.action] += 1
         if decision.action in (RUN, RETRY, AGAIN):
             preflight.cautions.update(built.cautions)
+            if plan.config.dry_run:
+                preflight.commands.see(built.commands)
+                preflight.exposures.see(built.exposures)
         if decision.action == LEAVE and decision.row is not None:
             preflight.left[decision.row.state] += 1
         keep = b"" if decision.action in (SKIP, LEAVE) else pickle.dumps(composed)

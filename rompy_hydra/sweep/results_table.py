@@ -28,9 +28,12 @@ from rompy_hydra.workspace.atomic import remove_partials, stream_atomic
 from rompy_hydra.workspace.record import PENDING, RunRecord
 
 RESULTS = "results.csv"
-# What spreadsheets take for the beginning of a formula, and the numbers that also begin like that.
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-_NUMBER = re.compile(r"[+-]((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|Infinity)")
+# What spreadsheets take for the beginning of a formula, but for numbers; also within a text, where a
+# program that splits lines at other characters than commas sees another cell.
+_FORMULA = re.compile(
+    r"(^|[;|\t\r\n])(?=\s*[=+@\uff1d\uff0b\uff0d\uff20-]|[\t\r])"
+    r"(?!\s*[+-](?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|Infinity)\s*(?:$|[;|\t\r\n]))"
+)
 _FIXED = ("state", "attempts", "seconds", "cpu_seconds", "peak_memory_bytes", "exit_code")
 # A column of its own where a run has some.
 _WARNINGS = "warnings"
@@ -160,7 +163,7 @@ class ResultsTable:
         table.writerow(["label", *map(_cell, [*parameters, *fixed, *metrics])])
         for row in self.rows():
             values = [*map(row.parameters.get, parameters), *(getattr(row, name) for name in fixed)]
-            table.writerow([row.label, *map(_cell, [*values, *map(row.metrics.get, metrics)])])
+            table.writerow([*map(_cell, [row.label, *values, *map(row.metrics.get, metrics)])])
 
 
 def natural_sort_key(label: str) -> str:
@@ -177,7 +180,7 @@ def natural_sort_key(label: str) -> str:
 
 def _cell(value: Json) -> str | int | float:
     if isinstance(value, bool | dict | list) or (isinstance(value, float) and not math.isfinite(value)):
-        return json.dumps(value)  # as the record has it
-    if isinstance(value, str) and value.startswith(_FORMULAS) and not _NUMBER.fullmatch(value):
-        return f"'{value}"  # spreadsheets show it as a text and do not compute it
+        value = json.dumps(value)  # as the record has it
+    if isinstance(value, str):
+        return _FORMULA.sub(r"\1'", value)  # spreadsheets show it as a text and do not compute it
     return "" if value is None else value

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from rompy_hydra.errors import ConfigError, SweepError
-from rompy_hydra.jsonable import Json
+from rompy_hydra.jsonable import Json, read_json
 from rompy_hydra.redaction import redacted_overrides
 from rompy_hydra.sweep.label import is_processing
 from rompy_hydra.sweep.points import Naming
@@ -175,13 +175,13 @@ def _points(file: IO[str]) -> Iterator[tuple[str, Json]]:
     while more:
         line = file.readline()
         more = line.endswith(",\n")
-        yield from json.loads(f"{{{line.strip().removesuffix(',')}}}").items()
+        yield from read_json(f"{{{line.strip().removesuffix(',')}}}").items()
     if file.read(len(_AFTER) + 1) != _AFTER:
         raise ValueError("the end is missing")
 
 
 def _parsed(text: str | bytes) -> dict[str, Any]:
-    data = json.loads(text)
+    data = read_json(text)
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         raise ValueError("not a sweep file of this version")
     if not isinstance(data.get("points"), dict) or not isinstance(data.get("commands"), list):

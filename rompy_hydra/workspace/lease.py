@@ -120,7 +120,7 @@ def owner_of(workspace: Workspace, number: int) -> Owner | None:
             return None
         facts = json.loads(read_regular(path))
         return Owner(str(facts["host"]), int(facts["pid"]), float(facts["started"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -450,6 +450,6 @@ def test_an_image_that_the_registry_does_not_have_is_reported(
     run = in_container("true")
     backend = run.backend(image=f"{registry.host}/model:none")
     with pytest.raises(ConfigError, match="cannot pull it"):
-        backend.preflight(("true",), set(), None)
+        backend.check_outside(run.model_run.config)
     with pytest.raises(RunError, match="cannot pull the image"):
         backend.execute(run.job(backend))

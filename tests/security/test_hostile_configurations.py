@@ -306,6 +306,41 @@ def finished(tmp_path_factory):
     return directory
 
 
+DEEP = {
+    "lists": "[" * 200_000,
+    "closed lists": "[" * 200_000 + "]" * 200_000,
+    "mappings": '{"a":' * 200_000,
+    "lists within the limit of Python": "[" * 900 + "]" * 900,
+    "half a pair in lists": "[" * 900 + '"\\ud800"' + "]" * 900,
+}
+
+
+@pytest.mark.parametrize("text", DEEP.values(), ids=DEEP)
+@pytest.mark.parametrize(
+    "name",
+    ["s/friction=0.02/run.json", "s/friction=0.02/claims/1.json", "s/sweep.json", "a field of run.json"],
+)
+def test_a_file_that_is_nested_without_an_end_ends_in_no_traceback(finished, name, text):
+    path = finished / "sweeps" / name
+    if "field" in name:
+        path = finished / "sweeps" / "s" / "friction=0.02" / "run.json"
+        text = f'{path.read_text().rstrip().removesuffix("}")}, "metrics": {text}}}'
+    original = path.read_text()
+    arguments = ["model.friction=0.02,0.03", "processor=noop", "sweep.name=s"]
+    try:
+        path.write_text(text)
+        for command_line in (["check", "-m", *arguments], ["-m", *arguments]):
+            answer = command(finished, finished, command_line)
+            assert b"Traceback" not in answer.stderr, answer.stderr.decode()[-3000:]
+            assert answer.returncode in (0, 1, 2)
+            if "run.json" in name:
+                assert b"run.json is damaged" in answer.stderr
+            if "sweep.json" in name:
+                assert b"sweep.json is damaged" in answer.stderr
+    finally:
+        path.write_text(original)
+
+
 @pytest.mark.parametrize("changed", WRONG, ids=lambda changed: json.dumps(changed)[:50])
 def test_a_record_that_somebody_changed_ends_in_no_traceback(finished, changed):
     path = finished / "sweeps" / "s" / "friction=0.02" / "run.json"

@@ -32,7 +32,8 @@ from rompy_hydra.run.docker.container import (
     start_error,
 )
 from rompy_hydra.run.docker.engine import CACHE_SECONDS, Engine, engine_errors, error_text, get_engine
-from rompy_hydra.run.docker.image import Build, check_available, prepare_image
+from rompy_hydra.run.docker.fences import loosened, socket_problems
+from rompy_hydra.run.docker.image import Build, check_present, check_registry, prepare_image, to_pull
 from rompy_hydra.run.handle import timed_out
 from rompy_hydra.run.programs import programs_of
 from rompy_hydra.workspace import ATTEMPTS, Workspace, lease
@@ -98,7 +99,7 @@ class DockerRunBackend(BaseRunBackend):
                             "Give its full path in the image, or add it to model.files"
                         )
             try:
-                check_available(engine, self.config, image)
+                check_present(engine, self.config, image)
             except ConfigError as error:
                 problems.append(str(error))
         except EngineUnavailable as error:
@@ -106,12 +107,25 @@ class DockerRunBackend(BaseRunBackend):
         if problems:
             raise ConfigError("\n".join(problems))
 
+    def check_outside(self, model: object) -> None:
+        try:
+            check_registry(get_engine(), self.config, getattr(model, "image", None))
+        except EngineUnavailable as error:
+            raise ConfigError(str(error)) from error
+
+    def exposures(self, model: object) -> list[str]:
+        found = list(loosened(self.config))
+        with contextlib.suppress(*engine_errors(), ConfigError):
+            if name := to_pull(get_engine(), self.config, getattr(model, "image", None)):
+                found.append(f"the image {name} would be pulled from its registry")
+        return found
+
     def _setting_problems(self, engine: Engine) -> list[str]:
         """Problems with settings that this engine cannot apply."""
         from docker.errors import NotFound
 
         config = self.config
-        problems = []
+        problems = list(socket_problems(engine, config))
         for volume in config.mounts:
             path = Path(volume.host).expanduser().absolute()
             if engine.is_local and not os.path.exists(path):

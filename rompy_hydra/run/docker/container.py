@@ -16,6 +16,7 @@ from typing import Any
 from loguru import logger
 
 from rompy_hydra.errors import RunError, RunLost
+from rompy_hydra.jsonable import read_json
 from rompy_hydra.process import StopSignal
 from rompy_hydra.process.memory import PeakMemory
 from rompy_hydra.regular_files import read_regular
@@ -280,7 +281,7 @@ def belongs_to(job: Job, info: Mapping[str, Any]) -> bool:
 def has_living_driver(info: Mapping[str, Any]) -> bool:
     """Whether a container's driver is alive; a driver on another machine counts as alive."""
     try:
-        driver = Owner(**json.loads((info["Config"]["Labels"] or {})[DRIVER_LABEL]))
+        driver = Owner(**read_json((info["Config"]["Labels"] or {})[DRIVER_LABEL]))
     except (KeyError, TypeError, ValueError):
         return False
     if driver == lease.me():

@@ -111,6 +111,12 @@ class Engine:
         return self.api.base_url.startswith("http+docker://localhost")
 
     @property
+    def socket(self) -> str | None:
+        """The path of its socket; None if it is on another machine."""
+        address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        return address.removeprefix("unix://") if self.is_local and address.startswith("unix://") else None
+
+    @property
     def rootless(self) -> bool:
         """Whether user 0 of a container is the user who runs the engine."""
         options = self.info.get("SecurityOptions") or ()

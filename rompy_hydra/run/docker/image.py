@@ -44,8 +44,8 @@ def image_name(config: DockerConfig, model_image: str | None) -> str:
         raise ConfigError(f"the image of the model: {error}") from error
 
 
-def check_available(engine: Engine, config: DockerConfig, model_image: str | None) -> None:
-    """ConfigError if the engine neither has the image nor can get it; builds and pulls nothing."""
+def check_present(engine: Engine, config: DockerConfig, model_image: str | None) -> None:
+    """ConfigError if the engine lacks an image that it may not pull; asks nobody but the engine."""
     if config.dockerfile:
         build = Build(config)
         for base in build.bases() if config.pull == "never" else ():
@@ -53,10 +53,23 @@ def check_available(engine: Engine, config: DockerConfig, model_image: str | Non
                 raise ConfigError(f"{build.dockerfile} is based on {base}: {_not_pulled(base)}")
         return
     name = image_name(config, model_image)
-    if engine.image(name) is not None:
-        return
-    if config.pull == "never":
+    if config.pull == "never" and engine.image(name) is None:
         raise ConfigError(_not_pulled(name))
+
+
+def to_pull(engine: Engine, config: DockerConfig, model_image: str | None) -> str:
+    """The image that would have to be pulled; '' for none, and for the bases of a Dockerfile."""
+    if config.dockerfile or config.pull == "never":
+        return ""
+    name = image_name(config, model_image)
+    return name if config.pull == "always" or engine.image(name) is None else ""
+
+
+def check_registry(engine: Engine, config: DockerConfig, model_image: str | None) -> None:
+    """ConfigError if the engine lacks the image and cannot pull it; asks the registry, with the login."""
+    name = "" if config.dockerfile else image_name(config, model_image)
+    if config.dockerfile or config.pull == "never" or engine.image(name) is not None:
+        return
     # The registry is not asked for every point of a sweep.
     problem = engine.cached(("registry", name), lambda: _registry_problem(engine, name), seconds=10.0)
     if problem:
