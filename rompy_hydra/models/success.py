@@ -7,7 +7,6 @@ import importlib.util
 import io
 import math
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from rompy_hydra.jsonable import Json
+from rompy_hydra.models.patterns import LimitedPattern, TooSlow
 from rompy_hydra.models.plausibility import (
     Count,
     Finite,
@@ -308,19 +308,22 @@ def _written(workspace: Workspace, glob: str) -> list[str]:
 def _check_one_log(workspace: Workspace, log: LogPatterns, values: Sequence[LogValue]) -> Iterator[Check]:
     """The checks of one log, which is read once, line by line: it may be larger than the memory."""
     expressions = (*log.must_contain, *log.must_not_contain, *log.warnings)
-    patterns = {each: re.compile(each) for each in expressions}
-    numbers = [(value, re.compile(value.pattern), _Numbers(value)) for value in values]
+    patterns = {each: LimitedPattern(each) for each in expressions}
+    numbers = [(value, LimitedPattern(value.pattern), _Numbers(value)) for value in values]
     found: dict[str, str] = {}
     try:
         for line in log_lines(workspace, log.file) if patterns or numbers else ():
-            for pattern, regex in patterns.items():
-                if pattern not in found and regex.search(line):
+            for pattern, limited in patterns.items():
+                if pattern not in found and limited.search(line):
                     found[pattern] = line.strip()[:500]
-            for _, regex, seen in numbers:
-                if match := regex.search(line):
+            for _, limited, seen in numbers:
+                if match := limited.search(line):
                     seen.add(match[1] or "")
     except OSError as error:
         yield Check("log_file", log.file, False, f"{error.filename or log.file} {error.strerror}")
+    except TooSlow as error:
+        yield Check("log_file", log.file, False, f"{log.file} could not be checked: {error}")
+        return
     for pattern in log.must_contain:
         message = "found" if pattern in found else f"{log.file} has no line with '{pattern}'"
         yield Check("log_must_contain", pattern, pattern in found, message)
