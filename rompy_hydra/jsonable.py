@@ -15,6 +15,9 @@ from pydantic_core import PydanticSerializationError, from_json, to_json, to_jso
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
+# More nodes than any configuration or list of cases has that uses aliases.
+MOST_NODES = 1_000_000
+_ALIAS = re.compile(r"(?m)(?:^|[\s\[{,])\*[\w-]")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -36,6 +39,11 @@ def read_json(text: bytes) -> Any:
     except ValueError:
         # It rejects lone surrogates, which stand for file names that are not valid text.
         return json.loads(text)
+
+
+def expands_too_much(text: str) -> bool:
+    """Whether the aliases of a YAML text stand for more than `MOST_NODES` values."""
+    return "&" in text and bool(_ALIAS.search(text)) and _expanded_size(text) > MOST_NODES
 
 
 def canonical_json(value: Json) -> str:
@@ -95,3 +103,30 @@ def _text_or_type(value: object) -> str:
         return f"{kind} {getattr(value, 'shape', '')} {getattr(value, 'dtype', '')} {digest}"
     text = str(value)
     return kind if _ADDRESS.search(text) else text
+
+
+def _expanded_size(text: str) -> int:
+    """The number of nodes of a YAML text after its aliases are replaced; 0 if it is not valid YAML."""
+    import yaml
+
+    sizes: dict[str | None, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    total = 0
+    try:
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.AliasEvent):
+                total += sizes.get(event.anchor, 1)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, total))
+                total += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, before = open_nodes.pop()
+                if anchor is not None:
+                    sizes[anchor] = total - before
+            elif isinstance(event, yaml.ScalarEvent):
+                total += 1
+            if total > MOST_NODES:
+                return total
+    except yaml.YAMLError:
+        return 0  # reported by what loads it
+    return total

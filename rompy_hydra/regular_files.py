@@ -22,6 +22,10 @@ _KINDS: dict[str, Callable[[int], bool]] = {
 }
 
 
+# No file that is read as a whole is larger, except for what a user copies.
+_LARGEST = 1 << 26
+
+
 class NotRegular(OSError):
     """Something else than a regular file is where one is expected; it was not opened."""
 
@@ -43,13 +47,39 @@ def open_regular(path: str | Path, flags: int = os.O_RDONLY, dir_fd: int | None 
     return descriptor
 
 
-def read_regular(path: str | Path) -> bytes:
-    """The content of a regular file; OSError as for any file that cannot be read, or NotRegular."""
-    descriptor = open_regular(path)
+def open_chosen(path: str | Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a file that the user has chosen, which may be a link to a regular file."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    try:
+        _check(path, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_regular(path: str | Path, most: int = _LARGEST) -> bytes:
+    """The content of a regular file of up to `most` bytes.
+
+    OSError as for any file that cannot be read or is too large, or NotRegular.
+    """
+    return _read(path, open_regular(path), most)
+
+
+def read_chosen(path: str | Path, most: int = _LARGEST) -> bytes:
+    """The content of a file that the user has chosen, as `read_regular` otherwise."""
+    return _read(path, open_chosen(path), most)
+
+
+def _read(path: str | Path, descriptor: int, most: int) -> bytes:
     try:
         blocks = []
+        size = 0
         while block := os.read(descriptor, 1 << 16):
             blocks.append(block)
+            size += len(block)
+            if size > most:
+                raise OSError(errno.EFBIG, f"it is larger than {most} bytes", os.fspath(path))
         return b"".join(blocks)
     finally:
         os.close(descriptor)

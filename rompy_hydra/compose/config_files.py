@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-import yaml
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
@@ -13,12 +11,11 @@ from omegaconf import DictConfig
 
 from rompy_hydra.compose.declared_parameters import separate_limits
 from rompy_hydra.errors import ConfigError
+from rompy_hydra.jsonable import MOST_NODES, expands_too_much
+from rompy_hydra.regular_files import read_chosen
 
 # Groups whose options configure a class: an empty file cannot be one of them.
 _WITH_CLASS = {"model", "period", "run_backend", "pipeline"}
-# More nodes than any configuration has.
-_MOST_NODES = 1_000_000
-_ALIAS = re.compile(r"(?m)(?:^|[\s\[{,])\*[\w-]")
 _LINES = "Write lines such as 'key: value'"
 
 
@@ -59,36 +56,14 @@ class ConfigFiles(ConfigRepository):
         if source is None or source.scheme() != "file":
             return
         file = self._file(config_path)
-        text = file.read_text(errors="replace")
-        if "&" in text and _ALIAS.search(text) and _expanded_size(text) > _MOST_NODES:
-            raise ConfigError(f"{file}: its aliases stand for more than {_MOST_NODES} values")
+        try:
+            text = read_chosen(file).decode(errors="replace")
+        except OSError as error:
+            raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+        if expands_too_much(text):
+            raise ConfigError(f"{file}: its aliases stand for more than {MOST_NODES} values")
 
     def _file(self, config_path: str) -> Path:
         source = self._find_object_source(config_path, ObjectType.CONFIG)
         name = config_path if config_path.endswith((".yaml", ".yml")) else f"{config_path}.yaml"
         return Path(source.path if source else "", name)
-
-
-def _expanded_size(text: str) -> int:
-    """The number of nodes of a YAML text after its aliases are replaced; 0 if it is not valid YAML."""
-    sizes: dict[str | None, int] = {}
-    open_nodes: list[tuple[str | None, int]] = []
-    total = 0
-    try:
-        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-            if isinstance(event, yaml.AliasEvent):
-                total += sizes.get(event.anchor, 1)
-            elif isinstance(event, yaml.CollectionStartEvent):
-                open_nodes.append((event.anchor, total))
-                total += 1
-            elif isinstance(event, yaml.CollectionEndEvent):
-                anchor, before = open_nodes.pop()
-                if anchor is not None:
-                    sizes[anchor] = total - before
-            elif isinstance(event, yaml.ScalarEvent):
-                total += 1
-            if total > _MOST_NODES:
-                return total
-    except yaml.YAMLError:
-        return 0  # reported by what loads it
-    return total
