@@ -110,6 +110,13 @@ CORPUS: dict[str, Mapping[str, object]] = {
         **option("defaults: [other]\n"),
         "conf/model/other.yaml": "defaults: [mine]\n",
     },
+    "options that include two others at each of 30 levels": {
+        **option("defaults: [d0]\n"),
+        **{
+            f"conf/model/d{n}.yaml": f"defaults: [d{n + 1}@a, d{n + 1}@b]\n" if n < 30 else "x: 1\n"
+            for n in range(31)
+        },
+    },
     "a number as a sweep": everywhere(sweep=5),
     "a list as hydra": everywhere(hydra=[1]),
     "a text as hydra": everywhere(hydra="x"),
