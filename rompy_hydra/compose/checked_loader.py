@@ -20,7 +20,6 @@ from rompy_hydra.compose.hydra_node import check_hydra_node
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.redaction import redacted, redacted_overrides, remember_secrets
 
-
 # Entries of all defaults lists of a composition; each counts several times.
 _MOST_DEFAULTS = 5_000
 

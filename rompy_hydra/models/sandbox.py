@@ -66,7 +66,9 @@ def charge(iterations: int) -> None:
             f"the template does more than {_MOST_ITERATIONS} iterations; prepare large data in a file"
         )
     if time.thread_time() > _spent.deadline > 0:
-        raise SecurityError(f"the template takes more than {_MOST_SECONDS:.0f} s; prepare large data in a file")
+        raise SecurityError(
+            f"the template takes more than {_MOST_SECONDS:.0f} s; prepare large data in a file"
+        )
 
 
 def _created(value: Any) -> Any:
@@ -164,9 +166,16 @@ def _check_join(items: Any, separator: Any = "", *_: Any) -> None:
     _check_length(_check_text(items) + len(items) * _check_text(separator))
 
 
+def _check_json(value: Any, indent: Any = 0) -> None:
+    _check_widths([indent])
+    _check_text(value, indent or 0)
+
+
 # What is checked before filters and methods are applied, by their arguments; the first is the value itself.
 _CHECKS: dict[str, Callable[[Sequence[Any]], object]] = {
-    **dict.fromkeys(("batch", "center", "round", "slice", "truncate"), lambda given: _check_widths(given[1:])),
+    **dict.fromkeys(
+        ("batch", "center", "round", "slice", "truncate"), lambda given: _check_widths(given[1:])
+    ),
     **dict.fromkeys(("ljust", "rjust", "zfill", "to_bytes"), lambda given: _check_widths(given[1:])),
     **dict.fromkeys(("string", "urlencode", "pprint"), lambda given: _check_text(given[0])),
     "expandtabs": lambda given: _check_replace(given[0], "\t", range(*given[1:] or [8])),
@@ -176,7 +185,7 @@ _CHECKS: dict[str, Callable[[Sequence[Any]], object]] = {
     "replace": lambda given: _check_replace(*given),
     "strftime": lambda given: _check_format(given[1], (), "%"),
     "sum": lambda given: _measure(given[0]),
-    "tojson": lambda given: (_check_widths(given[1:]), _check_text(given[0], *given[1:])),
+    "tojson": lambda given: _check_json(*given),
     "translate": lambda given: _check_length(len(given[0]) * _check_text(given[1])),
     "wordwrap": lambda given: _check_wrap(*given),
 }
@@ -236,7 +245,7 @@ def _joined(parts: Iterable[str]) -> str:
 class _Limits(NodeTransformer):
     """Counts loops, and the values that a template creates without a call."""
 
-    def _wrapped(self, node: jinja2.nodes.Expr, name: str) -> jinja2.nodes.Filter:
+    def _wrapped(self, node: Any, name: str) -> jinja2.nodes.Filter:
         return jinja2.nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
     def visit_For(self, node: jinja2.nodes.For) -> jinja2.nodes.Node:  # noqa: N802
@@ -248,11 +257,11 @@ class _Limits(NodeTransformer):
         self.generic_visit(node)
         return self._wrapped(jinja2.nodes.Tuple(node.nodes, "load", lineno=node.lineno), "_concatenated")
 
-    def visit_List(self, node: Any) -> jinja2.nodes.Node:  # noqa: N802
+    def visit_List(self, node: Any) -> Any:  # noqa: N802
         self.generic_visit(node)
         items = node.items if getattr(node, "ctx", "load") == "load" else ()
         plain = all(isinstance(item, jinja2.nodes.Const) for item in items)
-        return node if plain else self._wrapped(node, "_created")  # type: ignore[no-any-return]
+        return node if plain else self._wrapped(node, "_created")
 
     visit_Tuple = visit_Dict = visit_List  # noqa: N815
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_uint, c_void_p
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def leads_elsewhere(path: Path) -> str | None:
     return wrong[0] if wrong else None
 
 
-def _wrong_object(library: ctypes.CDLL, group: int, path: bytes, link: int) -> str | None:
+def _wrong_object(library: _Library, group: int, path: bytes, link: int) -> str | None:
     name = path.decode(errors="replace")
     if path.count(b"/") >= _MOST_LEVELS:
         return f"has groups nested more than {_MOST_LEVELS} levels deep"
@@ -117,7 +118,7 @@ def _wrong_object(library: ctypes.CDLL, group: int, path: bytes, link: int) -> s
         library.H5Oclose(opened)
 
 
-def _to_group(library: ctypes.CDLL, file: int, path: bytes) -> str | None:
+def _to_group(library: _Library, file: int, path: bytes) -> str | None:
     opened = library.H5Oopen(file, path, _DEFAULT)
     if opened < 0:
         return None  # it leads nowhere
@@ -126,7 +127,7 @@ def _to_group(library: ctypes.CDLL, file: int, path: bytes) -> str | None:
     return _SEVERAL_NAMES.format(path.decode(errors="replace")) if is_group else None
 
 
-def _storage(library: ctypes.CDLL, dataset: int, name: str) -> str | None:
+def _storage(library: _Library, dataset: int, name: str) -> str | None:
     settings = library.H5Dget_create_plist(dataset)
     if settings < 0:
         raise ValueError(f"the HDF5 library does not know how '{name}' is stored")
@@ -142,13 +143,20 @@ def _storage(library: ctypes.CDLL, dataset: int, name: str) -> str | None:
         library.H5Pclose(settings)
 
 
+class _Library(ctypes.CDLL):
+    """The library, with functions whose names depend on the version."""
+
+    visit: Callable[[int, int, int, object, None], int]
+    count_links: Callable[[int], int]
+
+
 @functools.cache
-def _library() -> ctypes.CDLL:
+def _library() -> _Library:
     """The HDF5 library that netCDF4 is linked with."""
     from netCDF4 import _netCDF4
 
     # Names are looked up in what the module depends on as well.
-    library = ctypes.CDLL(_netCDF4.__file__)
+    library = _Library(_netCDF4.__file__)
     try:
         for name, (result, *arguments) in _FUNCTIONS.items():
             function = getattr(library, name)

@@ -195,7 +195,8 @@ LONG = "{% set ns = namespace(a='x' * 1000000, l=[1]) %}"
         LONG + "{{ ns.a.replace('x', '\\n') | indent(10000) }}",
         LONG + "{{ ns.a.replace('x', '\\n') | indent(ns.a) }}",
         LONG + "{{ ns.a.replace('x', '\\t').expandtabs(9999) }}",
-        LONG + "{% for i in range(99999) %}{% for j in range(9) %}{{ 'y' in ns.a }}{% endfor %}{% endfor %}",
+        LONG
+        + "{% for i in range(99999) %}{% for j in range(9) %}{{ 'y' in ns.a }}{% endfor %}{% endfor %}",
         "{{ 'x'.ljust(2000000000) }}",
         "{{ 'x'.zfill(2000000000) }}",
         "{{ 'x'.center(width=2000000000) }}",
@@ -231,15 +232,19 @@ def test_a_template_that_would_take_all_memory_or_time_is_stopped(tmp_path, monk
 
 def test_filters_and_methods_of_ordinary_templates_work_as_before(tmp_path):
     text = (
-        "{{ '%8.3f' % model.x }}|{{ '%-5s%03d' % ('ab', 7) }}|{{ '{:>8.2f}'.format(model.x) }}|"
-        "{{ model.x | round(2) }}|{{ 'a' ~ 1 ~ model.x }}|{{ 'ab'.ljust(4) }}|{{ 'x' | center(5) }}|"
-        "{{ [1, 2] + [model.x] }}|{{ {'a': [model.x]} | tojson }}|{{ [1, 2, 3] | batch(2) | list }}|"
-        "{{ 'a b c' | replace(' ', ', ') }}|{{ '-'.join(['a', 'b']) }}|{{ [1, 2] | sum(start=model.x) }}|"
-        "{{ 'a\nb' | indent(2) }}|{{ [3, 1] | sort | join(' ') }}|{{ model.none | default(2000000) }}|"
-        "{{ [{'a': 1}, {'a': 2}] | map(attribute='a') | join(d='+') }}|{{ 'abcdef'[1:3] }}|"
-        "{{ run.period.start.strftime('%Y%m%d.%H%M%S') }}|{{ '%d' | format(20000000) }}|"
-        "{{ 'one two' | wordwrap(4) }}|{{ '%(a)s' | format(a=1) }}|{{ [[1, 2], [3]] | sum(start=[]) }}"
-    ).replace("| default(", "is defined or model.x * 0 + ").replace("2000000)", "2000000")
+        (
+            "{{ '%8.3f' % model.x }}|{{ '%-5s%03d' % ('ab', 7) }}|{{ '{:>8.2f}'.format(model.x) }}|"
+            "{{ model.x | round(2) }}|{{ 'a' ~ 1 ~ model.x }}|{{ 'ab'.ljust(4) }}|{{ 'x' | center(5) }}|"
+            "{{ [1, 2] + [model.x] }}|{{ {'a': [model.x]} | tojson }}|{{ [1, 2, 3] | batch(2) | list }}|"
+            "{{ 'a b c' | replace(' ', ', ') }}|{{ '-'.join(['a', 'b']) }}|{{ [1, 2] | sum(start=model.x) }}|"
+            "{{ 'a\nb' | indent(2) }}|{{ [3, 1] | sort | join(' ') }}|{{ model.none | default(2000000) }}|"
+            "{{ [{'a': 1}, {'a': 2}] | map(attribute='a') | join(d='+') }}|{{ 'abcdef'[1:3] }}|"
+            "{{ run.period.start.strftime('%Y%m%d.%H%M%S') }}|{{ '%d' | format(20000000) }}|"
+            "{{ 'one two' | wordwrap(4) }}|{{ '%(a)s' | format(a=1) }}|{{ [[1, 2], [3]] | sum(start=[]) }}"
+        )
+        .replace("| default(", "is defined or model.x * 0 + ")
+        .replace("2000000)", "2000000")
+    )
     expected = (
         "   1.500|ab   007|    1.50|1.5|a11.5|ab  |  x  |[1, 2, 1.5]|"
         '{"a": [1.5]}|[[1, 2], [3]]|a, b, c|a-b|4.5|a\n  b|1 3|2000000.0|1+2|bc|20240101.000000|20000000|'
