@@ -17,6 +17,9 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+# More nodes than any configuration or list of cases has that uses aliases.
+MOST_NODES = 1_000_000
+_ALIAS = re.compile(r"(?m)(?:^|[\s\[{,])\*[\w-]")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -41,6 +44,11 @@ def read_json(text: bytes | str) -> Any:
         data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
         from_json(_SURROGATE.sub(rb"\\u0020", data))
         return json.loads(text)
+
+
+def expands_too_much(text: str) -> bool:
+    """Whether the aliases of a YAML text stand for more than `MOST_NODES` values."""
+    return "&" in text and bool(_ALIAS.search(text)) and _expanded_size(text) > MOST_NODES
 
 
 def canonical_json(value: Json) -> str:
@@ -119,3 +127,30 @@ def _text_or_type(value: object) -> str:
         return f"{kind} {getattr(value, 'shape', '')} {getattr(value, 'dtype', '')} {digest}"
     text = str(value)
     return kind if _ADDRESS.search(text) else text
+
+
+def _expanded_size(text: str) -> int:
+    """The number of nodes of a YAML text after its aliases are replaced; 0 if it is not valid YAML."""
+    import yaml
+
+    sizes: dict[str | None, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    total = 0
+    try:
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.AliasEvent):
+                total += sizes.get(event.anchor, 1)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, total))
+                total += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, before = open_nodes.pop()
+                if anchor is not None:
+                    sizes[anchor] = total - before
+            elif isinstance(event, yaml.ScalarEvent):
+                total += 1
+            if total > MOST_NODES:
+                return total
+    except yaml.YAMLError:
+        return 0  # reported by what loads it
+    return total

@@ -10,7 +10,8 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +21,10 @@ _KINDS: dict[str, Callable[[int], bool]] = {
     "a pipe": stat.S_ISFIFO,
     "a socket": stat.S_ISSOCK,
 }
+
+
+# No file that is read as a whole is larger, except for what a user copies.
+_LARGEST = 1 << 26
 
 
 class NotRegular(OSError):
@@ -43,13 +48,39 @@ def open_regular(path: str | Path, flags: int = os.O_RDONLY, dir_fd: int | None 
     return descriptor
 
 
-def read_regular(path: str | Path) -> bytes:
-    """The content of a regular file; OSError as for any file that cannot be read, or NotRegular."""
-    descriptor = open_regular(path)
+def open_chosen(path: str | Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a file that the user has chosen, which may be a link to a regular file."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    try:
+        _check(path, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_regular(path: str | Path, most: int = _LARGEST) -> bytes:
+    """The content of a regular file of up to `most` bytes.
+
+    OSError as for any file that cannot be read or is too large, or NotRegular.
+    """
+    return _read(path, open_regular(path), most)
+
+
+def read_chosen(path: str | Path, most: int = _LARGEST) -> bytes:
+    """The content of a file that the user has chosen, as `read_regular` otherwise."""
+    return _read(path, open_chosen(path), most)
+
+
+def _read(path: str | Path, descriptor: int, most: int) -> bytes:
     try:
         blocks = []
+        size = 0
         while block := os.read(descriptor, 1 << 16):
             blocks.append(block)
+            size += len(block)
+            if size > most:
+                raise OSError(errno.EFBIG, f"it is larger than {most} bytes", os.fspath(path))
         return b"".join(blocks)
     finally:
         os.close(descriptor)
@@ -114,17 +145,74 @@ def first_link(root: str, relative: str) -> str | None:
     return None
 
 
-def strip_setuid(root: str) -> Iterator[str]:
-    """Take the set-user-ID and set-group-ID bits from all files below a directory.
+@dataclass
+class SetuidFiles:
+    """What `strip_setuid` found, as paths."""
 
-    Yields the path of each file that had one.
+    stripped: list[str] = field(default_factory=list)
+    # Those that this user may not change, and directories that only others than this user can search.
+    left: list[str] = field(default_factory=list)
+
+
+def strip_setuid(root: str) -> SetuidFiles:
+    """Take the set-user-ID and set-group-ID bits from all files below a directory, which may be deep.
+
+    What is not permitted does not end it.
     """
-    for folder, _folders, names, descriptor in os.fwalk(root):
-        for name in names:
-            facts = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if stat.S_ISREG(facts.st_mode) and facts.st_mode & (stat.S_ISUID | stat.S_ISGID):
-                os.chmod(name, stat.S_IMODE(facts.st_mode) & 0o777, dir_fd=descriptor)
-                yield os.path.join(folder, name)
+    found = SetuidFiles()
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    # The directories to come back to, with what is still to do in each; only one of them is open.
+    above: list[tuple[tuple[int, int], list[str]]] = []
+    path: list[str] = [root]
+    descriptor = os.open(root, flags)
+    try:
+        folders = _strip_files(descriptor, path, found)
+        while True:
+            if folders:
+                name = folders.pop()
+                facts = os.fstat(descriptor)
+                try:
+                    inner = os.open(name, flags, dir_fd=descriptor)
+                except OSError:
+                    mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+                    # What nobody else may enter is of no use to them.
+                    found.left += [os.path.join(*path, name)] if mode & 0o011 else []
+                    continue
+                above.append(((facts.st_dev, facts.st_ino), folders))
+            elif above:
+                inner = os.open("..", flags, dir_fd=descriptor)
+            else:
+                return found
+            os.close(descriptor)
+            descriptor = inner
+            if folders is above[-1][1]:
+                path.append(name)
+                folders = _strip_files(descriptor, path, found)
+            else:
+                same, folders = above.pop()
+                path.pop()
+                facts = os.fstat(descriptor)
+                if (facts.st_dev, facts.st_ino) != same:
+                    raise OSError(errno.ESTALE, "the directory was moved meanwhile", os.path.join(*path))
+    finally:
+        os.close(descriptor)
+
+
+def _strip_files(descriptor: int, path: list[str], found: SetuidFiles) -> list[str]:
+    """Strip the files of an open directory, and return the names of its directories."""
+    folders = []
+    with os.scandir(descriptor) as entries:
+        for entry in entries:
+            facts = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(facts.st_mode):
+                folders.append(entry.name)
+            elif stat.S_ISREG(facts.st_mode) and facts.st_mode & (stat.S_ISUID | stat.S_ISGID):
+                try:
+                    os.chmod(entry.name, stat.S_IMODE(facts.st_mode) & 0o777, dir_fd=descriptor)
+                    found.stripped.append(os.path.join(*path, entry.name))
+                except PermissionError:
+                    found.left.append(os.path.join(*path, entry.name))
+    return folders
 
 
 def kind_of(facts: os.stat_result) -> str:

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
@@ -19,6 +21,24 @@ from rompy_hydra.compose.config_files import ConfigFiles, Loaded
 from rompy_hydra.compose.hydra_node import OF_RUNS, OF_SWEEPS, settle_hydra_node
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.redaction import redacted, redacted_overrides, remember_secrets
+
+# Entries of all defaults lists of a composition; each counts several times.
+_MOST_DEFAULTS = 5_000
+
+
+class _CountingRepository(CachingConfigRepository):
+    """Ends compositions in which options include each other too often, such as twice at each of 30 levels."""
+
+    loaded = 0
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        self.loaded += 1
+        if self.loaded > _MOST_DEFAULTS:
+            raise ConfigError(
+                f"the defaults lists include more than {_MOST_DEFAULTS} options, because they include the "
+                f"same ones again and again, such as {config_path}"
+            )
+        return super().load_config(config_path)
 
 
 class CheckedLoader(ConfigLoaderImpl):
@@ -85,6 +105,14 @@ class CheckedLoader(ConfigLoaderImpl):
             settle_hydra_node(copy.deepcopy(config), self.trusted, ())  # shown as it is written
         remember_secrets(OmegaConf.to_container(config, resolve=False))
         return config if self.shown_resolved is None else redacted_config(config, self.shown_resolved)
+
+    def _parse_overrides_and_create_caching_repo(
+        self, config_name: str | None, overrides: list[str]
+    ) -> tuple[list[Override], CachingConfigRepository]:
+        parsed, caching = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
+        # Making another one would copy the repository again.
+        caching.__class__ = _CountingRepository
+        return parsed, caching
 
     def _process_config_searchpath(
         self, config_name: str | None, parsed_overrides: list[Override], repo: Any

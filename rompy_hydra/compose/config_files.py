@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import yaml
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import GroupDefault
@@ -18,12 +16,11 @@ from rompy_hydra.compose.declared_parameters import separate_limits
 from rompy_hydra.compose.hydra_keys import check_hydra_file
 from rompy_hydra.compose.yaml_words import misread_parameters
 from rompy_hydra.errors import ConfigError
+from rompy_hydra.jsonable import MOST_NODES, expands_too_much
+from rompy_hydra.regular_files import read_chosen
 
 # Groups whose options configure a class: an empty file cannot be one of them.
 _WITH_CLASS = {"model", "period", "run_backend", "pipeline"}
-# More nodes than any configuration has.
-MOST_NODES = 1_000_000
-_ALIAS = re.compile(r"(?m)(?:^|[\s\[{,])\*[\w-]")
 _LINES = "Write lines such as 'key: value'"
 
 
@@ -99,10 +96,13 @@ class ConfigFiles(ConfigRepository):
         if source is None or source.scheme() != "file":
             return ""
         file = self._file(config_path)
-        text = file.read_text(errors="replace")
+        try:
+            text = read_chosen(file).decode(errors="replace")
+        except OSError as error:
+            raise ConfigError(f"cannot read {file}: {error.strerror}") from error
         if text.startswith("\ufeff"):
             raise ConfigError(f"{file} starts with a byte order mark. Save it as UTF-8 without one")
-        if "&" in text and _ALIAS.search(text) and expanded_size(text) > MOST_NODES:
+        if expands_too_much(text):
             raise ConfigError(f"{file}: its aliases stand for more than {MOST_NODES} values")
         return text
 
@@ -140,28 +140,3 @@ def file_selecting(files: Mapping[str, ConfigResult], group: str) -> str:
         if any((each.group or "").lstrip("/") == group for each in selected):
             names.append(name)
     return next((name for name in names if "/" in name), "")
-
-
-def expanded_size(text: str) -> int:
-    """The number of nodes of a YAML text after its aliases are replaced; 0 if it is not valid YAML."""
-    sizes: dict[str | None, int] = {}
-    open_nodes: list[tuple[str | None, int]] = []
-    total = 0
-    try:
-        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-            if isinstance(event, yaml.AliasEvent):
-                total += sizes.get(event.anchor, 1)
-            elif isinstance(event, yaml.CollectionStartEvent):
-                open_nodes.append((event.anchor, total))
-                total += 1
-            elif isinstance(event, yaml.CollectionEndEvent):
-                anchor, before = open_nodes.pop()
-                if anchor is not None:
-                    sizes[anchor] = total - before
-            elif isinstance(event, yaml.ScalarEvent):
-                total += 1
-            if total > MOST_NODES:
-                return total
-    except yaml.YAMLError:
-        return 0  # reported by what loads it
-    return total

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from rompy_hydra.compose.config_files import MOST_NODES, expanded_size
 from rompy_hydra.errors import ConfigError
+from rompy_hydra.jsonable import MOST_NODES, expands_too_much
 from rompy_hydra.redaction import is_secret, remember
 from rompy_hydra.regular_files import NotRegular, read_regular
 
@@ -82,7 +82,7 @@ def text_of(data: bytes, path: Path) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a text file (byte {error.start} is not UTF-8)") from error
-    if "&" in text and expanded_size(text) > MOST_NODES:
+    if expands_too_much(text):
         raise ConfigError(f"{path}: its aliases stand for more than {MOST_NODES} values")
     return text
 

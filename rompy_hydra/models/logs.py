@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterator, Sequence
 
 from rompy_hydra.models.checks import Check, IsInput, never, results
+from rompy_hydra.models.patterns import LimitedPattern, TooSlow
 from rompy_hydra.models.plausibility import LogPatterns, LogValue
 from rompy_hydra.reading.tables import number_of
 from rompy_hydra.reading.text import open_text
@@ -23,8 +23,8 @@ def check_log(
     A log that was not written fails, unless it is `run.log`, which the engine writes, or optional.
     """
     expressions = (*log.must_contain, *log.must_not_contain, *log.warnings)
-    patterns = {each: re.compile(each) for each in expressions}
-    numbers = [(value, re.compile(value.pattern), _Numbers(value)) for value in values]
+    patterns = {each: LimitedPattern(each) for each in expressions}
+    numbers = [(value, LimitedPattern(value.pattern), _Numbers(value)) for value in values]
     if not patterns and not numbers:
         return
     found: dict[str, str] = {}
@@ -38,14 +38,17 @@ def check_log(
             return
     try:
         for line in log_lines(workspace, [name for name, _ in names]):
-            for pattern, regex in patterns.items():
-                if pattern not in found and regex.search(line):
+            for pattern, limited in patterns.items():
+                if pattern not in found and limited.search(line):
                     found[pattern] = line.strip()[:500]
-            for _, regex, seen in numbers:
-                if match := regex.search(line):
+            for _, limited, seen in numbers:
+                if match := limited.search(line):
                     seen.add(match[1] or "")
     except OSError as error:
         yield Check("log_file", log.file, False, f"{error.filename or log.file} {error.strerror}")
+    except TooSlow as error:
+        yield Check("log_file", log.file, False, f"{log.file} could not be checked: {error}")
+        return
     for pattern in log.must_contain:
         message = "found" if pattern in found else f"{log.file} has no line with '{pattern}'"
         yield Check("log_must_contain", pattern, pattern in found, message)

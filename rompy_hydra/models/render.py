@@ -6,25 +6,20 @@ import functools
 import os
 import re
 import stat
-import threading
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime, timedelta
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jinja2
-import jinja2.nodes
-import jinja2.runtime
-import jinja2.sandbox
-from jinja2.exceptions import SecurityError
 from pydantic import BaseModel
 
 from rompy_hydra.errors import GenerateError, closest
 from rompy_hydra.jsonable import to_plain
 from rompy_hydra.models.inputs import Input, RunFacts
+from rompy_hydra.models.sandbox import charge, environment, start_rendering
 from rompy_hydra.time_range import TimeRange
 
 # Directories that tools create anywhere and no model reads.
@@ -34,12 +29,6 @@ _UNDEFINED = re.compile(r"'(?P<name>[^']+)' is undefined|has no attribute '(?P<a
 # How every Jinja expression, statement and comment starts.
 _MARKS = ("{{", "{%", "{#")
 
-# A template that does more than this has no end, or none that anybody waits for.
-_MOST_ITERATIONS = 10_000_000
-_CALL = 20  # what a call counts as: macros and recursive loops may call themselves
-_MOST_CHARACTERS = 256_000_000
-_MOST_BITS = 100_000
-_MOST_ITEMS = 10_000_000
 # Values that templates get as they are.
 _ATOMS = {str, int, float, bool, type(None), datetime, date, timedelta}
 
@@ -57,7 +46,7 @@ class TemplatePeriod:
     def times(self) -> tuple[datetime, ...]:
         """Output times from `start` in steps of `interval`, including `end` if it falls on a step."""
         steps = self.duration // self.interval
-        _charge(steps)
+        charge(steps)
         return tuple(self.start + step * self.interval for step in range(steps + 1))
 
 
@@ -142,7 +131,8 @@ def parse(text: str) -> jinja2.nodes.Template | None:
     if not any(mark in text for mark in _MARKS):
         return None
     try:
-        return _environment("\n").parse(text)
+        tree: jinja2.nodes.Template = environment("\n", _writable).parse(text)
+        return tree
     except jinja2.TemplateSyntaxError as error:
         raise GenerateError(f"line {error.lineno}: {error.message}") from error
 
@@ -200,7 +190,7 @@ def _render(text: str, path: str, context: Mapping[str, object]) -> str:
     if not any(mark in text for mark in _MARKS):
         return text
     template = _compile(text, path)
-    _spent.iterations = 0
+    start_rendering()
     try:
         return template.render(context)
     except Exception as error:
@@ -214,51 +204,15 @@ def _render(text: str, path: str, context: Mapping[str, object]) -> str:
 
 @functools.lru_cache(maxsize=512)
 def _compile(text: str, filename: str) -> jinja2.Template:
-    environment = _environment("\r\n" if "\r\n" in text else "\n")
+    sandbox = environment("\r\n" if "\r\n" in text else "\n", _writable)
     try:
-        code = environment.compile(text, name=filename, filename=filename)
+        code = sandbox.compile(text, name=filename, filename=filename)
     except jinja2.TemplateSyntaxError as error:
         raise GenerateError(f"{filename}, line {error.lineno}: {error.message}") from error
     except (SyntaxError, RecursionError, ValueError, MemoryError) as error:  # of what it is compiled to
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
         raise GenerateError(f"{filename}, line 1: the template cannot be compiled: {reason}") from error
-    return jinja2.Template.from_code(environment, code, environment.globals)
-
-
-class _Spent(threading.local):
-    """What the template that this thread renders has used up."""
-
-    iterations = 0
-
-
-_spent = _Spent()
-
-
-def _charge(iterations: int) -> None:
-    _spent.iterations += iterations
-    if _spent.iterations > _MOST_ITERATIONS:
-        raise SecurityError(
-            f"the template does more than {_MOST_ITERATIONS} iterations; prepare large data in a file"
-        )
-
-
-def _counted(items: Any) -> Any:
-    """What a loop goes over, after its length is charged; a generator as a list."""
-    if not hasattr(items, "__len__"):
-        items = list(items)
-    _charge(len(items))
-    return items
-
-
-def _joined(parts: Iterable[str]) -> str:
-    """The output of a template."""
-    rest, blocks, size = iter(parts), [], 0
-    while found := list(islice(rest, 4096)):
-        blocks.append("".join(found))
-        size += len(blocks[-1])
-        if size > _MOST_CHARACTERS:
-            raise SecurityError(f"the output exceeds {_MOST_CHARACTERS} characters")
-    return "".join(blocks)
+    return jinja2.Template.from_code(sandbox, code, sandbox.globals)
 
 
 class _NotWritable(Exception):
@@ -274,61 +228,6 @@ def _writable(value: Any) -> Any:
     if value is None or isinstance(value, dict | TemplateRun | TemplatePeriod):
         raise _NotWritable(value)
     return value
-
-
-class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
-    """Templates may be untrusted: they format values, run no Python code, change nothing, and end."""
-
-    intercepted_binops = frozenset(["*", "**"])
-    concat = staticmethod(_joined)
-
-    def _generate(
-        self,
-        source: jinja2.nodes.Template,
-        name: str | None,
-        filename: str | None,
-        defer_init: bool = False,
-    ) -> str:
-        for loop in source.find_all(jinja2.nodes.For):
-            loop.iter = jinja2.nodes.Filter(loop.iter, "_counted", [], [], None, None, lineno=loop.lineno)
-        return super()._generate(source, name, filename, defer_init)
-
-    def call(
-        __self,  # noqa: N805 - as Jinja names them, because a macro may have an argument `self`
-        __context: jinja2.runtime.Context,
-        __obj: Any,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
-        loops = isinstance(__obj, jinja2.runtime.LoopContext) and args and isinstance(args[0], Sized)
-        _charge(_CALL + (len(args[0]) if loops else 0))
-        return super().call(__context, __obj, *args, **kwargs)
-
-    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "*":
-            for items, times in ((left, right), (right, left)):
-                is_copy = isinstance(items, str | list | tuple) and isinstance(times, int)
-                if is_copy and len(items) * times > _MOST_ITEMS:
-                    raise SecurityError(f"{times} copies of a value are too long")
-        numbers = isinstance(left, int) and isinstance(right, int)
-        if numbers:
-            bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
-            if bits > _MOST_BITS:
-                raise SecurityError(f"the result of {operator} is too large")
-        return super().call_binop(context, operator, left, right)
-
-
-@functools.cache
-def _environment(newline: Literal["\n", "\r\n"]) -> jinja2.Environment:
-    environment = _Environment(
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        newline_sequence=newline,
-        autoescape=False,
-        finalize=_writable,
-    )
-    environment.filters["_counted"] = _counted
-    return environment
 
 
 def _line(error: BaseException, path: str) -> int:

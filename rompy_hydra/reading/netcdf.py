@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from rompy_hydra.errors import PostprocessError
+from rompy_hydra.reading.hdf5 import leads_elsewhere
 from rompy_hydra.reading.netcdf3 import Truncated, check_size
 
 Floats = NDArray[np.float64]
@@ -31,12 +32,17 @@ def open_groups(path: Path) -> Iterator[dict[str, xr.Dataset]]:
     """Open a netCDF file and return its groups by path, the root group as `""`. Reads only the header.
 
     Values are as stored; `read` decodes them. Raises PostprocessError if the file cannot be read, now or
-    later, or if it is truncated.
+    later, if it is truncated, or if other files would be read with it.
     """
     groups: dict[str, xr.Dataset] = {}
     try:
         with _LOCK, _read_errors(path):
             check_size(path)
+            if wrong := leads_elsewhere(path):
+                raise PostprocessError(
+                    f"{path} {wrong}, which is not followed: copy the values into it (h5repack, nccopy), "
+                    "or select other outputs"
+                )
             # No decoding of times and of packed numbers.
             groups = xr.open_groups(
                 path,

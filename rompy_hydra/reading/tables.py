@@ -13,18 +13,21 @@ _MISSING = {"", "na", "n/a", "null", "none", "-", "--"}
 # What starts a comment in the tables of models: SWAN writes %.
 _COMMENTS = ("#", "%", "!", "$")
 _SHORT_EXPONENT = re.compile(r"([+-]?(?:\d+\.\d*|\.\d+))([+-]\d{3})")
+# Characters of a line: a file without line ends may be larger than the memory.
+_LONGEST_LINE = 1 << 24
 
 
 def read_header(file: TextIO) -> tuple[list[str], Iterator[list[str]]]:
     """The column names, and the rows below them without comments and blank lines."""
     comment, skipped, first = "", 0, ""
-    for first in file:
+    lines = _lines(file)
+    for first in lines:
         if first.strip() and not first.lstrip().startswith("#"):
             break
         comment = first.lstrip("# \t") if first.strip() else comment
         skipped, first = skipped + 1, ""
     delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(itertools.chain([first] if first else [], file), delimiter=delimiter)
+    reader = csv.reader(itertools.chain([first] if first else [], lines), delimiter=delimiter)
     names = [name.strip() for name in next(reader, [])]
     head: list[list[str]] = []
     if names and parse_numbers(names) is not None:
@@ -110,7 +113,8 @@ def is_too_large(cell: str) -> bool:
 def _read_space_separated(file: TextIO, widths: Sequence[int]) -> tuple[list[str], Iterator[list[str]]]:
     comments: list[list[str]] = []
     first: list[str] = []
-    for line in file:
+    lines = _lines(file)
+    for line in lines:
         if line.lstrip()[:1] in _COMMENTS:
             words = line.strip().lstrip("".join(_COMMENTS)).split()
             # Units stand below the names, in brackets.
@@ -126,11 +130,18 @@ def _read_space_separated(file: TextIO, widths: Sequence[int]) -> tuple[list[str
     def rows() -> Iterator[list[str]]:
         if first and not has_header:
             yield first
-        for line in file:
+        for line in lines:
             if line.strip() and line.lstrip()[0] not in _COMMENTS:
                 yield _cells(line, widths)
 
     return names, rows()
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise csv.Error(f"a line is longer than {_LONGEST_LINE} characters")
+        yield line
 
 
 def _cells(line: str, widths: Sequence[int]) -> list[str]:

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from rompy_hydra.errors import ConfigError
-from rompy_hydra.jsonable import Json
+from rompy_hydra.jsonable import MOST_NODES, Json, expands_too_much
+from rompy_hydra.regular_files import open_chosen, read_chosen
 from rompy_hydra.sweep.points import Assignment
 
 # The place of a row, for messages, and its values by key.
@@ -53,7 +54,7 @@ def read_cases(
 
 def _csv_rows(path: Path) -> list[Row]:
     rows: list[Row] = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with open(open_chosen(path), newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         try:
             header = [name.strip() for name in next(reader, [])]
@@ -97,8 +98,11 @@ class _Loader(yaml.SafeLoader):
 
 
 def _yaml_rows(path: Path) -> list[Row]:
+    text = read_chosen(path).decode("utf-8-sig")
+    if expands_too_much(text):
+        raise ConfigError(f"sweep.cases: {path}: its aliases stand for more than {MOST_NODES} values")
     try:
-        data = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
+        data = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"sweep.cases: {path} is not valid YAML: {error}") from error
     data = [] if data is None else data

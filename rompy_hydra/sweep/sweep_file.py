@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count, takewhile
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import IO, Any, cast
 from rompy_hydra.errors import ConfigError, SweepError
 from rompy_hydra.jsonable import Json, read_json
 from rompy_hydra.redaction import redacted_overrides
+from rompy_hydra.regular_files import open_chosen, read_chosen
 from rompy_hydra.sweep.label import is_processing
 from rompy_hydra.sweep.points import Naming
 from rompy_hydra.sweep.spool import Spool
@@ -22,6 +24,8 @@ from rompy_hydra.workspace.workspace import place_problem
 
 SWEEP = "sweep.json"
 SCHEMA_VERSION = 1
+# Bytes of a file that somebody has reformatted, which must be read as a whole.
+_LARGEST = 1 << 30
 # The lines before and after the points, in a file as it is written here: with a line for each point.
 _BEFORE, _AFTER = '"points": {\n', "}\n}\n"
 
@@ -131,7 +135,7 @@ def _as_before(path: Path, lines: Iterable[str]) -> Iterator[str]:
 
     Comparing them is several times faster than merging.
     """
-    with path.open(encoding="utf-8", newline="\n") as file:
+    with open(open_chosen(path), encoding="utf-8", newline="\n") as file:
         for before in file:
             if before == _BEFORE:
                 break
@@ -148,14 +152,14 @@ def _load(path: Path, put: Callable[[str, Json], None] | None = None) -> dict[st
     try:
         with _reported(path, "read"), contextlib.suppress(FileNotFoundError):
             try:
-                with path.open(encoding="utf-8", newline="\n") as file:
+                with open(open_chosen(path), encoding="utf-8", newline="\n") as file:
                     before = takewhile(lambda line: line != _BEFORE, file)
                     head = _parsed("".join([*before, _BEFORE, _AFTER]))
                     if put is not None:
                         for label, overrides in _points(file):
                             put(label, overrides)
             except ValueError:  # somebody may have reformatted the file
-                head = _parsed(path.read_bytes())
+                head = _parsed(read_chosen(path, most=_LARGEST))
                 if put is not None:
                     for label, overrides in head["points"].items():
                         put(label, overrides)
@@ -214,7 +218,8 @@ def locked(directory: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         with _reported(path, "open"):
             # NFS locks only files that are open for writing.
-            file = stack.enter_context(path.open("ab"))
+            descriptor = open_chosen(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            file = stack.enter_context(open(descriptor, "ab"))
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

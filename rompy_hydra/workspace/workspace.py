@@ -196,7 +196,7 @@ class Workspace:
     def exit_code(self) -> int | None:
         """The exit code of `run.sh`; None if it has not ended, or if the file is incomplete."""
         with contextlib.suppress(OSError):
-            text = read_regular(self.at(EXIT_CODE))
+            text = read_regular(self.at(EXIT_CODE), most=16)
             return int(text) if re.fullmatch(rb"[0-9]{1,3}\n", text) else None
         return None
 

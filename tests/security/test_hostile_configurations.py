@@ -110,6 +110,13 @@ CORPUS: dict[str, Mapping[str, object]] = {
         **option("defaults: [other]\n"),
         "conf/model/other.yaml": "defaults: [mine]\n",
     },
+    "options that include two others at each of 30 levels": {
+        **option("defaults: [d0]\n"),
+        **{
+            f"conf/model/d{n}.yaml": f"defaults: [d{n + 1}@a, d{n + 1}@b]\n" if n < 30 else "x: 1\n"
+            for n in range(31)
+        },
+    },
     "a number as a sweep": everywhere(sweep=5),
     "a list as hydra": everywhere(hydra=[1]),
     "a text as hydra": everywhere(hydra="x"),
@@ -133,7 +140,16 @@ CORPUS: dict[str, Mapping[str, object]] = {
     "a pipe as a template": {**option(model()), "template/pipe": None},
     "a pipe as an input": {**option(model(files=["pipe"])), "pipe": None},
     "a device as an input": option(model(files=["/dev/zero"])),
-    "a table of cases that is a pipe": {**everywhere(sweep={"cases": "pipe"}), "pipe": None},
+    "a pipe as an option": {"conf/model/mine.yaml": None},
+    "a table of cases that is a pipe": {**option(model()), "pipe.csv": None},
+    "a list of cases that is a pipe": {**option(model()), "pipe.yaml": None},
+    "a table of cases that is a device": {**option(model()), "zero.csv": Path("/dev/zero")},
+    "a list of cases with many aliases": {
+        **option(model()),
+        "cases.yaml": "- +model.parameters.z:\n" + "".join(f"    {x}\n" for x in ALIASES.splitlines()),
+    },
+    "a sweep whose file is a pipe": {**option(model()), "sweeps/mine/sweep.json": None},
+    "a sweep whose lock is a pipe": {**option(model()), "sweeps/mine/.sweep.lock": None},
 }
 LOOKS: dict[str, list[str]] = {
     "check": ["check"],
@@ -155,6 +171,8 @@ def write(directory: Path, files: Mapping[str, object], caught: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if content is None:
             os.mkfifo(path)
+        elif isinstance(content, Path):
+            path.symlink_to(content)
         elif isinstance(content, bytes):
             path.write_bytes(content)
         else:
@@ -171,7 +189,7 @@ def command(
         env={**os.environ, "PYTHONPATH": str(modules), **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=120,
+        timeout=60,
         check=False,
     )
 
@@ -198,6 +216,10 @@ def test_looking_runs_and_writes_nothing_and_ends(name, tmp_path, modules):
     arguments = ["--config-dir", "conf", "model=mine", "processor=noop"]
     if "search path" in name:
         arguments = ["--config-path", "conf", "--config-name", "config"]
+    cases = {"pipe.csv", "pipe.yaml", "zero.csv", "cases.yaml"} & CORPUS[name].keys()
+    arguments += [f"sweep.cases={each}" for each in cases]
+    if "a sweep whose" in name:
+        arguments.append("sweep.name=mine")
     if "conf/period/mine.yaml" in CORPUS[name]:
         arguments.append("period=mine")
     for look in looks:
@@ -207,7 +229,8 @@ def test_looking_runs_and_writes_nothing_and_ends(name, tmp_path, modules):
         assert not caught.exists(), look
         assert names_below(directory) == before, look
         assert "Traceback" not in shown, (look, shown[-3000:])
-        assert answer.returncode in (0, 2), (look, shown)
+        # 1: the state of an earlier sweep is damaged.
+        assert answer.returncode in ((0, 1, 2) if "a sweep whose" in name else (0, 2)), (look, shown)
         assert b"\x1b" not in answer.stdout + answer.stderr
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -222,3 +223,36 @@ def test_a_full_disk_does_not_make_the_record_go_through_a_link(small_disk, tmp_
     with pytest.raises(OSError, match="No space left"):
         record.save(workspace)
     assert victim.read_text() == "x" * 20000
+
+
+@pytest.mark.parametrize("name", ["exit_code", "run.json", "run.sh", "claims/1.json"])
+def test_a_file_larger_than_the_memory_is_not_read_as_a_whole(hostile, start_program, name):
+    command = hostile.command(f"truncate -s 30G big; mv big {name}", 0)
+    driver = start_program(*command)
+    peak = 0
+    deadline = time.monotonic() + LIMIT
+    while driver.process.poll() is None:
+        assert time.monotonic() < deadline, driver.output
+        peak = max(peak, _memory(driver.pid))
+        time.sleep(0.01)
+    assert "Traceback" not in driver.output
+    assert "MemoryError" not in driver.output
+    assert peak < 1_500_000  # kB
+
+
+def test_a_table_without_line_ends_is_not_read_as_a_whole(tmp_path):
+    from rompy_hydra.errors import PostprocessError
+    from rompy_hydra.postprocess.statistics import table_statistics
+
+    with open(tmp_path / "result.csv", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(PostprocessError, match="a line is longer than"):
+        table_statistics(tmp_path / "result.csv")
+
+
+def _memory(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0)

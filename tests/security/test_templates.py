@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import pickle
+import resource
+import time
 from collections.abc import Iterator
 from types import BuiltinFunctionType, BuiltinMethodType, MethodDescriptorType, MethodWrapperType
 
@@ -11,7 +13,7 @@ import pytest
 
 from rompy_hydra import TimeRange
 from rompy_hydra.errors import GenerateError
-from rompy_hydra.models import render
+from rompy_hydra.models import render, sandbox
 from rompy_hydra.models.base import BaseConfig
 from rompy_hydra.models.inputs import RunFacts
 
@@ -104,7 +106,7 @@ def reachable(value: object, name: str, seen: set[type]) -> Iterator[tuple[str, 
     if type(value) in seen:
         return
     seen.add(type(value))
-    environment = render._environment("\n")
+    environment = sandbox.environment("\n")
     for attribute in dir(value):
         found = getattr(value, attribute)
         if environment.is_safe_attribute(value, attribute, found):
@@ -158,6 +160,98 @@ def test_a_template_without_an_end_is_stopped(tmp_path, text, reason):
     message = refused(tmp_path, text, ten=list(range(10)), nested=nested, long="x" * 100_000)
     assert message.startswith(f"{tmp_path}/INPUT, line 1: ")
     assert reason in message
+
+
+LONG = "{% set ns = namespace(a='x' * 1000000, l=[1]) %}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG + "{% for i in range(40) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}",
+        LONG + "{% for i in range(40) %}{% set ns.a = ns.a + ns.a %}{% endfor %}",
+        LONG + "{% for i in range(999) %}{% set ns.l = ns.l + [ns.a ~ i] %}{% endfor %}",
+        LONG + "{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
+        LONG + "{% for i in range(40) %}{% set ns.l = (ns.l, ns.l) %}{% endfor %}{{ ns.l == ns.l }}",
+        LONG + "{% for i in range(40) %}{% set ns.l = {1: ns.l, 2: ns.l} %}{% endfor %}{{ ns.l }}",
+        LONG + "{% macro f() %}{% set ns.l = varargs %}{% endmacro %}"
+        "{% for i in range(40) %}{{ f(ns.l, ns.l) }}{% endfor %}{{ ns.l }}",
+        LONG + "{% macro f(n) %}{{ f(n - 1) ~ f(n - 1) if n else 'xxxxxxxx' }}{% endmacro %}{{ f(60) }}",
+        LONG + "{% for i in range(999) %}{% set ns.l = ns.l + [ns.a[1:]] %}{% endfor %}",
+        LONG + "{{ (ns.a * 10)|wordwrap(1) }}",
+        LONG + "{{ (ns.a * 10)|wordwrap(3, wrapstring=ns.a) }}",
+        LONG + "{{ ns.a | replace('x', ns.a) }}",
+        LONG + "{{ ns.a.replace('x', ns.a) }}",
+        LONG + "{{ ns.a.replace('', ns.a) }}",
+        LONG + "{{ range(1000) | join(ns.a) }}",
+        LONG + "{{ range(1000) | map('string') | join(ns.a) }}",
+        LONG + "{{ ns.a.join(range(1000) | map('string')) }}",
+        LONG + "{{ ([[1] * 1000000] * 1000) | sum(start=[]) | length }}",
+        LONG + "{{ ('%s' * 1000 ) % ((ns.a,) * 1000) }}",
+        LONG + "{{ ('{0}' * 10000 ).format(ns.a) }}",
+        LONG + "{{ ('{a}' * 10000 ).format_map({'a': ns.a}) }}",
+        LONG + "{{ ('%(a)s' * 10000 ) | format(a=ns.a) }}",
+        LONG + "{{ ns.a.translate({120: ns.a}) }}",
+        LONG + "{{ ns.a.replace('x', '\\n') | indent(10000) }}",
+        LONG + "{{ ns.a.replace('x', '\\n') | indent(ns.a) }}",
+        LONG + "{{ ns.a.replace('x', '\\t').expandtabs(9999) }}",
+        LONG
+        + "{% for i in range(99999) %}{% for j in range(9) %}{{ 'y' in ns.a }}{% endfor %}{% endfor %}",
+        "{{ 'x'.ljust(2000000000) }}",
+        "{{ 'x'.zfill(2000000000) }}",
+        "{{ 'x'.center(width=2000000000) }}",
+        "{{ 'x' | center(2000000000) }}",
+        "{{ ['x'] | map('center', 2000000000) | list }}",
+        "{{ 'a\nb' | indent(2000000000) }}",
+        "{{ '%2000000000d' % 1 }}",
+        "{{ '%*d' % (2000000000, 1) }}",
+        "{{ '%2000000000d' | format(1) }}",
+        "{{ '{:2000000000}'.format(1) }}",
+        "{{ '{:{}}'.format(1, 2000000000) }}",
+        "{{ '{:{a}}'.format(1, a=2000000000) }}",
+        "{{ run.period.start.strftime('%2000000000d') }}",
+        "{{ '{:%2000000000d}'.format(run.period.start) }}",
+        "{{ [[[1]]] | tojson(indent=2000000000) }}",
+        "{{ [1] | batch(2000000000, 0) | list }}",
+        "{{ [1] | slice(2000000000) | list }}",
+        "{{ 1.5 | round(2000000000, 'ceil') }}",
+        "{{ (1).to_bytes(2000000000) }}",
+        "{{ ('f' * 9000000) | int(base=16) // 3 }}",
+        "{{ lipsum(n=100000) }}",
+        "{{ 'x' | urlize }}",
+    ],
+)
+def test_a_template_that_would_take_all_memory_or_time_is_stopped(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(sandbox, "_MOST_SECONDS", 2.0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.thread_time()
+    refused(tmp_path, text)
+    assert time.thread_time() - start < 30
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_500_000  # kB
+
+
+def test_filters_and_methods_of_ordinary_templates_work_as_before(tmp_path):
+    text = (
+        (
+            "{{ '%8.3f' % model.x }}|{{ '%-5s%03d' % ('ab', 7) }}|{{ '{:>8.2f}'.format(model.x) }}|"
+            "{{ model.x | round(2) }}|{{ 'a' ~ 1 ~ model.x }}|{{ 'ab'.ljust(4) }}|{{ 'x' | center(5) }}|"
+            "{{ [1, 2] + [model.x] }}|{{ {'a': [model.x]} | tojson }}|{{ [1, 2, 3] | batch(2) | list }}|"
+            "{{ 'a b c' | replace(' ', ', ') }}|{{ '-'.join(['a', 'b']) }}|"
+            "{{ [1, 2] | sum(start=model.x) }}|"
+            "{{ 'a\nb' | indent(2) }}|{{ [3, 1] | sort | join(' ') }}|{{ model.none | default(2000000) }}|"
+            "{{ [{'a': 1}, {'a': 2}] | map(attribute='a') | join(d='+') }}|{{ 'abcdef'[1:3] }}|"
+            "{{ run.period.start.strftime('%Y%m%d.%H%M%S') }}|{{ '%d' | format(20000000) }}|"
+            "{{ 'one two' | wordwrap(4) }}|{{ '%(a)s' | format(a=1) }}|{{ [[1, 2], [3]] | sum(start=[]) }}"
+        )
+        .replace("| default(", "is defined or model.x * 0 + ")
+        .replace("2000000)", "2000000")
+    )
+    expected = (
+        "   1.500|ab   007|    1.50|1.5|a11.5|ab  |  x  |[1, 2, 1.5]|"
+        '{"a": [1.5]}|[[1, 2], [3]]|a, b, c|a-b|4.5|a\n  b|1 3|2000000.0|1+2|bc|20240101.000000|20000000|'
+        "one\ntwo|1|[1, 2, 3]"
+    )
+    assert rendered(tmp_path, text, x=1.5) == expected
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -161,7 +161,7 @@ class DockerRunBackend(BaseRunBackend):
             "engine": engine.version,
             "container": container.id,
         }
-        try:
+        with _without_setuid(job.workspace), _released(container, self.config):
             job.report(facts)
             begin = time.monotonic()
             try:
@@ -173,9 +173,6 @@ class DockerRunBackend(BaseRunBackend):
                 raise start_error(job, self.config, name, error_text(error)) from error
             outcome = self._wait(job, container, begin, facts)
             return replace(outcome, seconds=time.monotonic() - begin)
-        finally:
-            container.release(keep=not self.config.remove_container)
-            _strip_setuid(job.workspace)
 
     def finds_jobs_of_other_hosts(self, workspace: Workspace) -> bool:
         """Whether this engine has the container: the driver may have been in a container beside it."""
@@ -219,13 +216,10 @@ class DockerRunBackend(BaseRunBackend):
             "engine": engine.version,
             "adopted": True,
         }
-        try:
+        with _without_setuid(job.workspace), _released(container, self.config):
             job.report(facts)
             begin = time.monotonic() - (seconds_since_start(info["State"]) or 0.0)
             return self._wait(job, container, begin, facts)
-        finally:
-            container.release(keep=not self.config.remove_container)
-            _strip_setuid(job.workspace)
 
     def clean_up(self, workspace: Workspace) -> None:
         """Stop and remove the containers that a dead driver left; RunLost if the engine does not answer."""
@@ -408,13 +402,46 @@ def _link_targets(workspace: Workspace) -> set[Path]:
     return targets
 
 
-def _strip_setuid(workspace: Workspace) -> None:
-    """Make sure that no program of the container runs here with the rights of its user there."""
+@contextlib.contextmanager
+def _released(container: Container, config: DockerConfig) -> Iterator[None]:
     try:
-        for path in strip_setuid(workspace.root):
-            logger.warning("took the set-user-ID bits from {}, which the container left", path)
+        yield
+    finally:
+        container.release(keep=not config.remove_container)
+
+
+@contextlib.contextmanager
+def _without_setuid(workspace: Workspace) -> Iterator[None]:
+    """Make sure that no program of the container runs here with the rights of its user there.
+
+    RunError if it left such programs that only their owner can change.
+    """
+    try:
+        yield
+    except BaseException:
+        if problem := _strip_setuid(workspace):
+            logger.warning("{}", problem)
+        raise
+    if problem := _strip_setuid(workspace):
+        raise RunError(problem)
+
+
+def _strip_setuid(workspace: Workspace) -> str:
+    try:
+        found = strip_setuid(workspace.root)
     except OSError as error:
-        logger.warning("cannot look for set-user-ID files in {}: {}", workspace.path, error.strerror)
+        return f"cannot look for set-user-ID files in {workspace.path}: {error.strerror}"
+    for path in found.stripped[:20]:
+        logger.warning("took the set-user-ID bits from {}, which the container left", path)
+    if not found.left:
+        return ""
+    more = f" and {len(found.left) - 1} more" if len(found.left) > 1 else ""
+    return (
+        f"the container left {found.left[0]}{more}, which only the container's user can change: a "
+        "set-user-ID program, or a directory that hides one, gives everybody here that user's rights. "
+        f"Remove it (sudo chmod -R u-s,g-s {workspace.path}), and let the container run as you: "
+        "run_backend.user=null"
+    )
 
 
 def _user_and_groups(engine: Engine, config: DockerConfig, workspace: Workspace) -> tuple[str, list[str]]:
