@@ -27,7 +27,7 @@ _MOST_DEFAULTS = 5_000
 
 
 class _CountingRepository(CachingConfigRepository):
-    """Ends compositions in which options include each other too often, such as twice at each of 30 levels."""
+    """Ends compositions in which options include each other too often, as twice at each of 30 levels."""
 
     loaded = 0
 

@@ -106,7 +106,7 @@ def reachable(value: object, name: str, seen: set[type]) -> Iterator[tuple[str, 
     if type(value) in seen:
         return
     seen.add(type(value))
-    environment = sandbox.environment("\n")
+    environment = sandbox.environment("\n", lambda value: value)
     for attribute in dir(value):
         found = getattr(value, attribute)
         if environment.is_safe_attribute(value, attribute, found):
