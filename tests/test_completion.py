@@ -185,7 +185,7 @@ def test_a_script_can_be_removed_again(shell: str, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["install=tcsh"], ["install"], ["query=nothing"], ["x=y"]])
-def test_a_request_that_is_none_is_explained(arguments: list[str], directory: Path) -> None:
+def test_a_wrong_request_is_explained(arguments: list[str], directory: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "rompy_hydra", "--shell-completion", *arguments],
         cwd=directory,

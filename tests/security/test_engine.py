@@ -174,7 +174,7 @@ def test_the_commands_of_all_points_are_shown_but_not_without_end(engine, projec
     "volume",
     ["{socket}:/x.sock", "{link}:/x.sock:ro", "{directory}:/x", "/:/host", "/var/run/docker.sock:/x"],
 )
-def test_the_socket_of_an_engine_is_no_volume(engine, project, command, volume):
+def test_the_socket_of_an_engine_cannot_be_a_volume(engine, project, command, volume):
     link = project / "link"
     link.symlink_to(engine.socket_path)
     names = {"socket": engine.socket_path, "link": link, "directory": engine.socket_path.parent}
