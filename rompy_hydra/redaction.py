@@ -15,57 +15,15 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from rompy_hydra.secret_names import is_only_a_key, is_secret
+
 if TYPE_CHECKING:
     from rompy_hydra.jsonable import Json
 
 NOT_STORED = "<not stored>"
 _T = TypeVar("_T")
 
-# What sounds like a secret anywhere in a name.
-_ANYWHERE = re.compile(
-    "passw|passphrase|passcode|secret|credential|cookie|bearer|webhook|connection[^a-z0-9]?string|"
-    "(api|access|private|ssh|signing|encryption|account|storage|master|license)[^a-z0-9]?key"
-)
-# As one of the words of a name: DB_PWD, githubToken.
-_WORDS = {"private", "auth", "oauth", "authorization", "cred", "creds", "jwt", "psk", "dsn", "otp", "totp"}
-_ENDS = ("pwd", "token", "tokens", "pass")
-# Words that end like that, and words beside which it means something else: tokens_per_s, low_pass.
-_HARMLESS = {"bypass", "compass", "encompass", "overpass", "underpass", "trespass", "surpass", "multipass"}
-_HARMLESS |= {"lowpass", "highpass", "bandpass", "allpass"}
-_COUNTS = {"per", "count", "max", "min", "num", "n", "number", "limit", "rate", "total", "size", "length"}
-_FILTERS = {
-    "low",
-    "high",
-    "band",
-    "all",
-    "filter",
-    "by",
-    "first",
-    "second",
-    "single",
-    "multi",
-    "two",
-    "one",
-}
-_SORTS = {"sort", "primary", "foreign", "partition", "group", "join", "lookup", "index", "cache", "public"}
-_SORTS |= {"dict", "map", "row", "column", "variable", "merge", "order", "unique", "field", "item", "hash"}
-_SERVERS = {
-    "database",
-    "db",
-    "postgres",
-    "postgresql",
-    "pg",
-    "mysql",
-    "mariadb",
-    "redis",
-    "mongo",
-    "mongodb",
-}
-_SERVERS |= {"amqp", "rabbitmq", "broker", "sqlalchemy", "jdbc", "slack", "sentry"}
-# The working directory is not a secret.
-_NO_SECRETS = {"PWD", "OLDPWD"}
 _PLAIN_WORD = re.compile("[a-z_]+")
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _ENVIRONMENTS = {"env", "env_vars", "build_args"}
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
@@ -73,11 +31,6 @@ _NUMBERS = re.compile(f"{_NUMBER}(,{_NUMBER})*")
 _NAME_IN_TEXT = re.compile(r"([\w.-]+)['\"]?\s*[:=]")
 _URL_PASSWORD = re.compile(r"(?<=://)((?:\$\{[^}]*\}|[^/\s:@\"{])*):(?!\$\{)([^/\s\"]+)@")
 # Of signed URLs, and whatever sounds like a secret in a query.
-_QUERY_SECRET = re.compile(
-    r"([?&][\w.-]*(?:signature|token|secret|password|passwd|credential|api[_-]?key|access[_-]?key|sig|auth)=)"
-    r"([^&#\s\"']+)",
-    re.IGNORECASE,
-)
 _INTERPOLATION = re.compile(r"\$\{[\w.:\[\]]+\}")
 _ENV_DEFAULT = re.compile(r"\$\{\s*oc\.env\s*:\s*['\"]?([^,}'\"\s]+)['\"]?\s*,\s*([^}]+)\}")
 
@@ -85,7 +38,39 @@ _ENV_DEFAULT = re.compile(r"\$\{\s*oc\.env\s*:\s*['\"]?([^,}'\"\s]+)['\"]?\s*,\s
 # environments; a URL; an escaped character.
 _MAY_HIDE = {"pass", "pwd", "secret", "token", "cred", "private", "auth", "key", "cookie", "jwt", "bearer"}
 _MAY_HIDE |= {"psk", "dsn", "otp", "url", "uri", "connection", "webhook", "://"}
+_MAY_HIDE |= {
+    "pw",
+    'pin":',
+    "pin=",
+    'pat":',
+    "pat=",
+    "session",
+    "sig=",
+    "signature=",
+    "-u ",
+    "--user",
+    "-u=",
+}
 _MAY_HIDE |= {f'"{name}":{sign}' for name in _ENVIRONMENTS for sign in ('{"', "[")} | {"\\u"}
+
+# Secrets inside of texts such as commands, in the group `secret`. A text without a mark has none.
+_MARK = re.compile("://|=|--|-u |[Bb]earer|BEARER|[Aa]uthorization|AUTHORIZATION")
+_VALUE = rf"(?!{NOT_STORED}|\$[{{(\w])(?P<secret>'[^']+'|\"[^\"]+\"|[^\s'\"&;]+)"
+# After a name that sounds like a secret: PASSWORD=x, --token x, ?sig=x
+_NAMED = re.compile(rf"(?<![\w.-])-{{0,2}}(?P<name>[A-Za-z_][\w.-]*)={_VALUE}")
+_OPTION = re.compile(rf"(?<!\S)--?(?P<name>[A-Za-z][\w-]+)\s+(?!-){_VALUE}")
+_PLACEHOLDER = re.compile(r"<?[A-Z_]+>?[\])}.,:]*|\.\.\.")  # in a description: --token VALUE
+_QUERY_NAMES = {"sig", "signature", "x-amz-signature", "x-goog-signature", "sas", "key"}
+_SCHEME = r"(?:(?:bearer|basic|token|digest)\s+|(?!(?:bearer|basic|token|digest)\s))"
+_INSIDE = {
+    "authorization": re.compile(rf"(?i)authorization['\"]?\s*[:=]\s*['\"]?{_SCHEME}{_VALUE}"),
+    "bearer": re.compile(rf"(?i)\bbearer\s+(?=\S*\d|\S{{20}}){_VALUE}"),
+    "-u": re.compile(rf"(?<!\S)(?:-u|--user)[\s=]+(?![\d:]+(?!\S))['\"]?[\w.@-]+:{_VALUE}"),
+    "@": re.compile(rf"(?i)https?://(?!git@)(?P<secret>(?!{NOT_STORED}|\$\{{)[^/\s:@\"'?#]{{6,}})@"),
+    "private key-----": re.compile(
+        r"(?P<secret>-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z))", re.DOTALL
+    ),
+}
 
 # Shorter secrets are hidden in place, and not searched for elsewhere: too much would look like them.
 _SHORTEST = 6
@@ -158,8 +143,7 @@ def remember_secrets(value: object, name: str = "") -> None:
     elif isinstance(value, str):
         if is_secret(name):
             _remember_value_of(name, value)
-        if "://" in value:
-            remembered_url(value)
+        remembered_url(value)
         if "oc.env" in value:
             for found in _ENV_DEFAULT.finditer(value):
                 if is_secret(found[1]):
@@ -170,12 +154,12 @@ def remember_secrets(value: object, name: str = "") -> None:
 
 def _remember_value_of(key: str, value: object) -> None:
     # `key: friction` may well be no secret: a word is hidden there, and not everywhere.
-    if not (isinstance(value, str) and _PLAIN_WORD.fullmatch(value) and _is_only_a_key(key)):
+    if not (isinstance(value, str) and _PLAIN_WORD.fullmatch(value) and is_only_a_key(key)):
         remember(value)
 
 
 def hide(text: str) -> str:
-    """A text without the secrets that this process has seen, and without passwords in URLs.
+    """A text without the secrets that this process has seen, and without what looks like one in it.
 
     >>> hide("https://ada:opensesame@host/data")
     'https://ada:<not stored>@host/data'
@@ -185,6 +169,8 @@ def hide(text: str) -> str:
         text = pattern.sub(NOT_STORED, text)
     if "://" in text and "@" in text:
         text = _URL_PASSWORD.sub(rf"\1:{NOT_STORED}@", text)
+    for start, end in sorted(_secrets_inside(text), reverse=True):
+        text = f"{text[:start]}{NOT_STORED}{text[end:]}"
     return text
 
 
@@ -194,16 +180,53 @@ def public_url(url: str) -> str:
     >>> public_url("https://host/a.nc?version=3&X-Amz-Signature=abcdef")
     'https://host/a.nc?version=3&X-Amz-Signature=<not stored>'
     """
-    return hide(_QUERY_SECRET.sub(lambda found: f"{found[1]}{NOT_STORED}", remembered_url(url)))
+    return hide(remembered_url(url))
 
 
 def remembered_url(url: str) -> str:
-    """The URL itself, after its secrets were remembered."""
-    for found in _URL_PASSWORD.finditer(url):
+    """The URL, or a text with URLs, itself, after the secrets in it were remembered."""
+    for found in _URL_PASSWORD.finditer(url) if "://" in url else ():
         remember(found[2])
-    for found in _QUERY_SECRET.finditer(url):
-        remember(found[2])
+    for start, end in _secrets_inside(url):
+        remember(url[start:end].strip("'\""))
     return url
+
+
+def _secrets_inside(text: str) -> list[tuple[int, int]]:
+    """Where a text has secrets: values of options and variables, tokens, private keys."""
+    if not _MARK.search(text):
+        return []
+    lower = text.lower()
+    found = [
+        each.span("secret")
+        for mark, pattern in _INSIDE.items()
+        if mark in lower
+        for each in pattern.finditer(text)
+    ]
+    for mark, pattern in (("=", _NAMED), ("-", _OPTION)):
+        for each in pattern.finditer(text) if mark in text else ():
+            if _names_value(each, text):
+                found.append(each.span("secret"))
+    spans: list[tuple[int, int]] = []
+    for start, end in sorted(found):
+        if not spans or start >= spans[-1][1]:
+            spans.append((start, end))
+    return spans
+
+
+def _names_value(found: re.Match[str], text: str) -> bool:
+    name, value = found["name"], found["secret"]
+    if (
+        text[max(0, found.start() - 1) : found.start()] in ("?", "&", ";")
+        and "://" in text[: found.start()]
+    ):
+        return name.lower() in _QUERY_NAMES or is_secret(name)
+    if not is_secret(name) or name.lower().endswith(("file", "path", "dir")):
+        return False
+    if _PLACEHOLDER.fullmatch(value):
+        return False
+    # `key = value` of a namelist may be anything.
+    return not (is_only_a_key(name) and _PLAIN_WORD.fullmatch(value))
 
 
 def is_secret_variable(name: str, value: str) -> bool:
@@ -246,46 +269,6 @@ def may_hide(canonical: str) -> bool:
     # Few configurations contain any of these words, and a pattern takes ten times as long.
     text = canonical.lower().replace("[]", "")
     return any(map(text.__contains__, _MAY_HIDE))
-
-
-@functools.lru_cache(maxsize=4096)
-def is_secret(name: str) -> bool:
-    """Whether a name, or a dotted key with any part of it, sounds like a password, a token or a key.
-
-    >>> [is_secret(name) for name in ("db.password", "API_KEY", "tokens_per_s", "key_parameter", "PWD")]
-    [True, True, False, False, False]
-    """
-    if not name.isascii():
-        import unicodedata
-
-        name = unicodedata.normalize("NFKC", name)
-    return any(_sounds_secret(part) for part in re.split(r"[.\[\]/@+~]+", name) if part)
-
-
-def _sounds_secret(part: str) -> bool:
-    if part in _NO_SECRETS:
-        return False
-    if _ANYWHERE.search(part.lower()):
-        return True
-    words = [word.lower() for word in _WORD.findall(part)]
-    others = set(words)
-    if others & _WORDS:
-        return True
-    for word in words:
-        if word.endswith(_ENDS) and word not in _HARMLESS:
-            neighbours = _FILTERS | _COUNTS if word.endswith("pass") else _COUNTS
-            if not others & neighbours:
-                return True
-    if not words:
-        return False
-    if words[-1] == "key":
-        return not others & _SORTS
-    return words[-1] in ("url", "uri") and bool(others & _SERVERS)
-
-
-def _is_only_a_key(name: str) -> bool:
-    """Whether nothing but the last word `key` makes a name sound like a secret."""
-    return not _ANYWHERE.search(name.lower()) and _WORD.findall(name)[-1:] in (["key"], ["KEY"], ["Key"])
 
 
 def redacted(value: _T, name: str = "", interpolations: bool = True) -> _T:

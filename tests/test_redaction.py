@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from rompy_hydra.jsonable import canonical_json
 from rompy_hydra.redaction import (
     hide,
-    is_secret,
     may_hide,
     redacted,
     redacted_override,
     remember_secrets,
     without_secrets,
 )
+from rompy_hydra.secret_names import is_secret
 
 HIDDEN = "<not stored>"
 
@@ -33,6 +33,13 @@ HIDDEN = "<not stored>"
         "DATABASE_URL",
         "githubToken",
         "PASSWORD",
+        "pw",
+        "db_pw",
+        "pin",
+        "CARD_PIN",
+        "session_id",
+        "sessionId",
+        "GITHUB_PAT",
         "db_passwd",
         "API_KEY",
         "apikey",
@@ -66,11 +73,70 @@ def test_names_of_secrets_are_recognised(name):
         "max_tokens",
         "url",
         "tokenizer",
+        "upwind",
+        "spin_up",
+        "I_MPI_PIN",
+        "cpu_pin",
+        "pin_threads",
+        "session",
+        "pat",
+        "patch",
         "passes",
     ],
 )
 def test_other_names_are_not_secrets(name):
     assert not is_secret(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("curl https://ghp_abc123def@github.com/x", f"curl https://{HIDDEN}@github.com/x"),
+        ("https://host/a?x=1&token=abc123&y=2", f"https://host/a?x=1&token={HIDDEN}&y=2"),
+        ("https://host/a?api_key=abc123", f"https://host/a?api_key={HIDDEN}"),
+        ("https://host/a?sv=1&sig=abc%2B123", f"https://host/a?sv=1&sig={HIDDEN}"),
+        ("curl -H 'Authorization: Bearer abc123def' x", f"curl -H 'Authorization: Bearer {HIDDEN}' x"),
+        ("Bearer abc123def456", f"Bearer {HIDDEN}"),
+        ("model --password=hunter2 --n=3", f"model --password={HIDDEN} --n=3"),
+        ("model --password hunter2 --n=3", f"model --password {HIDDEN} --n=3"),
+        ("model --db-pw 'a b' x", f"model --db-pw {HIDDEN} x"),
+        ("PASSWORD=hunter2 ./model", f"PASSWORD={HIDDEN} ./model"),
+        ("curl -u ada:hunter2 http://host", f"curl -u ada:{HIDDEN} http://host"),
+        ("curl --user ada:hunter2 http://host", f"curl --user ada:{HIDDEN} http://host"),
+        (
+            "a\n-----BEGIN RSA PRIVATE KEY-----\nMIIB\nxyz\n-----END RSA PRIVATE KEY-----\nb",
+            f"a\n{HIDDEN}\nb",
+        ),
+    ],
+)
+def test_secrets_inside_of_texts_are_hidden(text, shown):
+    assert hide(text) == shown
+    assert hide(shown) == shown
+    assert may_hide(canonical_json({"commands": [text]}))
+    assert redacted({"commands": [text]}) == {"commands": [shown]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model.friction=0.02",
+        "mpirun -np 4 ./swan --input INPUT",
+        "docker run -u 1000:1000 image",
+        "date -u +%H:%M",
+        "python -u model.py a:b",
+        "git clone https://git@github.com/x",
+        "https://host/a?x=1&y=2",
+        "the bearer of this",
+        "--token-file tokens.txt",
+        "PASSWORD=$SECRET ./model --password ${oc.env:PW}",
+        "sort --key depth; x key=friction",
+        "usage: [--token VALUE] [API_KEY=VALUE]",
+        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+        "$PATH=a tokens_per_s=5 cpu_pin=3",
+    ],
+)
+def test_other_texts_are_shown_as_they_are(text):
+    assert hide(text) == text
 
 
 def test_only_secrets_and_environment_values_are_hidden_at_any_depth():

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable
 
 from rompy_hydra.plugins import registry
-from rompy_hydra.redaction import is_secret, may_be_shown, redacted
+from rompy_hydra.redaction import may_be_shown, redacted
 from rompy_hydra.run.base import BackendConfig
+from rompy_hydra.secret_names import is_secret
 
 # The name of a run that nothing distinguishes from the composition as it is.
 DEFAULT_LABEL = "default"

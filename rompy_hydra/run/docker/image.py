@@ -19,10 +19,11 @@ from loguru import logger
 from rompy_hydra.errors import ConfigError, RunError
 from rompy_hydra.hashing import hash_file
 from rompy_hydra.process import StopSignal
-from rompy_hydra.regular_files import open_regular, read_regular
+from rompy_hydra.regular_files import open_regular, read_chosen, read_regular
 from rompy_hydra.run.base import Job
 from rompy_hydra.run.docker.config import DockerConfig, check_image
 from rompy_hydra.run.docker.engine import Engine, engine_errors, error_text, pause
+from rompy_hydra.run.docker.ignore import included, read_patterns
 from rompy_hydra.workspace import BUILD_LOG, Workspace
 
 REPOSITORY = "rompy_hydra/build"
@@ -174,16 +175,14 @@ class Build:
 
     def files(self) -> list[str]:
         """The paths that the build may copy, relative to the context, without those in `.dockerignore`."""
-        from docker.utils.build import exclude_paths
-
-        return sorted(exclude_paths(str(self.context), self.ignored(), self.inside or "Dockerfile"))
+        return included(self.context, self.ignored(), self.inside or "Dockerfile")
 
     def ignored(self) -> list[str]:
+        """The patterns of `.dockerignore`."""
         try:
-            lines = (self.context / ".dockerignore").read_text().splitlines()
+            return read_patterns(read_chosen(self.context / ".dockerignore").decode(errors="replace"))
         except FileNotFoundError:
             return []
-        return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
     def tag(self, files: list[str] | None = None) -> str:
         """The image's name: a hash of everything that the build can read. `files` saves listing them."""
@@ -258,7 +257,7 @@ def build_image(
 
 def _build(engine: Engine, build: Build, log: Path, pull: bool, stop: StopSignal | None) -> str:
     """Build an image, with the output in `log`, and return its id."""
-    from docker.utils.build import tar
+    from docker.utils.build import create_archive
 
     ids: list[str] = []
     # A Dockerfile from outside of the context is added, and the image cannot copy it.
@@ -268,7 +267,10 @@ def _build(engine: Engine, build: Build, log: Path, pull: bool, stop: StopSignal
         tempfile.TemporaryFile() as context,
         open(open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", errors="replace") as output,
     ):
-        tar(build.context, build.ignored(), (dockerfile, text), context)
+        extra = [] if text is None else [(dockerfile, text)]
+        # Nor may the image copy the Dockerfile from outside.
+        extra += [(".dockerignore", "\n".join([*build.ignored(), dockerfile]))] if extra else []
+        create_archive(os.path.abspath(build.context), build.files(), context, extra_files=extra)
 
         def write(event: Mapping[str, Any]) -> None:
             aux = event.get("aux")
