@@ -15,7 +15,7 @@ from rompy_hydra.redaction import (
     remember_secrets,
     without_secrets,
 )
-from rompy_hydra.secret_names import is_secret
+from rompy_hydra.redaction.names import is_secret
 
 HIDDEN = "<not stored>"
 

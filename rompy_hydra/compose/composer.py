@@ -40,7 +40,7 @@ from rompy_hydra.compose.override_parser import label_of, parse, path_of
 from rompy_hydra.compose.processor_settings import long_prefix, may_be_long, merge_long_form, shortened
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.redaction import remember
-from rompy_hydra.secret_names import is_secret
+from rompy_hydra.redaction.names import is_secret
 from rompy_hydra.sweep.label import DEFAULT_LABEL, is_processing
 
 # An option of a group, added.

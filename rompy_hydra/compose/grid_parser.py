@@ -18,7 +18,7 @@ from rompy_hydra.compose.override_parser import json_value, parse, path_of, text
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.jsonable import Json
 from rompy_hydra.redaction import remember_secrets
-from rompy_hydra.secret_names import is_secret
+from rompy_hydra.redaction.names import is_secret
 from rompy_hydra.sweep.cases import read_cases
 from rompy_hydra.sweep.config import SweepConfig
 from rompy_hydra.sweep.filter import compile_filter

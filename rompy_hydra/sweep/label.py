@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from rompy_hydra.plugins import registry
 from rompy_hydra.redaction import may_be_shown, redacted
+from rompy_hydra.redaction.names import is_secret
 from rompy_hydra.run.base import BackendConfig
-from rompy_hydra.secret_names import is_secret
 
 # The name of a run that nothing distinguishes from the composition as it is.
 DEFAULT_LABEL = "default"

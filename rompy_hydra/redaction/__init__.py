@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from rompy_hydra.secret_names import is_only_a_key, is_secret
+from rompy_hydra.redaction.names import is_only_a_key, is_secret
 
 if TYPE_CHECKING:
     from rompy_hydra.jsonable import Json
