@@ -36,7 +36,7 @@ class _CountingRepository(CachingConfigRepository):
         if self.loaded > _MOST_DEFAULTS:
             raise ConfigError(
                 f"the defaults lists include more than {_MOST_DEFAULTS} options, because they include the "
-                f"same ones again and again, such as {config_path}"
+                f"same ones repeatedly, such as {config_path}"
             )
         return super().load_config(config_path)
 

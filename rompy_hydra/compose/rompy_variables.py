@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from omegaconf import OmegaConf
 
 from rompy_hydra.errors import ConfigError, closest
-from rompy_hydra.redaction import is_secret, remember
+from rompy_hydra.redaction import remember
+from rompy_hydra.secret_names import is_secret
 
 # A text that is one variable is converted to a number or a truth value, as rompy does it; a variable
 # within a text is not.

@@ -17,8 +17,9 @@ import yaml
 
 from rompy_hydra.errors import ConfigError
 from rompy_hydra.jsonable import MOST_NODES, expands_too_much
-from rompy_hydra.redaction import is_secret, remember
+from rompy_hydra.redaction import remember
 from rompy_hydra.regular_files import NotRegular, read_regular
+from rompy_hydra.secret_names import is_secret
 
 # The text of a file, and a node of it with marks.
 Section = tuple[str, yaml.Node]

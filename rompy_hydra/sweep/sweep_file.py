@@ -24,7 +24,7 @@ from rompy_hydra.workspace.workspace import place_problem
 
 SWEEP = "sweep.json"
 SCHEMA_VERSION = 1
-# Bytes of a file that somebody has reformatted, which must be read as a whole.
+# Bytes of a file that was reformatted, which must be read as a whole.
 _LARGEST = 1 << 30
 # The lines before and after the points, in a file as it is written here: with a line for each point.
 _BEFORE, _AFTER = '"points": {\n', "}\n}\n"
