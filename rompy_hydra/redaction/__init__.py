@@ -56,7 +56,6 @@ _MAY_HIDE |= {f'"{name}":{sign}' for name in _ENVIRONMENTS for sign in ('{"', "[
 # Secrets inside of texts such as commands, in the group `secret`. A text without a mark has none.
 _MARK = re.compile("://|=|--|-u |[Bb]earer|BEARER|[Aa]uthorization|AUTHORIZATION")
 _VALUE = rf"(?!{NOT_STORED}|\$[{{(\w])(?P<secret>'[^']+'|\"[^\"]+\"|[^\s'\"&;]+)"
-# After a name that sounds like a secret: PASSWORD=x, --token x, ?sig=x
 _NAMED = re.compile(rf"(?<![\w.-])-{{0,2}}(?P<name>[A-Za-z_][\w.-]*)={_VALUE}")
 _OPTION = re.compile(rf"(?<!\S)--?(?P<name>[A-Za-z][\w-]+)\s+(?!-){_VALUE}")
 _PLACEHOLDER = re.compile(r"<?[A-Z_]+>?[\])}.,:]*|\.\.\.")  # in a description: --token VALUE
