@@ -401,3 +401,21 @@ def test_an_error_in_a_callable_model_configuration_is_reported_with_its_name(tm
     assert "Broken could not write its inputs: KeyError: 'bathymetry'" in str(explanation)
     assert run.run() is False
     assert issubclass(GenerateError, RompyHydraError)
+
+
+def test_a_run_that_was_only_generated_may_be_given_another_backend(tmp_path: Path) -> None:
+    model = BaseConfig(commands=["true"])
+    run = ModelRun(run_id="a", output_dir=tmp_path, config=model)
+    run.generate()
+    assert run.run(LocalConfig(command="echo done > out.txt"))
+
+
+def test_a_model_that_is_called_to_write_its_inputs_is_refused(tmp_path: Path) -> None:
+    class Called(BaseConfig):
+        needs_execution: bool = False
+
+        def __call__(self, runtime: object) -> None:
+            raise AssertionError("never called")
+
+    with pytest.raises(ConfigError, match=r"Called has a method __call__, .*inputs\(\)"):
+        ModelRun(run_id="a", output_dir=tmp_path, config=Called()).generate()

@@ -51,6 +51,13 @@ def resolve_model(config: object, success: SuccessChecks | None = None) -> BaseC
     One of this package without such checks is returned unchanged.
     """
     model = config if isinstance(config, BaseConfig) else ForeignModel.wrapping(config)
+    if callable(config) and isinstance(config, BaseConfig):
+        name = type(config).__name__
+        raise ConfigError(
+            f"{name} has a method __call__, which rompy would call to write the inputs, but is one of "
+            f"rompy_hydra's. Give {name} a template directory or a method inputs(), or derive it from "
+            "rompy.core.config.BaseConfig"
+        )
     if success is None or success.is_default:
         return model
     if not isinstance(model.success, SuccessChecks):

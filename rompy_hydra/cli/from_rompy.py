@@ -38,14 +38,15 @@ def main(argv: Sequence[str]) -> int:
         )
     for path, text in texts.items():
         _write(directory / path, text)
-    notes = [f"note   {file.path.name}: {note}" for file in files for note in file.notes]
     place = shown(directory)
+    commands = [" ".join(rompy_files.overrides([file], [])) for file in files]
+    notes = [f"note   {file.path.name}: {note}" for file in files for note in file.notes]
     say(
         [
             *(f"wrote  {place}/{path}" for path in texts),
             *notes,
             "",
-            *(f"next   rompy-hydra --config-dir {place} {file.selection}" for file in files),
+            *(f"next   rompy-hydra --config-dir {place} {command}" for command in commands),
         ]
     )
     return 0

@@ -120,7 +120,7 @@ def overrides(files: Sequence[RompyFile], typed: Sequence[str]) -> list[str]:
         selected.append("pipeline.stages=[generate]")
         described[0].notes.append(
             "has no backend, so only the inputs are generated. To run the model, add "
-            "run_backend.command='COMMAND' or --rompy BACKEND.yml"
+            "run_backend.command='COMMAND' or a file of a backend"
         )
     return selected
 

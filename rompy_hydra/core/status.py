@@ -264,6 +264,8 @@ def _check_identity(plan: RunPlan, record: RunRecord) -> None:
     if failed and _same_apart_from_execution(record, plan):
         return
     for part, value in plan.identity.items():
+        if part == "run_backend" and record.stages["run"].state == rec.PENDING:
+            continue  # only the inputs exist, and they are the same for every backend
         if value and record.identity.get(part) not in (None, "", value):
             differences = describe_difference(record.config, plan.stored_config())
             raise ConfigError(

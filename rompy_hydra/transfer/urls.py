@@ -52,7 +52,7 @@ _FACTS = {
     "size": ("size",),
     "modified": ("LastModified", "last_modified", "Last-Modified", "mtime", "updated"),
 }
-_FOREVER = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_DENIED = PermissionError | IsADirectoryError | NotADirectoryError
 
 T = TypeVar("T")
 
@@ -237,16 +237,24 @@ def _retried(attempt: Callable[[], T], retries: int) -> T:
     for number in range(retries):
         try:
             return attempt()
-        except (TransferError, *_FOREVER):
-            raise
         except Exception as error:
+            reason = _reason(error)
             # A client's mistake stays one; 408 and 429 ask to try again.
-            status = getattr(error, "status", None) or 0
-            if 400 <= status < 500 and status not in (408, 429):
+            status = getattr(reason, "status", None) or 0
+            is_mistake = 400 <= status < 500 and status not in (408, 429)
+            if is_mistake or isinstance(reason, TransferError | FileNotFoundError | _DENIED):
                 raise
-            logger.warning("trying again: {}: {}", type(error).__name__, hide(str(error)))
+            logger.warning("trying again: {}: {}", type(reason).__name__, hide(str(reason)))
             time.sleep(_PAUSE * 2**number)
     return attempt()
+
+
+def _reason(error: Exception) -> Exception:
+    """What really failed: fsspec says of each failure of HTTP that the file does not exist."""
+    cause = error.__cause__
+    if isinstance(error, FileNotFoundError) and isinstance(cause, Exception):
+        return error if getattr(cause, "status", None) in (404, 410) else cause
+    return error
 
 
 @contextlib.contextmanager
@@ -256,10 +264,14 @@ def _errors(verb: str, url: str) -> Iterator[None]:
         yield
     except TransferError:
         raise
-    except FileNotFoundError as error:
-        raise TransferError(f"cannot {verb} {public_url(url)}: it does not exist") from error
     except Exception as error:  # each kind of server has exceptions of its own
-        reason = hide(" ".join(str(error).split())) or type(error).__name__
+        cause = _reason(error)
+        if isinstance(cause, FileNotFoundError):
+            raise TransferError(f"cannot {verb} {public_url(url)}: it does not exist") from error
+        if status := getattr(cause, "status", None):
+            reason = f"the server answers {status} {getattr(cause, 'message', '')}".rstrip()
+        else:
+            reason = hide(" ".join(str(cause).split())) or type(cause).__name__
         raise TransferError(
             f"cannot {verb} {public_url(url)}: {reason[:300]}. Check the URL, the network and the "
             "credentials in the environment, then rerun the command"

@@ -137,3 +137,11 @@ def test_the_help_shows_how_to_use_it(files):
     out = files.run("from-rompy", "--help")
     assert "--directory" in out and "--overwrite" in out
     assert "FILE" in files.run("from-rompy", code=2)
+
+
+def test_the_command_that_is_advised_generates_the_inputs_and_then_runs_them(files):
+    advised = files.run("from-rompy", "run.yml").rpartition("next   rompy-hydra ")[2].split()
+    assert advised[-1] == GENERATE
+    files.run(*advised)
+    files.run(*advised[:-1], "run_backend.command=cp lake.txt result.txt")
+    assert (files.here / "simulations/deep/result.txt").exists() or list(files.here.glob("**/result.txt"))

@@ -29,6 +29,8 @@ class Web:
     # How many of the next downloads break off in the middle, or are refused with this status.
     broken: int = 0
     refused: list[int] = field(default_factory=list)
+    # The status of the next answers to any request.
+    failing: list[int] = field(default_factory=list)
     has_facts: bool = True
     requests: list[str] = field(default_factory=list)
 
@@ -51,6 +53,9 @@ def web() -> Iterator[Web]:
         def _answer(self, with_body: bool) -> None:
             state.requests.append(f"{self.command} {self.path}")
             content = state.files.get(self.path.partition("?")[0])
+            if state.failing:
+                self.send_error(state.failing.pop(0))
+                return
             if with_body and state.refused:
                 self.send_error(state.refused.pop(0))
                 return
@@ -145,7 +150,7 @@ class Runs:
         self.here = directory / "here"
         self.here.mkdir()
         (self.here / "tpl").mkdir()
-        (self.here / "tpl" / "settings.txt").write_text("{{ model.x }}\n")
+        (self.here / "tpl" / "settings.txt").write_text("{{ model.x }} {{ model.y | default(0) }}\n")
         self.cache = directory / "cache"
         self._program = Program(Path(), self.here)
 

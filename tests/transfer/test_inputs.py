@@ -182,3 +182,22 @@ def test_a_file_is_fetched_in_the_python_api(web, tide, tmp_path, monkeypatch):
     model = BaseConfig(files=(tide,), commands="cat tide.nc > out.txt")
     assert ModelRun(run_id="a", output_dir=tmp_path, config=model).run() is True
     assert (tmp_path / "a/out.txt").read_bytes() == TIDE
+
+
+def test_a_server_that_fails_is_asked_again(runs, web, tide):
+    web.failing = [503] * 4  # the version of the file, and the file
+    runs(f"model.files=['{tide}']", "run_id=a")
+    assert (runs.here / "runs/a/tide.nc").read_bytes() == TIDE
+
+
+@pytest.mark.parametrize(("status", "reason"), [(401, "401 Unauthorized"), (403, "403 Forbidden")])
+def test_a_refusal_is_reported_as_such_and_not_tried_again(runs, web, tide, status, reason):
+    web.failing = [status] * 20
+    out = runs(f"model.files=['{tide}']", "run_id=a", code=1)
+    assert f"the server answers {reason}" in out and "does not exist" not in out
+    assert len(web.failing) >= 14
+
+
+def test_a_server_that_cannot_be_reached_is_named(runs):
+    out = runs("model.files=['http://127.0.0.1:1/x.nc']", "run_id=a", code=1)
+    assert "127.0.0.1:1" in out and "does not exist" not in out
