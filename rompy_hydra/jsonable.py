@@ -37,7 +37,7 @@ def json_text(value: object, indent: int | None = None, *, strict: bool = False)
 def read_json(text: bytes | str) -> Any:
     """Parse what `json_text` wrote; ValueError for invalid JSON, or if it is nested without an end."""
     try:
-        return from_json(text)
+        return from_json(text, cache_strings="keys")  # others would stay in memory
     except ValueError:
         # It rejects lone surrogates, which stand for file names that are not valid text. The standard
         # library takes them, but may end in RecursionError.

@@ -51,12 +51,13 @@ def open_regular(path: str | Path, flags: int = os.O_RDONLY, dir_fd: int | None 
 def open_chosen(path: str | Path, flags: int = os.O_RDONLY) -> int:
     """A descriptor of a file that the user has chosen, which may be a link to a regular file."""
     descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
-    try:
-        _check(path, os.fstat(descriptor))
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+    facts = os.fstat(descriptor)
+    if stat.S_ISREG(facts.st_mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(facts.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    raise NotRegular(errno.EINVAL, f"it is {kind_of(facts)} instead of a file", os.fspath(path))
 
 
 def read_regular(path: str | Path, most: int = _LARGEST) -> bytes:
