@@ -25,9 +25,10 @@ def open_text(file: IO[bytes], newline: str | None = None) -> io.TextIOWrapper:
     `newline` is as for `open`. Closing the text closes the file.
     """
     start = file.read(4)
-    file.seek(0)
+    # By hand: the codec of Python for this mark is a module, which may not be readable later.
+    file.seek(len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0)
     # Two zeros after the mark are no text.
     utf_16 = start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and start[2:] != b"\0\0"
     return io.TextIOWrapper(
-        file, encoding="utf-16" if utf_16 else "utf-8-sig", errors=_FALLBACK, newline=newline
+        file, encoding="utf-16" if utf_16 else "utf-8", errors=_FALLBACK, newline=newline
     )

@@ -222,6 +222,8 @@ def _names_value(found: re.Match[str], text: str) -> bool:
         return name.lower() in _QUERY_NAMES or is_secret(name)
     if not is_secret(name) or name.lower().endswith(("file", "path", "dir")):
         return False
+    if name == "key":
+        return False  # messages about overrides explain them as key=value
     if _PLACEHOLDER.fullmatch(value):
         return False
     # `key = value` of a namelist may be anything.

@@ -50,7 +50,7 @@ run_backend=with_settings run_backend.nodes=many     run_backend.nodes = 'many':
 run_backend=with_settings +run_backend.nods=3        run_backend.nods = 3: no such key. Did you mean 'nodes'?
 processor=counter         processor.pattern=3        processor.pattern = 3: input should be a valid string
 processor=counter         +processor.patern=x        processor.patern = 'x': no such key. Did you mean 'pattern'?
-processor=[counter,noop]  processor.counter.ignore=3 processor.counter.ignore = 3: input should be a valid list
+processor=[counter,noop]  processor.counter.ignore=3 processor.counter.ignore = 3: must be a list. Write [3]
 pipeline=stepwise         pipeline.pause=long        pipeline.pause = 'long': input should be a valid number
 model=drip                model.drops=few            model.drops = 'few': input should be a valid integer
 model=drip                +model.success.must_exits=[a] model.success.must_exits = ['a']: no such key. Did you mean 'must_exist'?

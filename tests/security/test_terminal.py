@@ -168,6 +168,7 @@ def test_texts_in_the_table_are_not_formulas(value, cell):
 
 def test_the_table_of_a_sweep_holds_no_formula(tmp_path):
     (tmp_path / "t").mkdir()
+    (tmp_path / "t/in.txt").write_text("{{ model.x }}")
     subprocess.run(
         [
             *(sys.executable, "-P", "-m", "rompy_hydra", "-m", "model=template", "model.template=t", NOOP),

@@ -112,6 +112,7 @@ def test_a_dry_run_lists_the_points_and_the_planned_actions(sweeps, flag):
         ["skip", "x=1", "done and unchanged"],
         ["retry", "x=2", "failed before"],
         ["run", "x=3", "not done yet"],
+        ["command", "sh probe.sh"],
         ["3 points in sweeps/probe: 2 to run, 1 done and unchanged"],
     ]
     assert sweeps.snapshot() == before
@@ -128,7 +129,7 @@ def test_a_setting_of_a_sweep_is_rejected_without_a_sweep(sweeps, command):
 def test_check_validates_a_sweep_and_changes_nothing(sweeps):
     before = sweeps.snapshot()
     found = sweeps.run("check", *sweeps.command(f"{X}=1,2"))
-    assert found.splitlines()[0] == "2 points in sweeps/probe: 2 to run"
+    assert found.splitlines()[:2] == ["command    sh probe.sh", "2 points in sweeps/probe: 2 to run"]
     assert "no problems found" in found
     assert "x=1" in sweeps.run("check", *sweeps.command(f"{X}=1,2", "+model.success.no=1"), code=2)
     assert sweeps.snapshot() == before

@@ -119,7 +119,7 @@ def test_no_output_that_matches_is_a_failure(store, tmp_path):
 
 def test_a_link_out_of_the_run_directory_is_not_followed(store, tmp_path):
     (tmp_path / "secret.txt").write_text("opensesame")
-    command = f"ln -s {tmp_path}/secret.txt out.nc && touch b.csv"
+    command = f"ln -s {tmp_path}/secret.txt out.nc && echo 1 > b.csv"
     store(tmp_path / "archive", "run_id=a", f"run_backend.command='{command}'")
     assert not (tmp_path / "archive/a/out.nc").exists()
     assert (tmp_path / "archive/a/b.csv").exists()
