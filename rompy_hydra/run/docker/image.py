@@ -268,8 +268,10 @@ def _build(engine: Engine, build: Build, log: Path, pull: bool, stop: StopSignal
         open(open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", errors="replace") as output,
     ):
         extra = [] if text is None else [(dockerfile, text)]
-        # Nor may the image copy the Dockerfile from outside.
-        extra += [(".dockerignore", "\n".join([*build.ignored(), dockerfile]))] if extra else []
+        if extra:
+            # Nor may the image copy the Dockerfile from outside, nor this file, if the user has none.
+            own = [] if (build.context / ".dockerignore").exists() else [".dockerignore"]
+            extra.append((".dockerignore", "\n".join([*build.ignored(), dockerfile, *own])))
         create_archive(os.path.abspath(build.context), build.files(), context, extra_files=extra)
 
         def write(event: Mapping[str, Any]) -> None:
