@@ -15,15 +15,11 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from hydra.errors import HydraException
-from hydra.plugins.completion_plugin import DefaultCompletionPlugin
-from omegaconf.errors import OmegaConfBaseException
-
 from rompy_hydra.cli import COMMANDS
 from rompy_hydra.cli.report import say
-from rompy_hydra.compose.composer import Composer, parser
-from rompy_hydra.compose.override_parser import in_hydra_grammar
-from rompy_hydra.errors import ConfigError, RompyHydraError
+from rompy_hydra.compose.completion import words_of_configuration
+from rompy_hydra.compose.composer import parser
+from rompy_hydra.errors import ConfigError
 
 # The scripts for the shells. Nothing that a configuration contains is expanded by them, as Hydra's own
 # script for bash does it (`compgen -W`).
@@ -139,21 +135,8 @@ def _of_run(words: Sequence[str], word: str) -> list[str]:
         return [name for each in options._actions for name in each.option_strings]
     # Wrong arguments, which the parser would report.
     with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
-        arguments = options.parse_intermixed_args(list(words))
-        with contextlib.suppress(HydraException, OmegaConfBaseException, RompyHydraError, ValueError):
-            return _of_configuration(arguments, word)
+        return words_of_configuration(options.parse_intermixed_args(list(words)), word)
     return []
-
-
-def _of_configuration(arguments: argparse.Namespace, word: str) -> list[str]:
-    # Hydra splits the line again at spaces; a value with spaces decides about no completion.
-    arguments.overrides = [line for line in in_hydra_grammar(arguments.overrides) if " " not in line]
-    with contextlib.closing(Composer(arguments)) as composer:
-        composer.loader.shown_resolved = True
-        several = ["--multirun"] if arguments.multirun else []
-        line = " ".join([*several, *arguments.overrides, word])
-        plugin = DefaultCompletionPlugin(composer.hydra.config_loader)
-        return [str(each) for each in plugin._query(composer.config_name, line)]
 
 
 def _waiting(options: argparse.ArgumentParser, before: str) -> argparse.Action | None:
