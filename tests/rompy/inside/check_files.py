@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.rompy.inside.configurations import GRID
 from tests.rompy.inside.conftest import SWAN
 
 # When a file was generated, in the words of the templates of SWAN, SCHISM and XBeach.
@@ -24,28 +25,6 @@ RUN = {
     "output_dir": "out",
     "period": {"start": "20230101T00", "duration": "1d", "interval": "1h"},
 }
-# An open boundary of four nodes around a square of two triangles, with one land boundary.
-GRID = """\
-square
-2 4
-1 150.0 -35.0 10.0
-2 151.0 -35.0 20.0
-3 151.0 -34.0 30.0
-4 150.0 -34.0 40.0
-1 3 1 2 3
-2 3 1 3 4
-1 = Number of open boundaries
-2 = Total number of open boundary nodes
-2 = Number of nodes for open boundary 1
-1
-2
-1 = Number of land boundaries
-3 = Total number of land boundary nodes
-3 0 = Number of nodes for land boundary 1
-2
-3
-4
-"""
 
 
 def generated(directory: Path) -> dict[str, bytes]:
